@@ -1,0 +1,81 @@
+# One door to the suite. `make help` lists it; README.md explains it.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+DATA   ?= synthetic
+PRESET ?= smoke
+RECIPE ?= paper
+SEEDS  ?= 0
+JOBS   ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
+PYTHON ?= python3
+VENV   ?= .venv
+
+STAMP := $(VENV)/.installed
+BIN   := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+
+# uv takes local wheels from where pip is told to look for them (uv separates by commas, pip by blanks).
+comma := ,
+empty :=
+blank := $(empty) $(empty)
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(subst $(blank),$(comma),$(strip $(PIP_FIND_LINKS)))
+endif
+# Without byte code every kernel start costs seconds more.
+unexport PYTHONDONTWRITEBYTECODE
+
+SUITE = $(DATA)-$(PRESET)-$(RECIPE)
+SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
+        --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
+
+.PHONY: help setup reproduce resume report lab test lint unit notebooks clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@echo
+	@echo "Variables (here with their values): DATA=$(DATA) PRESET=$(PRESET) RECIPE=$(RECIPE) SEEDS=$(SEEDS) JOBS=$(JOBS)"
+	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
+	@echo "  RECIPE  paper | released           SEEDS   e.g. \"0 1 2\""
+
+setup: $(STAMP) ## make .venv and install the suite into it (runs by itself when needed)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "m2v needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e ".[all]"
+	@touch $@
+
+reproduce: $(STAMP) ## run the whole suite and build the book; does only what is not done yet
+	@status=0; $(SNAKE) || status=$$?; \
+	echo; echo "The report: file://$(CURDIR)/reports/html/index.html"; \
+	[ $$status -eq 0 ] || echo "Some notebooks failed: the report shows them in red, and make resume tries them again."; \
+	exit $$status
+
+resume: $(STAMP) ## go on after a killed or failed run
+	@$(SNAKE) --unlock
+	@$(MAKE) --no-print-directory reproduce
+
+report: $(STAMP) ## build the book again from what has run
+	@m2v report --suite $(SUITE)
+
+lab: $(STAMP) ## open the notebooks in Jupyter Lab
+	jupyter lab notebooks
+
+test: lint unit notebooks ## ruff, mypy, pytest, and every notebook against its stored outputs
+
+lint: $(STAMP)
+	ruff check .
+	mypy
+
+unit: $(STAMP)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope
+
+notebooks: $(STAMP)
+	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope --nbval --nbval-current-env \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+clean: ## remove what was generated: runs, stores, executed notebooks, book (keeps .venv, data/ and reports/records)
+	rm -rf reports/runs reports/stores reports/executed reports/html .snakemake
