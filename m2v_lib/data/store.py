@@ -1,0 +1,284 @@
+"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json`` (design section 3).
+
+``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos one after another;
+``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256 fingerprint of both files.
+"""
+# n frames of all videos of a split, J = 17 joints
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from m2v_lib.skeleton import BONES, N_JOINTS
+
+SplitName = Literal["train", "test"]
+SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
+#: array name -> shape after the frame axis
+ARRAYS: Final = {
+    "joint_2d": (N_JOINTS, 2),
+    "confidence": (N_JOINTS,),
+    "label_px": (N_JOINTS, 3),
+    "truth_mm": (N_JOINTS, 3),
+    "factor": (),
+}
+#: a median bone outside this range (mm) is not a person measured in millimetres
+BONE_RANGE_MM: Final = (30.0, 1000.0)
+
+
+class DataError(ValueError):
+    """A data file or store is not what it should be; one sentence with file, place and expectation."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x height`` pixels."""
+
+    source: str
+    subject: str
+    action: str
+    camera: str
+    start: int
+    n_frames: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Frames of all videos one after another, float32.
+
+    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1].
+    label_px (n,17,3) px: the true projection and, as z, depth relative to the root in the same scale (spec 5.1).
+    truth_mm (n,17,3) mm: ``label_px * factor``, what evaluation compares with; factor (n,) mm per px.
+    """
+
+    joint_2d: np.ndarray
+    confidence: np.ndarray
+    label_px: np.ndarray
+    truth_mm: np.ndarray
+    factor: np.ndarray
+    videos: tuple[Video, ...]
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.factor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What a store says of itself; ``fingerprint`` is filled in by ``write_store``, ``recipe`` by ``prepare``."""
+
+    name: str
+    fps: float
+    protocol: str
+    source: str
+    detector: dict[str, Any] = field(default_factory=dict)
+    val_subjects: tuple[str, ...] = ()
+    blocked_sources: tuple[str, ...] = ()
+    units: str = "mm"
+    skeleton: str = "h36m17"
+    n_joints: int = N_JOINTS
+    recipe: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store: ``meta`` at once, ``split(name)`` memory-mapped on demand."""
+
+    path: Path
+    meta: Meta
+
+    @cached_property
+    def _videos(self) -> dict[str, list[dict[str, Any]]]:
+        return _read_meta(self.path)["videos"]
+
+    def split(self, name: SplitName) -> Split:
+        """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory, writing alters no file."""
+        if name not in SPLITS:
+            raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
+        arrays = _map_arrays(self.path / f"{name}.safetensors")
+        return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
+
+    def verify(self) -> None:
+        """Read both files whole and compare them with the fingerprint."""
+        if (found := _fingerprint(self.path)) != self.meta.fingerprint:
+            said = self.meta.fingerprint
+            raise DataError(f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}")
+
+
+def default_root() -> Path:
+    """Where stores live: ``$M2V_STORE``, else ``reports/stores``."""
+    return Path(os.environ.get("M2V_STORE") or "reports/stores")
+
+
+def list_stores(root: Path | None = None) -> list[Store]:
+    """Every complete store under ``root``, by name."""
+    root = Path(root) if root else default_root()
+    return [open_store(meta.parent.name, root) for meta in sorted(root.glob("[!.]*/meta.json"))]
+
+
+def open_store(name: str, root: Path | None = None) -> Store:
+    """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
+    path = (Path(root) if root else default_root()) / name
+    if not (path / "meta.json").is_file():
+        raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
+    raw = _read_meta(path)["meta"]
+    for key in ("val_subjects", "blocked_sources"):
+        raw[key] = tuple(raw[key])
+    meta = Meta(**raw)
+    if (meta.units, meta.skeleton, meta.n_joints) != ("mm", "h36m17", N_JOINTS):
+        raise DataError(f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
+                        f"expected {N_JOINTS} of h36m17 in mm")  # fmt: skip
+    return Store(path, meta)
+
+
+def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
+    """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns that folder.
+
+    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of the name as it was.
+    """
+    splits = {"train": train, "test": test}
+    for name, split in splits.items():
+        check_split(split, f"{meta.name}: split {name}")
+    root, target = Path(root), Path(root) / meta.name
+    root.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
+    try:
+        _write_files(building, meta, splits)
+        _swap_in(building, target)
+    except OSError as error:
+        raise DataError(f"{target}: could not be written ({error.strerror or error}), nothing was changed") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def check_split(split: Split, where: str) -> None:
+    """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every promise above."""
+    n = split.n_frames
+    if n == 0 or not split.videos:
+        raise DataError(f"{where} is empty, expected at least one video")
+    for name, shape in ARRAYS.items():
+        array = getattr(split, name)
+        if array.shape != (n, *shape):
+            raise DataError(f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} joints)")
+    _check_videos(split.videos, n, where)
+    for name in ARRAYS:
+        check_finite(getattr(split, name), f"{where}: {name}", split.videos)
+    if split.confidence.min() < 0 or split.confidence.max() > 1:
+        bad = int(np.argmax(((split.confidence < 0) | (split.confidence > 1)).any(1)))
+        raise DataError(f"{where}: confidence at frame {bad} is outside [0, 1]")
+    if split.factor.min() <= 0:
+        raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
+    check_millimetres(split.truth_mm, f"{where}: truth_mm")
+
+
+def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:
+    """Raise with the first frame (axis 0) that holds a NaN or infinity, and the video it lies in."""
+    for start in range(0, len(array), 65536):
+        bad = ~np.isfinite(array[start : start + 65536]).reshape(len(array[start : start + 65536]), -1).all(1)
+        if bad.any():
+            frame = start + int(bad.argmax())
+            inside = [v for v in videos if 0 <= frame - v.start < v.n_frames]
+            place = f" ({inside[0].source}, its frame {frame - inside[0].start})" if inside else ""
+            raise DataError(f"{where} at frame {frame}{place} is not a finite number")
+
+
+def check_millimetres(joints: np.ndarray, where: str) -> None:
+    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in millimetres."""
+    sample = np.asarray(joints[:: max(1, len(joints) // 20000)], np.float64)
+    parents, children = np.array(BONES).T
+    bone = float(np.median(np.linalg.norm(sample[:, children] - sample[:, parents], axis=-1)))
+    if not BONE_RANGE_MM[0] <= bone <= BONE_RANGE_MM[1]:
+        guess = " and looks like metres" if 0.03 <= bone <= 1.0 else ""
+        raise DataError(f"{where}: the median bone is {bone:.3g} long{guess}, expected 30 to 1000 (millimetres)")
+
+
+def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
+    expected = 0
+    for video in videos:
+        if video.start != expected or video.n_frames < 1:
+            raise DataError(f"{where}: video {video.source} covers {video.n_frames} frames from {video.start}, "
+                            f"expected to begin at {expected}")  # fmt: skip
+        if video.width < 1 or video.height < 1:
+            raise DataError(f"{where}: video {video.source} has image size {video.width} x {video.height}")
+        expected += video.n_frames
+    if expected != n:
+        raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
+
+
+def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
+    for name, split in splits.items():
+        arrays = {key: np.ascontiguousarray(getattr(split, key), np.float32) for key in ARRAYS}
+        save_file(arrays, folder / f"{name}.safetensors")  # metadata of several keys has no fixed order on disk
+    meta = replace(meta, fingerprint=_fingerprint(folder))
+    videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
+    (folder / "meta.json").write_text(json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n")
+    folder.chmod(0o755)
+
+
+def _swap_in(building: Path, target: Path) -> None:
+    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an empty one is replaced."""
+    aside = target.with_name(f".{target.name}-old-{os.getpid()}")
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(building, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    known = {f.name for f in fields(Meta)}
+    try:
+        raw = json.loads((path / "meta.json").read_text())
+        if set(raw["videos"]) == set(SPLITS) and set(raw["meta"]) == known:
+            return raw
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}/meta.json: cannot be read as the description of a store ({error})") from error
+    raise DataError(f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos (train, test)")
+
+
+def _map_arrays(file: Path) -> dict[str, np.ndarray]:
+    """Map the tensors of a safetensors file: 8 bytes header length, JSON header, then the data."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as stream:
+            n_header = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(n_header)) if n_header < size else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as a safetensors file ({error})") from error
+    if missing := ARRAYS.keys() - header.keys():
+        raise DataError(f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(ARRAYS)}")
+    if size != (expected := 8 + n_header + max(header[key]["data_offsets"][1] for key in ARRAYS)):
+        raise DataError(f"{file}: is {size} bytes long, its header says {expected} (truncated?)")
+    arrays: dict[str, np.ndarray] = {}
+    for key in ARRAYS:
+        shape, offset = tuple(header[key]["shape"]), 8 + n_header + header[key]["data_offsets"][0]
+        arrays[key] = np.memmap(file, np.float32, mode="c", offset=offset, shape=shape)
+    return arrays
+
+
+def _fingerprint(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in SPLITS:
+        with (folder / f"{name}.safetensors").open("rb") as stream:
+            while block := stream.read(1 << 22):
+                digest.update(block)
+    return digest.hexdigest()
