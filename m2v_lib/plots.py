@@ -1,0 +1,226 @@
+"""Still pictures with matplotlib: each function takes data and returns the figure.
+
+Left is blue, right is orange, the spine grey; predictions are solid and ground truth is dashed. The two colours and
+the maps stay apart for colour-blind readers. Poses are in camera coordinates: x right, y down, z away.
+"""
+# T frames, J joints, N graph nodes
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from m2v_lib.skeleton import BONES, JOINTS, LEFT, N_JOINTS, RIGHT
+
+SIDE_COLOURS = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
+#: Dark or far apart enough on white for curves of different runs (after Okabe and Ito).
+LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+_MAP = "cividis"
+
+
+def side(joint: int) -> str:
+    """'left', 'right' or 'spine'; a bone takes the side of its child joint."""
+    return "left" if joint in LEFT else "right" if joint in RIGHT else "spine"
+
+
+def upright(pose_J3: ArrayLike) -> np.ndarray:
+    """Camera coordinates (..., 3) with y down, as (right, away, up) for an axis that points up."""
+    pose = np.asarray(pose_J3, dtype=float)
+    return np.stack([pose[..., 0], pose[..., 2], -pose[..., 1]], axis=-1)
+
+
+def _axes(width: float = 6.0, height: float = 3.5, **kwargs: Any) -> tuple[Figure, Any]:
+    fig, axes = plt.subplots(figsize=(width, height), layout="constrained", **kwargs)
+    plt.close(fig)  # the caller shows it; left open, a notebook would show it twice
+    return fig, axes
+
+
+def _check_pose(pose: ArrayLike, n_axes: tuple[int, ...]) -> np.ndarray:
+    array = np.asarray(pose, dtype=float)
+    if array.ndim != 2 or array.shape[0] != N_JOINTS or array.shape[1] not in n_axes:
+        raise ValueError(f"expected one pose of shape ({N_JOINTS}, {n_axes[0]}), got {array.shape}")
+    return array
+
+
+def _bones(ax: Any, pose: np.ndarray, *, truth: bool) -> None:
+    for parent, child in BONES:
+        ends = pose[[parent, child]].T
+        ax.plot(*ends, color=SIDE_COLOURS[side(child)], linestyle="--" if truth else "-", linewidth=1.2 if truth else 2)
+
+
+def _side_legend(ax: Any, *, truth: bool) -> None:
+    for name, colour in SIDE_COLOURS.items():
+        ax.plot([], [], color=colour, label=name)
+    if truth:
+        ax.plot([], [], color="black", label="prediction")
+        ax.plot([], [], color="black", linestyle="--", label="ground truth")
+    ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def skeleton_2d(
+    pose_J2: ArrayLike,
+    truth_J2: ArrayLike | None = None,
+    *,
+    confidence_J: ArrayLike | None = None,
+    unit: str = "px",
+    title: str = "",
+) -> Figure:
+    """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it is given."""
+    pose = _check_pose(pose_J2, (2, 3))[:, :2]
+    fig, ax = _axes(5, 4.5)
+    if truth_J2 is not None:
+        _bones(ax, _check_pose(truth_J2, (2, 3))[:, :2], truth=True)
+    _bones(ax, pose, truth=False)
+    sizes = 6 + 30 * (np.ones(N_JOINTS) if confidence_J is None else np.asarray(confidence_J, dtype=float).reshape(-1))
+    ax.scatter(*pose.T, s=sizes, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)], zorder=3)
+    ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
+    ax.invert_yaxis()
+    _side_legend(ax, truth=truth_J2 is not None)
+    return fig
+
+
+def skeleton_3d(
+    pose_J3: ArrayLike,
+    truth_J3: ArrayLike | None = None,
+    *,
+    unit: str = "mm",
+    title: str = "",
+    view: tuple[float, float] = (12.0, -70.0),
+) -> Figure:
+    """One pose in camera coordinates (y down), upright, on equal axes; `view` is (elevation, azimuth) in degrees."""
+    points = pose = upright(_check_pose(pose_J3, (3,)))
+    fig, ax = _axes(6.2, 5, subplot_kw={"projection": "3d"})
+    if truth_J3 is not None:
+        truth = upright(_check_pose(truth_J3, (3,)))
+        points = np.concatenate([pose, truth])
+        _bones(ax, truth, truth=True)
+    _bones(ax, pose, truth=False)
+    middle, half = (points.max(0) + points.min(0)) / 2, 0.55 * np.ptp(points, axis=0).max()
+    low, high = middle - half, middle + half
+    ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), title=title)
+    ax.set(xlabel=f"right ({unit})", ylabel=f"away ({unit})", zlabel=f"up ({unit})")
+    ax.set_box_aspect((1, 1, 1))
+    ax.view_init(*view)
+    ax.locator_params(nbins=4)
+    _side_legend(ax, truth=truth_J3 is not None)
+    return fig
+
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def learning_curves(
+    curves: Mapping[str, Curve],
+    *,
+    references: Mapping[str, float] | None = None,
+    quantity: str = "MPJPE (mm)",
+    x_label: str = "step",
+) -> Figure:
+    """One line a run, `{label: (steps, values)}`; `references` are dotted levels such as a ridge regression's."""
+    fig, ax = _axes()
+    _lines(ax, curves, marker="o")
+    for name, value in (references or {}).items():
+        ax.axhline(value, color="black", linestyle=":", linewidth=1)
+        ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize="small")
+    ax.set(xlabel=x_label, ylabel=quantity, ylim=(0, None))
+    return fig
+
+
+def learning_curve(steps: Sequence[float], values: Sequence[float], **kwargs: Any) -> Figure:
+    """`learning_curves` of a single run."""
+    return learning_curves({"": (steps, values)}, **kwargs)
+
+
+def loss_curves(curves: Mapping[str, Curve], *, quantity: str = "loss", x_label: str = "step") -> Figure:
+    """Training losses on a logarithmic axis, `{label: (steps, losses)}`."""
+    fig, ax = _axes()
+    _lines(ax, curves, marker="")
+    ax.set(xlabel=x_label, ylabel=quantity, yscale="log")
+    return fig
+
+
+def _lines(ax: Axes, curves: Mapping[str, Curve], *, marker: str) -> None:
+    if not curves:
+        raise ValueError("no curve to draw")
+    for i, (label, (steps, values)) in enumerate(curves.items()):
+        style = ("-", "-.")[i // len(LINE_COLOURS) % 2]  # dashes are kept for ground truth
+        colour = LINE_COLOURS[i % len(LINE_COLOURS)]
+        ax.plot(steps, values, label=label, color=colour, linestyle=style, marker=marker, markersize=3)
+    if any(curves):
+        ax.legend(fontsize="small", frameon=False)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def mask_image(mask_TJ: ArrayLike, *, title: str = "") -> Figure:
+    """Masked tokens (true) dark over frames and joints; the share of masked tokens is in the title."""
+    mask = np.asarray(mask_TJ, dtype=bool)
+    if mask.ndim != 2:
+        raise ValueError(f"expected one mask of shape (T, J), got {mask.shape}")
+    fig, ax = _axes(6, 3.2)
+    ax.imshow(mask.T, cmap="Greys", vmin=0, vmax=1.3, aspect="auto", interpolation="nearest")
+    if mask.shape[1] == N_JOINTS:
+        ax.set_yticks(range(N_JOINTS), JOINTS, fontsize=6)
+    ax.set(xlabel="frame", ylabel="joint", title=f"{title} ({mask.mean():.1%} masked)".strip())
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return fig
+
+
+def per_joint_error(error_J: ArrayLike, *, quantity: str = "error (mm)", title: str = "") -> Figure:
+    """One bar a joint, coloured by side."""
+    error = np.asarray(error_J, dtype=float)
+    if error.shape != (N_JOINTS,):
+        raise ValueError(f"expected {N_JOINTS} errors, got shape {error.shape}")
+    fig, ax = _axes(6, 4)
+    ax.barh(range(N_JOINTS), error, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)])
+    ax.set_yticks(range(N_JOINTS), JOINTS)
+    ax.invert_yaxis()
+    ax.set(xlabel=quantity, title=title)
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def per_action(
+    errors: Mapping[str, float],
+    other: Mapping[str, float] | None = None,
+    *,
+    labels: tuple[str, str] = ("measured", "reference"),
+    quantity: str = "MPJPE (mm)",
+) -> Figure:
+    """Bars of the error of each action, worst first; `other` draws a second bar where it has the action."""
+    if not errors:
+        raise ValueError("no action to draw")
+    actions = sorted(errors, key=lambda action: -errors[action])
+    where = np.arange(len(actions))
+    fig, ax = _axes(max(4.0, 0.5 * len(actions) + 1.5), 3.5)
+    width = 0.8 if other is None else 0.4
+    ax.bar(where, [errors[a] for a in actions], width, color=LINE_COLOURS[0], label=labels[0])
+    if other is not None:
+        ax.bar(where + width, [other.get(a, np.nan) for a in actions], width, color=LINE_COLOURS[5], label=labels[1])
+        ax.legend(fontsize="small", frameon=False)
+    ax.set_xticks(where + (0 if other is None else width / 2), actions, rotation=60, ha="right", rotation_mode="anchor")
+    ax.set(ylabel=quantity)
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
+def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, title: str = "") -> Figure:
+    """Weights of a graph: row = the node that receives, column = the node it hears; 17 nodes are named as joints."""
+    weights = np.asarray(adjacency_NN, dtype=float)
+    if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
+        raise ValueError(f"expected a square adjacency, got shape {weights.shape}")
+    fig, ax = _axes(5, 4.2)
+    image = ax.imshow(weights, cmap=_MAP, interpolation="nearest")
+    fig.colorbar(image, ax=ax, label="weight")
+    names = names or (JOINTS if len(weights) == N_JOINTS else None)
+    if names is not None:
+        ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
+        ax.set_yticks(range(len(names)), names, fontsize=6)
+    ax.set(xlabel="from node", ylabel="to node", title=title)
+    return fig

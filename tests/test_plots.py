@@ -1,0 +1,115 @@
+"""Figures: colours by side, dashes for truth, units on axes, no figure left open."""
+
+from __future__ import annotations
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from m2v_lib import plots
+from m2v_lib.skeleton import BONES, FLIP_PAIRS, N_JOINTS
+
+RNG = np.random.default_rng(0)
+POSE = RNG.normal(size=(N_JOINTS, 3)) * 300
+STEPS = [0, 10, 20]
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "skeleton_2d": lambda: plots.skeleton_2d(POSE[:, :2], POSE[:, :2] + 5, confidence_J=np.ones(N_JOINTS)),
+    "skeleton_3d": lambda: plots.skeleton_3d(POSE, POSE + 20),
+    "learning_curve": lambda: plots.learning_curve(STEPS, [90.0, 80, 70]),
+    "learning_curves": lambda: plots.learning_curves({"a": (STEPS, [3.0, 2, 1])}, references={"ridge": 2.5}),
+    "loss_curves": lambda: plots.loss_curves({f"run {i}": (STEPS, [3.0, 2, 1]) for i in range(9)}),
+    "mask_image": lambda: plots.mask_image(RNG.random((27, 17)) < 0.7),
+    "per_joint_error": lambda: plots.per_joint_error(np.arange(17.0)),
+    "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
+    "adjacency": lambda: plots.adjacency(np.eye(17)),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_draws_is_labelled_and_closed(name: str) -> None:
+    fig = FIGURES[name]()
+    fig.canvas.draw()
+    ax = fig.axes[0]
+    assert ax.get_xlabel() or ax.get_ylabel()
+    assert not plt.get_fignums(), "an open figure is shown twice in a notebook"
+
+
+@pytest.mark.parametrize("name", ["skeleton_2d", "skeleton_3d", "learning_curve", "per_joint_error", "per_action"])
+def test_axes_of_quantities_carry_units(name: str) -> None:
+    ax = FIGURES[name]().axes[0]
+    assert any(unit in ax.get_xlabel() + ax.get_ylabel() for unit in ("(mm)", "(px)"))
+
+
+def test_prediction_is_solid_truth_dashed_and_sides_have_their_colours() -> None:
+    lines = plots.skeleton_3d(POSE, POSE + 20).axes[0].get_lines()
+    truth, pred = lines[:16], lines[16:32]
+    assert {line.get_linestyle() for line in truth} == {"--"} and {line.get_linestyle() for line in pred} == {"-"}
+    for line, (_, child) in zip(pred, BONES, strict=True):
+        assert line.get_color() == plots.SIDE_COLOURS[plots.side(child)]
+
+
+def test_mirrored_joints_have_different_colours_that_differ_in_grey_too() -> None:
+    for right, left in FLIP_PAIRS:
+        assert {plots.side(right), plots.side(left)} == {"right", "left"}
+    assert [plots.side(j) for j in (0, 7, 8, 9, 10)] == ["spine"] * 5
+    grey = {name: float(np.dot(to_rgb(c), (0.299, 0.587, 0.114))) for name, c in plots.SIDE_COLOURS.items()}
+    assert abs(grey["left"] - grey["right"]) > 0.1
+
+
+def test_camera_coordinates_are_turned_upright() -> None:
+    head_up = np.zeros((N_JOINTS, 3))
+    head_up[10] = (1.0, -1700.0, 5.0)  # y points down in the camera
+    np.testing.assert_array_equal(plots.upright(head_up)[10], (1.0, 5.0, 1700.0))
+    ax = plots.skeleton_3d(head_up).axes[0]
+    assert ax.get_zlim()[1] > 1600
+
+
+def test_three_dimensional_axes_have_equal_lengths() -> None:
+    ax = plots.skeleton_3d(POSE * [1, 3, 0.2]).axes[0]
+    spans = [high - low for low, high in (ax.get_xlim(), ax.get_ylim(), ax.get_zlim())]
+    np.testing.assert_allclose(spans, spans[0])
+
+
+def test_image_y_axis_points_down() -> None:
+    ax = plots.skeleton_2d(POSE[:, :2]).axes[0]
+    assert ax.yaxis_inverted() and ax.get_aspect() == 1
+
+
+def test_bars_are_the_data() -> None:
+    joints = plots.per_joint_error(np.arange(17.0)).axes[0]
+    assert [bar.get_width() for bar in joints.patches] == list(range(17))
+    actions = plots.per_action({"walk": 40.0, "sit": 60.0}).axes[0]
+    assert [label.get_text() for label in actions.get_xticklabels()] == ["sit", "walk"]
+    assert [bar.get_height() for bar in actions.patches] == [60.0, 40.0]
+
+
+def test_mask_title_gives_the_share() -> None:
+    mask = np.zeros((10, 17), bool)
+    mask[:5] = True
+    assert "50.0% masked" in plots.mask_image(mask).axes[0].get_title()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: plots.skeleton_3d(np.zeros((16, 3))),
+        lambda: plots.skeleton_2d(np.zeros((1, 17, 2))),
+        lambda: plots.per_joint_error(np.zeros(16)),
+        lambda: plots.mask_image(np.zeros(17)),
+        lambda: plots.adjacency(np.zeros((3, 4))),
+        lambda: plots.loss_curves({}),
+        lambda: plots.per_action({}),
+    ],
+)
+def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
+    with pytest.raises(ValueError, match=r"expected|no curve|no action"):
+        call()
