@@ -33,7 +33,7 @@ RELATIVE_SCALE: Final = {
 class DetectorModel:
     """Parameters of the noise model; lengths in mm at the person, times in frames."""
 
-    scale_mm: float = 12.5
+    scale_mm: float = 13.0
     rho: float = 0.85
     volatility: float = 0.6
     rho_volatility: float = 0.97

@@ -27,7 +27,7 @@ VAL_SUBJECTS: Final = ("CMU_49", "CMU_35")
 CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
 REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
 PACK_JOINTS: Final = (
-    "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "belly", "neck", "nose", "head",
+    "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax", "neck_nose", "head",
     "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
 )  # fmt: skip
 
@@ -126,6 +126,8 @@ def _check_pack(path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, s
             raise DataError(f"{path}: {key} has shape {raw[key].shape}, expected one entry for {len(starts) - 1} clips")
     if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
         raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")
+    if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != PACK_JOINTS:
+        raise DataError(f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}")
     check_finite(positions, f"{path}: positions")
     check_millimetres(positions, f"{path}: positions")
 

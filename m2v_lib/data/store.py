@@ -224,6 +224,7 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
     for name, split in splits.items():
         arrays = {key: np.ascontiguousarray(getattr(split, key), np.float32) for key in ARRAYS}
         save_file(arrays, folder / f"{name}.safetensors")  # metadata of several keys has no fixed order on disk
+        (folder / f"{name}.safetensors").chmod(0o644)
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
     (folder / "meta.json").write_text(json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n")
