@@ -64,12 +64,13 @@ def test_table8_has_eight_rows_of_two_metrics_decoded_as_in_the_audit() -> None:
 
 
 def test_table8_row1_is_the_headline_of_the_other_tables() -> None:
-    for name, where in [
-        ("table5", {"P": 0.7, "M": 3, "K": 8}),
-        ("table6", {"N": 16, "d": 128}),
-        ("table7", {"lambda_1": 0.5, "lambda_2": 20.0}),
-        ("table8", {"row": 1}),
-    ]:
+    places: dict[str, dict[str, Any]] = {
+        "table5": {"P": 0.7, "M": 3, "K": 8},
+        "table6": {"N": 16, "d": 128},
+        "table7": {"lambda_1": 0.5, "lambda_2": 20.0},
+        "table8": {"row": 1},
+    }
+    for name, where in places.items():
         assert paper.value(name, metric="MPJPE", **where) == 38.4
         assert paper.value(name, metric="P-MPJPE", **where) == 32.1
 
