@@ -32,7 +32,7 @@ def prepare(
     """Make the store ``<root>/<name>`` and return its folder; an existing one of the same recipe is kept as it is.
 
     ``name`` is "synthetic", "mocap" or any name with ``kind``; "mocap" reads ``pack`` or, without it,
-    ``$M2V_DATA/cmu_mocap/cmu_mocap_h36m17_50hz_train.npz``. Subjects default to the benchmark's
+    ``cmu_mocap/cmu_mocap_h36m17_50hz_train.npz`` under ``$M2V_DATA`` (else ``data``). Subjects default to the benchmark's
     (``mocap.TEST_SUBJECTS``). ``input_noise_seed`` fixes the 2D detector's noise. Errors are ``DataError``.
     """
     root = Path(root) if root else default_root()
@@ -59,10 +59,11 @@ def _find_pack(pack: Path | str | None) -> Path:
 
     if pack:
         return Path(pack)
-    if folder := os.environ.get("M2V_DATA"):
-        return Path(folder) / "cmu_mocap" / PACK_FILE
-    raise DataError("mocap: M2V_DATA is not set, run `python data_scripts/fetch_cmu.py` (downloads CMU motion capture) "
-                    "and set it, or name a pack with --pack FILE")  # fmt: skip
+    path = Path(os.environ.get("M2V_DATA") or "data") / "cmu_mocap" / PACK_FILE
+    if not path.is_file():
+        raise DataError(f"{path}: no such file, run `python data_scripts/fetch_cmu.py` to download CMU motion capture, "
+                        "set M2V_DATA to a folder that has it, or name a pack with --pack FILE")  # fmt: skip
+    return path
 
 
 def _prepare_mocap(
