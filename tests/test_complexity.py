@@ -50,6 +50,13 @@ def test_linear_macs_are_weights_times_tokens(base: dict[str, Part]) -> None:
     assert base["temporal attention"].linear_macs == tokens * 16 * (128 * 384 + 128 * 128)
 
 
+def test_parameters_of_parts(base: dict[str, Part]) -> None:
+    mlp, norm, layer_scale = 2 * 128 * 512 + 512 + 128, 2 * 128, 128
+    assert base["MLPs"].parameters == 16 * 4 * (mlp + norm + layer_scale)
+    assert base["fusion"].parameters == 16 * (2 * 256 + 2)
+    assert base["embedding"].parameters == 3 * 128 + 128 + 17 * 128
+
+
 def test_attention_products_are_counted(base: dict[str, Part]) -> None:
     T, J, N, D = 243, 17, 16, 128
     assert base["temporal attention"].product_macs == N * J * 2 * T * T * D  # q k^T and its product with v
