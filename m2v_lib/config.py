@@ -29,6 +29,7 @@ class DataConfig:
     input_2d: str = choice("detected", "gt")  # gt: the true projection with confidence 1
     train_stride: int = 27  # frames between the starts of training clips
     test_stride: int = 27
+    flip_train: bool = True  # mirror half of the training clips
     validation: bool = True  # hold the store's validation subjects out of training
 
 
@@ -78,7 +79,6 @@ class FinetuneConfig:
     init: str = choice("scratch", "pretrained")
     w_scale: float = 0.5  # lambda 1, N-MPJPE
     w_velocity: float = 20.0  # lambda 2
-    flip_train: bool = True
     flip_test: bool = True
     epochs: int = 60
     batch_size: int = 8

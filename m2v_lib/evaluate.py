@@ -1,0 +1,85 @@
+"""Evaluation protocols: from a model and clips to the published metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m2v_lib import metrics
+from m2v_lib.data.augment import flip
+from m2v_lib.data.clips import Clips
+
+# B batch, T frames, J joints, n frames of a split, C clips
+
+
+@torch.no_grad()
+def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tensor:
+    """Root-relative prediction (B, T, J, 3) in normalised units; mean of the clip and its mirror image (spec 5.5.1-2)."""
+    pred = model(x_BTJ3)
+    if flip_test:
+        pred = 0.5 * (pred + flip(model(flip(x_BTJ3))))
+    pred[:, :, 0] = 0.0
+    return pred
+
+
+def predict_clips(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> np.ndarray:
+    """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is restored."""
+    was_training = model.training
+    model.eval()
+    parts = []
+    for chosen in torch.arange(len(clips), device=clips.index_CT.device).split(batch_size):
+        x_BTJ3, _ = clips.batch(chosen)
+        pred = predict(model, x_BTJ3, flip_test=flip_test).float().cpu().numpy()
+        scale = clips.mm_per_unit_n[clips.index_CT[chosen].cpu().numpy()]
+        parts.append(pred * scale[..., None, None])
+    model.train(was_training)
+    return np.concatenate(parts)
+
+
+def evaluate_pose(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
+    """The Human3.6M protocol of spec 5.5, in mm: errors per frame, then per action, then the mean of the actions."""
+    return evaluate_predictions(predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size), clips)
+
+
+def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
+    """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over actions."""
+    index = clips.index_CT.cpu().numpy()
+    truth = clips.truth_nJ3[index]
+    per_frame = {
+        "mpjpe": metrics.frame_errors(pred_CTJ3, truth),
+        "p_mpjpe": metrics.frame_errors(metrics.procrustes_align(pred_CTJ3, truth), truth),
+        "n_mpjpe": metrics.frame_errors(metrics.rescale(pred_CTJ3, truth), truth),
+    }
+    averaged = {name: _average_overlaps(errors, index, len(clips.action_n)) for name, errors in per_frame.items()}
+    counted = averaged["mpjpe"] > 0
+    per_action: dict[str, dict[str, float]] = {}
+    for number, action in enumerate(clips.actions):
+        chosen = counted & (clips.action_n == number)
+        if chosen.any():
+            per_action[action] = {name: float(errors[chosen].mean()) for name, errors in averaged.items()}
+    means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
+    return {
+        **means,
+        "mpjve": metrics.mpjve(pred_CTJ3, truth),
+        "accel": metrics.accel_error(pred_CTJ3, truth),
+        "frame_mean_mpjpe": float(averaged["mpjpe"][counted].mean()),
+        "frame_mean_p_mpjpe": float(averaged["p_mpjpe"][counted].mean()),
+        "per_action": per_action,
+        "per_joint": [float(e) for e in metrics.joint_errors(pred_CTJ3, truth).mean((0, 1))],
+        "n_frames": int(counted.sum()),
+    }
+
+
+def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int) -> np.ndarray:
+    """Mean error of each frame over the clips that hold it (n,); 0 where none does.
+
+    A frame repeated inside one resampled clip counts once, as in the released evaluation (spec 5.5.8).
+    """
+    total, count = np.zeros(n_frames), np.zeros(n_frames)
+    for errors, index in zip(errors_CT, index_CT, strict=True):
+        total[index] += errors
+        count[index] += 1
+    return total / np.maximum(count, 1)

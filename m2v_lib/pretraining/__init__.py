@@ -1,0 +1,1 @@
+"""Stage 1: predict a teacher's representations of the whole sequence from masked copies of it (paper III-B)."""

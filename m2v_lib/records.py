@@ -1,0 +1,157 @@
+"""Run folders and run records: config, metrics, result and environment of one training run. No torch here."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RECORD_FILES = ("config.yaml", "metrics.jsonl", "result.json", "env.json")
+
+
+def runs_root() -> Path:
+    """`$M2V_RUNS`, or `reports/runs` under the current folder."""
+    return Path(os.environ.get("M2V_RUNS", "reports/runs"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a file beside `path`, then move it into place; on failure the old file stays as it was.
+
+    Raises OSError with one sentence that names the file when the disk is full or not writable.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        write(beside)
+        os.replace(beside, path)
+    except Exception as error:
+        beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) or "os error" in str(error).lower():
+            raise OSError(f"{path}: could not be saved ({error}); the previous version, if any, is untouched") from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")
+
+
+class MetricsLog:
+    """Append-only `metrics.jsonl`; on resume, lines past the checkpoint are cut so that none appears twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, line: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def cut_after(self, step: int) -> None:
+        """Keep the lines of steps up to `step`; a last line torn by a kill goes too."""
+        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if self.path.exists() else []
+        write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All complete lines of a metrics file."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            break
+    return lines
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a finished run left behind."""
+
+    path: Path
+    config: dict[str, Any]
+    result: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    env: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def load_record(folder: Path) -> Record:
+    """Read one finished run. Raises ValueError naming the file that is missing or broken."""
+    folder = Path(folder)
+    try:
+        return Record(
+            path=folder,
+            config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+            result=json.loads((folder / "result.json").read_text(encoding="utf-8")),
+            metrics=read_metrics(folder / "metrics.jsonl"),
+            env=json.loads((folder / "env.json").read_text(encoding="utf-8")),
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: not a run record ({error})") from error
+
+
+def find_records(*roots: Path) -> list[Record]:
+    """Every finished run directly under the given folders, by name; a run kept in several places comes once."""
+    found: dict[str, Record] = {}
+    for root in roots:
+        for result in sorted(Path(root).glob("*/result.json")):
+            found.setdefault(result.parent.name, load_record(result.parent))
+    return [found[name] for name in sorted(found)]
+
+
+def keep_record(run_dir: Path, records_root: Path) -> Path:
+    """Copy a finished run's four small files to `records_root/<run>`; the weights stay behind."""
+    load_record(run_dir)
+    target = Path(records_root) / Path(run_dir).name
+    target.mkdir(parents=True, exist_ok=True)
+    for name in RECORD_FILES:
+        write_atomically(target / name, lambda beside, name=name: shutil.copyfile(run_dir / name, beside) and None)
+    return target
+
+
+def commit() -> str:
+    """The package's git commit, with `+changes` when tracked files differ from it; `unknown` outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno", ".") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def environment(extra: dict[str, Any] | None = None, packages: Iterable[str] = ("torch", "numpy", "safetensors")) -> dict:
+    """What ran where: Python, packages, machine, commit."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(terse=True),
+        "cpus": os.cpu_count(),
+        "packages": {name: _version(name) for name in packages},
+        "commit": commit(),
+        **(extra or {}),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"

@@ -1,0 +1,111 @@
+"""Stage 2: lift 2D to 3D (paper section III-A.3, spec section 4)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m2v_lib.baselines.linear import evaluate_floors
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.augment import random_flip
+from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
+from m2v_lib.data.store import Store, open_store
+from m2v_lib.evaluate import evaluate_pose
+from m2v_lib.losses import pose_loss
+from m2v_lib.model import DualStreamModel, build_model
+from m2v_lib.records import runs_root
+from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
+from m2v_lib.training.loop import Schedule, Trainer, pick_device
+
+
+def finetune(exp: Experiment, root: Path | None = None) -> Path:
+    """Train and evaluate; returns the run's folder. A finished run is left as it is, a killed one goes on.
+
+    With `finetune.init=pretrained` the encoder starts from the pre-training run of the same settings and seed; where
+    there is none, ConfigError says how to make it.
+    """
+    root = runs_root() if root is None else Path(root)
+    folder = root / exp.run_name("finetune")
+    if (folder / "result.json").exists():
+        return folder
+    device = pick_device(exp)
+    store = open_store(exp.data.name)
+    sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
+    train = training_clips(store, stride=exp.data.train_stride, validation=exp.data.validation, **sizes)  # type: ignore[arg-type]
+    held_out = {
+        which: evaluation_clips(store, which, stride=exp.data.test_stride, **sizes)  # type: ignore[arg-type]
+        for which in (["val", "test"] if exp.data.validation else ["test"])
+    }
+    model = build_model(exp.model, seed=exp.run.seed)
+    init = start_from_stage_1(model, exp, root)
+    trainer = make_trainer(exp, folder, model.to(device), train, held_out, store, device)
+    trainer.run()
+    return trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
+
+
+def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path) -> str:
+    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's name."""
+    if exp.finetune.init == "scratch":
+        return "scratch"
+    name = exp.run_name("pretrain")
+    weights = root / name / "weights.safetensors"
+    if not weights.exists():
+        raise ConfigError(f"finetune.init=pretrained: no {weights}; run `m2v pretrain` with the same options first")
+    transfer_encoder(model, weights)
+    return name
+
+
+def make_trainer(
+    exp: Experiment, folder: Path, model: DualStreamModel, train: Clips, held_out: dict[str, Clips], store: Store,
+    device: torch.device,
+) -> Trainer:  # fmt: skip
+    cfg = exp.finetune
+
+    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        x, y = train.batch(chosen_B)
+        if exp.data.flip_train:
+            x, y = random_flip(x, y, generator)
+        return pose_loss(model(x), y, cfg.w_scale, cfg.w_velocity)
+
+    watched = "test" if cfg.select == "best-on-test" else "val"
+
+    def validate() -> dict[str, float]:
+        errors = evaluate_pose(model, held_out[watched], flip_test=cfg.flip_test)
+        return {"mpjpe": errors["mpjpe"], "p_mpjpe": errors["p_mpjpe"]}
+
+    return Trainer(
+        exp, "finetune", folder, model, Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
+        evaluate=validate if watched in held_out else None, fingerprint=store.meta.fingerprint, device=device,
+    )  # fmt: skip
+
+
+def result_of(
+    exp: Experiment, model: DualStreamModel, trainer: Trainer, train: Clips, held_out: dict[str, Clips], store: Store,
+    init: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Errors of the last epoch, of the best one under its own name, and of the linear floors; leaves the selected
+    weights in `model`."""
+    flip = exp.finetune.flip_test
+    errors = {which: evaluate_pose(model, clips, flip_test=flip) for which, clips in held_out.items()}
+    result: dict[str, Any] = {
+        "data": {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint,
+                 "input_2d": exp.data.input_2d, "detector": store.meta.detector},
+        "init": init,
+        "selected": exp.finetune.select,
+        "last": errors["test"],
+        "val": errors.get("val"),
+        "best_on_val": None,
+        "best_on_test": None,
+        "baselines": evaluate_floors(train, held_out["test"]),
+    }  # fmt: skip
+    result["test"] = result["last"]
+    best = trainer.folder / "best.safetensors"
+    if exp.finetune.select != "last" and best.exists():
+        tensors, state = read_tensors(best)
+        load_weights(model, tensors, best)
+        chosen = {**evaluate_pose(model, held_out["test"], flip_test=flip), "step": state["step"]}
+        result[exp.finetune.select.replace("-", "_")] = result["test"] = chosen
+    return result

@@ -1,0 +1,230 @@
+"""The loop both stages share: schedule, step-wise randomness, log, checkpoint, resume.
+
+Every random draw of a step comes from a generator seeded by (seed, stage, step), and every epoch's order from
+(seed, stage, epoch). Nothing random has to be saved, and a run killed anywhere resumes to the same numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.records import MetricsLog, commit, environment, write_json, write_text
+from m2v_lib.training.checkpoint import CheckpointError, load_weights, read_tensors, save_tensors
+
+StepFn = Callable[[Tensor, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
+
+
+def seeded(device: torch.device, *key: int) -> torch.Generator:
+    """A generator on `device` that depends on the integers alone."""
+    state = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return torch.Generator(device=device).manual_seed(state)
+
+
+def learning_rate(cfg: OptimConfig, step: int, epoch: int, n_steps: int) -> float:
+    """Rate of a step (0-based): lr * lr_decay ** epoch (audit D1), or a cosine to zero; after a linear warm-up."""
+    warm = min(1.0, (step + 1) / cfg.warmup_steps) if cfg.warmup_steps else 1.0
+    if cfg.schedule == "decay":
+        return warm * cfg.lr * cfg.lr_decay**epoch
+    done = max(0, step - cfg.warmup_steps) / max(1, n_steps - cfg.warmup_steps)
+    return warm * cfg.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+@dataclass
+class Schedule:
+    """How many steps and epochs a stage runs; `max_steps` shortens (or stretches) the full schedule."""
+
+    n_clips: int
+    batch_size: int
+    epochs_full: int
+    max_steps: int
+
+    @property
+    def per_epoch(self) -> int:
+        return math.ceil(self.n_clips / self.batch_size)
+
+    @property
+    def n_steps(self) -> int:
+        return self.max_steps or self.epochs_full * self.per_epoch
+
+    def summary(self) -> dict[str, Any]:
+        done = self.n_steps / self.per_epoch
+        return {
+            "steps": self.n_steps,
+            "epochs_done": round(done, 3),
+            "epochs_full": self.epochs_full,
+            "partial": done < self.epochs_full,
+            "n_clips": self.n_clips,
+        }
+
+
+@dataclass
+class Trainer:
+    """One training run in its folder. `module` holds all that is trained or averaged; `step_fn` gives the loss.
+
+    `after_step(step, n_steps)` runs after each optimiser step, `at_log(extras)` adds to a log line, `evaluate()` gives
+    a validation line's values and `monitor` names the one whose best weights are kept.
+    """
+
+    exp: Experiment
+    stage: str
+    folder: Path
+    module: nn.Module
+    schedule: Schedule
+    step_fn: StepFn
+    after_step: Callable[[int, int], None] = lambda step, n_steps: None
+    at_log: Callable[[dict[str, Tensor], int, int], dict[str, float]] = lambda extras, step, n_steps: {}
+    evaluate: Callable[[], dict[str, float]] | None = None
+    monitor: str = "mpjpe"
+    fingerprint: str = ""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def __post_init__(self) -> None:
+        self.step = 0
+        self.best = math.inf
+        self.trained_seconds = 0.0
+        self.sums: dict[str, Tensor] = {}
+        self.names = {p: name for name, p in self.module.named_parameters() if p.requires_grad}
+        self.optimiser = torch.optim.AdamW(
+            list(self.names), lr=self.exp.optim.lr, weight_decay=self.exp.optim.weight_decay, fused=True
+        )
+        self.log = MetricsLog(self.folder / "metrics.jsonl")
+        self.checkpoint = self.folder / "checkpoint.safetensors"
+        self.stage_key = sum(self.stage.encode())
+
+    def run(self) -> None:
+        """Train to the end of the schedule, from the last checkpoint if there is one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "config.yaml", self.exp.to_yaml())
+        write_json(self.folder / "env.json", environment({"device": describe(self.device), "threads": threads()}))
+        if self.checkpoint.exists():
+            self.resume()
+        self.log.cut_after(self.step)
+        cfg, n_steps = self.exp.run, self.schedule.n_steps
+        began = time.monotonic() - self.trained_seconds
+        order: Tensor | None = None
+        while self.step < n_steps:
+            epoch, within = divmod(self.step, self.schedule.per_epoch)
+            if order is None or within == 0:
+                generator = seeded(self.device, self.exp.run.seed, self.stage_key, 1, epoch)
+                order = torch.randperm(self.schedule.n_clips, generator=generator, device=self.device)
+            size = self.schedule.batch_size
+            extras = self.one_step(order[within * size : (within + 1) * size], epoch, n_steps)
+            self.trained_seconds = time.monotonic() - began
+            if self.step % cfg.log_every == 0 or self.step == n_steps:
+                self.write_log(epoch, extras, n_steps)
+            every = cfg.eval_every or self.schedule.per_epoch
+            if self.evaluate and (self.step % every == 0 or self.step == n_steps):
+                self.validate()
+            if self.step % cfg.checkpoint_every == 0 or self.step == n_steps:
+                self.save()
+
+    def one_step(self, chosen_B: Tensor, epoch: int, n_steps: int) -> dict[str, Tensor]:
+        rate = learning_rate(self.exp.optim, self.step, epoch, n_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        generator = seeded(self.device, self.exp.run.seed, self.stage_key, 2, self.step)
+        self.module.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        loss, extras = self.step_fn(chosen_B, generator)
+        loss.backward()
+        self.optimiser.step()
+        self.step += 1
+        self.after_step(self.step, n_steps)
+        scalars = {"loss": loss.detach(), **{k: v for k, v in extras.items() if v.ndim == 0}, "n": torch.ones(())}
+        for name, value in scalars.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=value.device)) + value
+        return extras
+
+    def write_log(self, epoch: int, extras: dict[str, Tensor], n_steps: int) -> None:
+        n = float(self.sums.pop("n"))
+        line: dict[str, Any] = {"kind": "train", "step": self.step, "epoch": epoch}
+        line["lr"] = self.optimiser.param_groups[0]["lr"]
+        line.update({name: float(value) / n for name, value in self.sums.items()})
+        line.update(self.at_log(extras, self.step, n_steps))
+        line["seconds"] = round(self.trained_seconds, 2)
+        self.sums.clear()
+        if not math.isfinite(line["loss"]):
+            raise FloatingPointError(f"{self.folder}: the loss is {line['loss']} at step {self.step}; lower optim.lr")
+        self.log.append(line)
+        print(f"{self.stage} {self.step}/{n_steps}  loss {line['loss']:.4f}  {line['seconds']:.0f} s", flush=True)
+
+    def validate(self) -> None:
+        assert self.evaluate is not None
+        values = self.evaluate()
+        self.log.append({"kind": "val", "step": self.step, **values, "seconds": round(self.trained_seconds, 2)})
+        print(f"{self.stage} {self.step}  " + "  ".join(f"{k} {v:.1f}" for k, v in values.items()), flush=True)
+        if self.monitor in values and values[self.monitor] < self.best:
+            self.best = values[self.monitor]
+            save_tensors(self.folder / "best.safetensors", self.module.state_dict(), {"step": self.step})
+
+    def save(self) -> None:
+        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
+        tensors |= {f"sums.{k}": v for k, v in self.sums.items()}
+        for parameter, name in self.names.items():
+            tensors |= {f"optim.{k}.{name}": v for k, v in self.optimiser.state.get(parameter, {}).items()}
+        state = {"step": self.step, "best": self.best, "seconds": self.trained_seconds, "fingerprint": self.fingerprint}
+        save_tensors(self.checkpoint, tensors, {**state, "n_steps": self.schedule.n_steps})
+
+    def resume(self) -> None:
+        """Continue from the checkpoint. Raises CheckpointError when it is of other data or another schedule."""
+        tensors, state = read_tensors(self.checkpoint)
+        for key, now in (("fingerprint", self.fingerprint), ("n_steps", self.schedule.n_steps)):
+            if state.get(key) != now:
+                raise CheckpointError(f"{self.checkpoint}: was made with {key} {state.get(key)}, this run has {now}")
+        load_weights(self.module, _part(tensors, "module."), self.checkpoint)
+        self.sums = _part(tensors, "sums.")
+        for parameter, name in self.names.items():
+            moments = {k.split(".")[1]: v for k, v in tensors.items() if k.startswith("optim.") and _named(k, name)}
+            if moments:
+                self.optimiser.state[parameter] = {
+                    k: v if k == "step" else v.to(parameter.device) for k, v in moments.items()
+                }
+        self.step, self.best, self.trained_seconds = state["step"], state["best"], state["seconds"]
+        print(f"{self.stage}: resumed at step {self.step} of {self.schedule.n_steps}", flush=True)
+
+    def finish(self, model: nn.Module, result: dict[str, Any]) -> Path:
+        """Write the final weights, then the result that marks the run as done; drop what only resuming needs."""
+        save_tensors(self.folder / "weights.safetensors", model.state_dict(), {"experiment": self.exp.to_dict()})
+        head = {
+            "schema": 1, "stage": self.stage, "name": self.folder.name, "preset": self.exp.preset_name,
+            "recipe": self.exp.recipe, "digest": self.exp.digest(self.stage), "seed": self.exp.run.seed,
+            "schedule": self.schedule.summary(), "commit": commit(), "device": describe(self.device),
+            "seconds": round(self.trained_seconds, 1), "n_parameters": sum(p.numel() for p in model.parameters()),
+        }  # fmt: skip
+        write_json(self.folder / "result.json", {**head, **result})
+        self.checkpoint.unlink(missing_ok=True)
+        (self.folder / "best.safetensors").unlink(missing_ok=True)
+        return self.folder
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _named(key: str, name: str) -> bool:
+    return key.split(".", 2)[2] == name
+
+
+def describe(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def threads() -> int:
+    return torch.get_num_threads()
+
+
+def pick_device(exp: Experiment) -> torch.device:
+    """The configured device, with the configured number of CPU threads set."""
+    if exp.run.threads:
+        torch.set_num_threads(exp.run.threads)
+    return torch.device(exp.run.device)
