@@ -100,6 +100,7 @@ class Trainer:
         self.log = MetricsLog(self.folder / "metrics.jsonl")
         self.checkpoint = self.folder / "checkpoint.safetensors"
         self.stage_key = sum(self.stage.encode())
+        self.commit = commit()
 
     def run(self) -> None:
         """Train to the end of the schedule, from the last checkpoint if there is one."""
@@ -198,7 +199,7 @@ class Trainer:
         head = {
             "schema": 1, "stage": self.stage, "name": self.folder.name, "preset": self.exp.preset_name,
             "recipe": self.exp.recipe, "digest": self.exp.digest(self.stage), "seed": self.exp.run.seed,
-            "schedule": self.schedule.summary(), "commit": commit(), "device": describe(self.device),
+            "schedule": self.schedule.summary(), "commit": self.commit, "device": describe(self.device),
             "seconds": round(self.trained_seconds, 1), "n_parameters": sum(p.numel() for p in model.parameters()),
         }  # fmt: skip
         write_json(self.folder / "result.json", {**head, **result})
