@@ -32,8 +32,9 @@ def prepare(
     """Make the store ``<root>/<name>`` and return its folder; an existing one of the same recipe is kept as it is.
 
     ``name`` is "synthetic", "mocap" or any name with ``kind``; "mocap" reads ``pack`` or, without it,
-    ``cmu_mocap/cmu_mocap_h36m17_50hz_train.npz`` under ``$M2V_DATA`` (else ``data``). Subjects default to the benchmark's
-    (``mocap.TEST_SUBJECTS``). ``input_noise_seed`` fixes the 2D detector's noise. Errors are ``DataError``.
+    ``cmu_mocap/cmu_mocap_h36m17_50hz_train.npz`` under ``$M2V_DATA`` (else ``data``). Subjects default to
+    the benchmark's (``mocap.TEST_SUBJECTS``). ``input_noise_seed`` fixes the 2D detector's noise.
+    Errors are ``DataError``.
     """
     root = Path(root) if root else default_root()
     kind = kind or _kind_of(name, pack)
