@@ -55,11 +55,11 @@ def _bones(ax: Any, pose: np.ndarray, *, truth: bool) -> None:
         ax.plot(*ends, color=SIDE_COLOURS[side(child)], linestyle="--" if truth else "-", linewidth=1.2 if truth else 2)
 
 
-def _side_legend(ax: Any, *, truth: bool) -> None:
+def _side_legend(ax: Any, *, truth: bool, what: str = "prediction") -> None:
     for name, colour in SIDE_COLOURS.items():
         ax.plot([], [], color=colour, label=name)
     if truth:
-        ax.plot([], [], color="black", label="prediction")
+        ax.plot([], [], color="black", label=what)
         ax.plot([], [], color="black", linestyle="--", label="ground truth")
     ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
@@ -71,8 +71,12 @@ def skeleton_2d(
     confidence_J: ArrayLike | None = None,
     unit: str = "px",
     title: str = "",
+    what: str = "detected",
 ) -> Figure:
-    """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it is given."""
+    """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it is given.
+
+    `what` is what the legend calls the solid pose.
+    """
     pose = _check_pose(pose_J2, (2, 3))[:, :2]
     fig, ax = _axes(5, 4.5)
     if truth_J2 is not None:
@@ -82,7 +86,7 @@ def skeleton_2d(
     ax.scatter(*pose.T, s=sizes, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)], zorder=3)
     ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
     ax.invert_yaxis()
-    _side_legend(ax, truth=truth_J2 is not None)
+    _side_legend(ax, truth=truth_J2 is not None, what=what)
     return fig
 
 
