@@ -1,0 +1,188 @@
+"""The command line `m2v`. Each command is a thin call of the library; `m2v COMMAND --help` says what it takes."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. A mistake of the user prints one sentence and returns 2; a failed notebook returns 1."""
+    args = parser().parse_args(argv)
+    command: Command = args.command
+    try:
+        return command(args)
+    except (ValueError, OSError) as error:  # ConfigError, DataError and CheckpointError are ValueErrors
+        print(f"m2v: {error}", file=sys.stderr)
+        return 2
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="m2v", description="Motion2vec: prepare data, train, evaluate, report.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    data = commands.add_parser("data", help="prepare data sets, list what is prepared").add_subparsers(required=True)
+    prepare = data.add_parser("prepare", help="make a store from synthetic motion or motion capture")
+    prepare.add_argument("name", help="synthetic, mocap, or a name of your own with --pack")
+    prepare.add_argument("--pack", type=Path, help="motion-capture pack (.npz) to read")
+    prepare.add_argument("--name", dest="store_name", help="name of the store, if not NAME")
+    prepare.add_argument("--test-subjects", nargs="+", metavar="SUBJECT")
+    prepare.set_defaults(command=_data_prepare)
+    data.add_parser("list", help="prepared stores").set_defaults(command=_data_list)
+
+    for name, text, command in (
+        ("pretrain", "stage 1: masked prediction of the teacher's representations", _pretrain),
+        ("finetune", "stage 2: lift 2D to 3D, then evaluate", _finetune),
+    ):
+        stage = commands.add_parser(name, help=text)
+        _add_experiment(stage)
+        stage.add_argument("--keep-record", action="store_true", help="copy the run's record to reports/records")
+        stage.set_defaults(command=command)
+
+    evaluate = commands.add_parser("evaluate", help="errors of a trained model on a prepared data set")
+    evaluate.add_argument("run", type=Path, help="run folder, or its weights.safetensors")
+    evaluate.add_argument("--data", help="store to evaluate on (default: the run's own)")
+    evaluate.add_argument("--split", choices=("test", "val"), default="test")
+    evaluate.add_argument("--device", default="cpu")
+    evaluate.set_defaults(command=_evaluate)
+
+    notebook = commands.add_parser("notebook", help="run one notebook with parameters, through papermill")
+    notebook.add_argument("notebook", type=Path)
+    notebook.add_argument("out", type=Path)
+    notebook.add_argument("-p", dest="parameters", action="append", default=[], metavar="KEY=VALUE")
+    notebook.set_defaults(command=_notebook)
+
+    report = commands.add_parser("report", help="build the book from what has run")
+    report.add_argument("--suite", help="DATA-PRESET-RECIPE of the suite to show")
+    report.set_defaults(command=_report)
+    return top
+
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", type=Path, help="YAML file of settings; the options below change it")
+    command.add_argument("--preset", choices=PRESETS, help="default: smoke")
+    command.add_argument("--recipe", choices=RECIPES, help="default: paper")
+    command.add_argument("--data", help="prepared data set; default: synthetic")
+    command.add_argument("--seed", type=int)
+    command.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+
+
+def experiment_of(args: argparse.Namespace) -> Experiment:
+    """The experiment that the options describe. Raises ConfigError."""
+    if args.config:
+        if args.preset or args.recipe:
+            raise ConfigError("--config names its own preset and recipe; leave out --preset and --recipe")
+        exp = Experiment.from_yaml(args.config)
+    else:
+        exp = Experiment.preset(args.preset or "smoke", recipe=args.recipe or "paper")
+    changes = dict(_pair(text) for text in args.settings)
+    if args.data:
+        changes["data.name"] = args.data
+    if args.seed is not None:
+        changes["run.seed"] = args.seed
+    return exp.override(changes)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    """`key=value`, the value read as YAML: 3, 0.5, true, text, {a: 1}; 1e-3 is a number too."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"expected KEY=VALUE, got {text!r}")
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{key}: {value!r} is not a value ({str(error).splitlines()[0]})") from error
+    if isinstance(read, str):
+        try:
+            read = float(read)
+        except ValueError:
+            pass
+    return key, read
+
+
+def _data_prepare(args: argparse.Namespace) -> int:
+    from m2v_lib.data import prepare
+
+    kind = args.name if args.name in ("synthetic", "mocap") else None
+    print(prepare(args.store_name or args.name, kind=kind, pack=args.pack, test_subjects=args.test_subjects))
+    return 0
+
+
+def _data_list(args: argparse.Namespace) -> int:
+    from m2v_lib.data.store import default_root, list_stores
+
+    stores = list_stores()
+    for store in stores:
+        print(f"{store.meta.name:16} {store.meta.protocol:24} {store.meta.fps:g} fps  {store.meta.fingerprint[:12]}")
+    if not stores:
+        print(f"no store under {default_root()}; make one with `m2v data prepare synthetic`")
+    return 0
+
+
+def _pretrain(args: argparse.Namespace) -> int:
+    from m2v_lib.training.pretrain import pretrain
+
+    return _trained(args, pretrain(experiment_of(args)))
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from m2v_lib.training.finetune import finetune
+
+    folder = finetune(experiment_of(args))
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    print(f"test MPJPE {result['test']['mpjpe']:.1f} mm, P-MPJPE {result['test']['p_mpjpe']:.1f} mm")
+    return _trained(args, folder)
+
+
+def _trained(args: argparse.Namespace, folder: Path) -> int:
+    from m2v_lib.records import keep_record
+
+    print(folder)
+    if args.keep_record:
+        print(keep_record(folder, Path("reports/records")))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import torch
+
+    from m2v_lib.data.clips import evaluation_clips
+    from m2v_lib.data.store import open_store
+    from m2v_lib.evaluate import evaluate_pose
+    from m2v_lib.training.checkpoint import load_checkpoint
+
+    device = torch.device(args.device)
+    model, exp = load_checkpoint(args.run, device=args.device)
+    clips = evaluation_clips(
+        open_store(args.data or exp.data.name), args.split, exp.model.n_frames, exp.data.test_stride,
+        input_2d=exp.data.input_2d, device=device,
+    )  # fmt: skip
+    print(json.dumps(evaluate_pose(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    return 0
+
+
+def _notebook(args: argparse.Namespace) -> int:
+    from m2v_lib.notebooks import run_notebook
+
+    return run_notebook(args.notebook, args.out, dict(_pair(text) for text in args.parameters))
+
+
+def _report(args: argparse.Namespace) -> int:
+    from m2v_lib.report import build
+
+    print(build(suite=args.suite) if args.suite else build())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
