@@ -134,8 +134,6 @@ def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> d
         for name in ready:
             bone = bones[name]
             out[name] = Bone(parent[name], bone.vector, bone.frame, bone.dof)
-    if missing := set(JOINT_BONES.values()) - out.keys():
-        raise DataError(f"{path}: has no bone {sorted(missing)[0]}, expected CMU's skeleton")
     return out
 
 
@@ -211,6 +209,8 @@ def convert(
     """One AMC file as clips ``CMU_<file>#0``, ``#1`` ...: forward kinematics, faults cut out, spline to ``fps``."""
     amc = Path(amc)
     skeleton = read_asf(asf)
+    if missing := {*JOINT_BONES.values(), *FOOT_BONES} - skeleton.bones.keys():
+        raise DataError(f"{asf}: has no bone {sorted(missing)[0]}, expected CMU's skeleton")
     ends = bone_ends(skeleton, read_amc(amc, skeleton))
     joints = to_joints(ends)
     floor = float(np.percentile(np.min([ends[name][:, 1] for name in FOOT_BONES], axis=0), 5))

@@ -95,21 +95,23 @@ def wander(time: np.ndarray, rng: np.random.Generator, degrees: float = 1.2) -> 
     return degrees * np.sin(2 * np.pi * hertz * time + phase).mean(0)
 
 
-def stand_on_floor(joints: np.ndarray, ankle_height: float, lift: np.ndarray | float = 0.0) -> np.ndarray:
+def stand_on_floor(
+    joints: np.ndarray, ankle_height: float, lift: np.ndarray | float = 0.0, *, share: float = SHARE_MM
+) -> np.ndarray:
     """Move a body (n,J,3) whose root is at the origin so that its feet carry it; ``lift`` (n,) mm off the floor.
 
-    The weight on a foot falls from 1 to 0 as it rises SHARE_MM above the other. The root moves against the weighted
-    velocity of the feet; vertically this is a smooth minimum of both heights, at most SHARE_MM / 4 below the true one,
+    The weight on a foot falls from 1 to 0 as it rises ``share`` mm above the other. The root moves against the weighted
+    velocity of the feet; vertically this is a smooth minimum of both heights, at most ``share / 4`` below the true one,
     so no ankle ever sinks under its height on the floor. The path is centred on the room's origin.
     """
     right, left = (joints[:, foot] for foot in FEET)
     gap = left[:, 2] - right[:, 2]
-    on_right = np.clip(0.5 + gap / (2 * SHARE_MM), 0, 1)[:, None]
+    on_right = np.clip(0.5 + gap / (2 * share), 0, 1)[:, None]
     mid = (on_right[1:] + on_right[:-1]) / 2
     steps = -(mid * np.diff(right, axis=0) + (1 - mid) * np.diff(left, axis=0))
     root = np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
     root[:, :2] -= (root[:, :2].max(0) + root[:, :2].min(0)) / 2
-    smooth_lowest = np.minimum(right[:, 2], left[:, 2]) - np.maximum(SHARE_MM - abs(gap), 0) ** 2 / (4 * SHARE_MM)
+    smooth_lowest = np.minimum(right[:, 2], left[:, 2]) - np.maximum(share - abs(gap), 0) ** 2 / (4 * share)
     root[:, 2] = lift - smooth_lowest
     placed = joints + root[:, None]
     placed[..., 2] += ankle_height - placed[:, FEET, 2].min()
