@@ -190,28 +190,34 @@ def per_joint_error(error_J: ArrayLike, *, quantity: str = "error (mm)", title: 
     return fig
 
 
-def per_action(
-    errors: Mapping[str, float],
+def bars(
+    values: Mapping[str, float],
     other: Mapping[str, float] | None = None,
     *,
     labels: tuple[str, str] = ("measured", "reference"),
-    quantity: str = "MPJPE (mm)",
+    quantity: str,
 ) -> Figure:
-    """Bars of the error of each action, worst first; `other` draws a second bar where it has the action."""
-    if not errors:
-        raise ValueError("no action to draw")
-    actions = sorted(errors, key=lambda action: -errors[action])
-    where = np.arange(len(actions))
-    fig, ax = _axes(max(4.0, 0.5 * len(actions) + 1.5), 3.5)
+    """One bar a name, largest first; `other` draws a second bar where it has the name."""
+    if not values:
+        raise ValueError("nothing to draw")
+    names = sorted(values, key=lambda name: -values[name])
+    where = np.arange(len(names))
+    fig, ax = _axes(max(4.0, 0.5 * len(names) + 1.5), 3.5)
     width = 0.8 if other is None else 0.4
-    ax.bar(where, [errors[a] for a in actions], width, color=LINE_COLOURS[0], label=labels[0])
+    ax.bar(where, [values[name] for name in names], width, color=LINE_COLOURS[0], label=labels[0])
     if other is not None:
-        ax.bar(where + width, [other.get(a, np.nan) for a in actions], width, color=LINE_COLOURS[5], label=labels[1])
+        second = [other.get(name, np.nan) for name in names]
+        ax.bar(where + width, second, width, color=LINE_COLOURS[5], label=labels[1])
         ax.legend(fontsize="small", frameon=False)
-    ax.set_xticks(where + (0 if other is None else width / 2), actions, rotation=60, ha="right", rotation_mode="anchor")
+    ax.set_xticks(where + (0 if other is None else width / 2), names, rotation=60, ha="right", rotation_mode="anchor")
     ax.set(ylabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
     return fig
+
+
+def per_action(errors: Mapping[str, float], other: Mapping[str, float] | None = None, **kwargs: Any) -> Figure:
+    """`bars` of the error of each action, worst first."""
+    return bars(errors, other, **{"quantity": "MPJPE (mm)", **kwargs})
 
 
 def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, title: str = "") -> Figure:

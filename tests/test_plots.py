@@ -111,5 +111,5 @@ def test_mask_title_gives_the_share() -> None:
     ],
 )
 def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
-    with pytest.raises(ValueError, match=r"expected|no curve|no action"):
+    with pytest.raises(ValueError, match=r"expected|no curve|nothing to draw"):
         call()
