@@ -1,0 +1,82 @@
+"""The report: one book over the executed notebooks of a suite and the run records, `reports/html/index.html`.
+
+It opens from disk without a network and is built without torch. `collect` reads how each run ended, `convert` makes an
+executed notebook a page, `pages` and `headline` write the front page, `sphinx_book` makes HTML.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from m2v_lib.config import ConfigError
+from m2v_lib.records import Record, find_records, runs_root
+from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
+from m2v_lib.report.convert import convert, title_of
+from m2v_lib.report.headline import headline
+from m2v_lib.report.pages import environment_page, front_page, module_table, records_page, runs_pages
+from m2v_lib.report.sphinx_book import build_html, copy_static
+
+__all__ = ["build"]
+
+
+def build(suite: str | None = None, reports: Path | str = "reports", runs: Path | str | None = None) -> Path:
+    """Build the book of a suite (default: the one that ran last) and return its index.html.
+
+    Reads `reports/executed/<suite>/`, the records in `reports/records` and in `runs` (default: where training writes).
+    The old book is replaced only by a whole new one. Raises ConfigError when there is no such suite.
+    """
+    reports = Path(reports)
+    name = suite or newest_suite(reports / "executed")
+    folder = reports / "executed" / name
+    if not folder.is_dir():
+        raise ConfigError(f"there is no suite {name!r} under {reports / 'executed'}; start one with `make reproduce`")
+    run = read_suite(folder)
+    kept = find_records(reports / "records")
+    reports.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
+        source, target = Path(work, "source"), Path(work, "html")
+        source.mkdir()
+        copy_static(source / "_static")
+        _write_pages(source, run, kept, find_records(Path(runs) if runs else runs_root(), reports / "records"))
+        warnings = build_html(source, target, f"Motion2vec: {run.name}")
+        (target / "warnings.txt").write_text(warnings, encoding="utf-8")
+        _replace(target, reports / "html")
+    return reports / "html" / "index.html"
+
+
+def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[Record]) -> None:
+    titles = {}
+    for page in run.pages:
+        notebook = convert(page)
+        titles[page.name] = title_of(notebook)
+        nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
+    mine = _of_suite(run, records)
+    texts = {
+        "index": front_page(run, titles, headline(kept, source), module_table(run, records), mine),
+        "runs": records_page(records),
+        "environment": environment_page(records),
+        **runs_pages(run, titles),
+    }
+    for name, text in texts.items():
+        (source / f"{name}.md").write_text(text, encoding="utf-8")
+
+
+def _of_suite(run: SuiteRun, records: list[Record]) -> list[Record]:
+    """The runs with the suite's data, preset and recipe."""
+    asked = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
+    results = [(record, record.result) for record in records]
+    return [record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == asked]
+
+
+def _replace(new: Path, old: Path) -> None:
+    """Put the new folder in the old one's place."""
+    aside = new.with_name("old")
+    if old.exists():
+        os.replace(old, aside)
+    os.replace(new, old)
+    shutil.rmtree(aside, ignore_errors=True)

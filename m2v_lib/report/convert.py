@@ -1,0 +1,137 @@
+"""An executed notebook as a page of the book: told apart by its title, red when it failed, drawn without a network."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
+
+PLOTLY = "application/vnd.plotly.v1+json"
+_HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
+_TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
+
+
+def convert(page: Page) -> NotebookNode:
+    """The page's notebook, ready for myst-nb; a stub where there is none to read."""
+    notebook = _read(page.executed)
+    notebook.metadata.pop("widgets", None)  # would pull a script from the network
+    notebook.cells = [c for c in notebook.cells if not {"papermill-error-cell-tag"} & set(_tags(c))]
+    _set_title(notebook, page)
+    heading, figures = "", 0
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "markdown":
+            heading = _last_heading(cell.source) or heading
+        elif cell.cell_type == "code":
+            _fold(cell)
+            _describe_images(cell, heading)
+            figures = _draw_plotly(cell, f"{page.name}-{number}", heading, figures)
+    return notebook
+
+
+def _read(path: Path | None) -> NotebookNode:
+    try:
+        return nbformat.read(str(path), as_version=4) if path else nbformat.v4.new_notebook()
+    except Exception:  # half a file, left by a killed run: the page then only says so
+        return nbformat.v4.new_notebook()
+
+
+def _tags(cell: NotebookNode) -> list[str]:
+    return list(cell.metadata.get("tags", []))
+
+
+def title_of(notebook: NotebookNode) -> str:
+    """The text of the first top heading, or ''."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (match := _TITLE.search(cell.source)):
+            return match.group(1).strip()
+    return ""
+
+
+def page_title(page: Page, own: str) -> str:
+    """The heading plus what tells this run from others of the same notebook; a failure shows in the side bar too."""
+    title = own or page.notebook.removesuffix(".ipynb").replace("_", " ")
+    title = f"{title}: {page.label}" if page.label else title
+    return {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}[page.state]
+
+
+def _set_title(notebook: NotebookNode, page: Page) -> None:
+    title = page_title(page, title_of(notebook))
+    banner = _banner(page)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and _TITLE.search(cell.source):
+            cell.source = _TITLE.sub(lambda _: f"# {title}\n\n{banner}", cell.source, count=1)
+            return
+    notebook.cells.insert(0, nbformat.v4.new_markdown_cell(f"# {title}\n\n{banner}"))
+
+
+def _banner(page: Page) -> str:
+    """Under the title: how the run went."""
+    if page.state == NOT_RUN:
+        return "```{warning}\nThis notebook has not run in this suite.\n```\n"
+    settings = ", ".join(f"{key} {json.dumps(value)}" for key, value in page.parameters.items() if value != {})
+    facts = [f"{page.seconds:.0f} s" if page.seconds is not None else "", settings, f"commit {page.commit}"]
+    line = html.escape("Run: " + "; ".join(fact for fact in facts if fact))
+    note = f'<p class="m2v-run">{line}</p>\n'
+    if page.state == FAILED:
+        error = page.error.replace("`", "'")
+        return f"````{{admonition}} This notebook failed\n:class: danger\n```text\n{error}\n```\n````\n\n{note}"
+    return note
+
+
+def _last_heading(source: str) -> str:
+    found = _HEADING.findall(source)
+    return found[-1].strip() if found else ""
+
+
+def _fold(cell: NotebookNode) -> None:
+    """Worked answers, and cells whose source the author hid, start folded."""
+    tags = _tags(cell)
+    if "solution" in tags and "hide-cell" not in tags:
+        cell.metadata["tags"] = [*tags, "hide-cell"]
+    elif cell.metadata.get("jupyter", {}).get("source_hidden") and "hide-input" not in tags:
+        cell.metadata["tags"] = [*tags, "hide-input"]
+
+
+def _describe_images(cell: NotebookNode, heading: str) -> None:
+    """Alternative text for pictures: the cell's own `alt` metadata, else the heading it stands under."""
+    settings = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
+    settings.setdefault("alt", _alt(cell, heading))
+
+
+def _alt(cell: NotebookNode, heading: str) -> str:
+    return str(cell.metadata.get("alt") or f"Figure: {heading or 'output of the cell above'}").replace("\n", " ")
+
+
+def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> int:
+    """Turn plotly outputs into elements with fixed ids drawn by the one plotly.js of the book; count the figures."""
+    for number, output in enumerate(cell.get("outputs", [])):
+        data: dict[str, Any] = output.get("data", {})
+        if PLOTLY not in data:
+            continue
+        figure = data.pop(PLOTLY)
+        for other in ("text/html", "image/png"):
+            data.pop(other, None)
+        data["text/html"] = plotly_html(figure, f"plotly-{where}-{number}", _alt(cell, heading), first=before == 0)
+        before += 1
+    return before
+
+
+def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:
+    """An element and the call that draws the figure in it; the first of a page also loads the shared script."""
+    spec: dict[str, Any] = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
+    spec["config"] = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
+    # "</" would end the script element wherever it stood in the figure's texts.
+    call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace("</", "<\\/")
+    load = '<script src="_static/plotly.min.js"></script>\n' if first else ""
+    height = figure.get("layout", {}).get("height", 450)
+    return (
+        f'{load}<div id="{html.escape(element)}" class="m2v-plotly" role="img" aria-label="{html.escape(alt)}" '
+        f'style="height:{int(height)}px"></div>\n<script>{call}</script>'
+    )

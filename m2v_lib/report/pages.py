@@ -1,0 +1,216 @@
+"""The pages of the book that no notebook makes: front page, parts, runs and environment, as MyST markdown."""
+
+from __future__ import annotations
+
+import html
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from m2v_lib import tables
+from m2v_lib.records import Record, commit
+from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page, SuiteRun
+
+PARTS = (
+    "Start here",
+    "Data",
+    "The model",
+    "Pre-training",
+    "Fine-tuning",
+    "The paper's tables",
+    "Looking at results",
+    "Further",
+    "Further",
+    "Other runs",
+)
+BUILT_WITH = ("numpy", "pandas", "matplotlib", "plotly", "sphinx", "myst-nb", "sphinx-book-theme", "snakemake")
+_COLOUR = {OK: "ok", FAILED: "failed", NOT_RUN: "not-run"}
+#: The states of a table cell (design section 7).
+CELL_MEANING = {
+    "paper": "printed in the paper",
+    "reproduced": "measured here on the paper's data set, protocol and full schedule",
+    "partial schedule": "measured on the paper's data set and protocol, but trained for less than the full schedule",
+    "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark than the paper's",
+    "synthetic": "measured on generated motion: shows that everything runs, not how good the method is",
+    "not run": "no run record yet",
+}
+
+
+def badge(text: str, colour: str) -> str:
+    return f'<span class="m2v-state m2v-{colour}">{html.escape(text)}</span>'
+
+
+def cell_badge(state: str) -> str:
+    return badge(state, state.replace(" ", "-"))
+
+
+def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
+    """Table VIII as HTML: what was measured with the suite's settings, and apart from it what the paper prints."""
+    asked = suite.settings
+    if not asked:
+        return "The notebooks were not run as a suite, so there is no table to fill.\n"
+    table = tables.to_html(tables.build_table("table8", records, **asked))
+    states = "|".join(tables.STATES)
+    return re.sub(f"<td>({states})</td>", lambda match: f"<td>{cell_badge(match.group(1))}</td>", table) + "\n"
+
+
+def front_page(suite: SuiteRun, titles: Mapping[str, str], headline: str, table: str, records: Sequence[Record]) -> str:
+    """The page one sees first: how the suite ended, what was run on what, the headline, Table VIII, all notebooks."""
+    return "\n".join(
+        [
+            "# Motion2vec, run and checked\n",
+            _verdict(suite, titles),
+            _what_ran(suite, records),
+            "## Does it learn?\n",
+            headline,
+            "## Table VIII: which module does what\n",
+            table,
+            "### What a cell state means\n",
+            *(f"- {cell_badge(state)} {meaning}" for state, meaning in CELL_MEANING.items()),
+            "",
+            "## Notebooks\n",
+            _notebook_table(suite, titles),
+            _contents(suite),
+        ]
+    )
+
+
+def _verdict(suite: SuiteRun, titles: Mapping[str, str]) -> str:
+    total, failed, waiting = len(suite.pages), suite.count(FAILED), suite.count(NOT_RUN)
+    if not failed and not waiting:
+        return f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite `{suite.name}`.\n:::\n"
+    counts = [f"{failed} failed"] * bool(failed) + [f"{waiting} did not run"] * bool(waiting)
+    kind = "danger" if failed else "warning"
+    head = f":::{{admonition}} Of {total} notebook runs {' and '.join(counts)}\n:class: {kind}"
+    bad = [page for page in suite.pages if page.state != OK]
+    lines = [f"- {badge(p.state, _COLOUR[p.state])} {_link(p, titles)} {_code(p.error)}" for p in bad]
+    return "\n".join([head, *lines, ":::\n"])
+
+
+def _code(text: str) -> str:
+    return f"`{text.replace('`', chr(39))}`" if text else ""
+
+
+def _link(page: Page, titles: Mapping[str, str]) -> str:
+    text = titles[page.name].replace("[", "\\[").replace("]", "\\]").replace("|", "\\|")
+    return f"[{text}]({page.name}.ipynb)"
+
+
+def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
+    devices = sorted({str(record.result.get("device", "?")) for record in records}) or ["no training yet"]
+    data = sorted({f"{r.result['data']['name']} (fingerprint {r.result['data']['fingerprint'][:12]})" for r in records})
+    commits = sorted({page.commit for page in suite.pages if page.commit}) or [commit()]
+    started = sorted(page.started for page in suite.pages if page.started)
+    seconds = sum(page.seconds or 0.0 for page in suite.pages)
+    rows = {
+        "data": ", ".join(data) or str(suite.settings.get("data", "?")),
+        "preset, recipe": f"{suite.settings.get('preset', '?')}, {suite.settings.get('recipe', '?')}",
+        "seeds": ", ".join(map(str, suite.settings.get("seeds", ["?"]))),
+        "overrides": ", ".join(f"{k} = {v}" for k, v in (suite.settings.get("overrides") or {}).items()) or "none",
+        "device": ", ".join(devices),
+        "commit": ", ".join(commits),
+        "first notebook started": started[0].replace("T", " ") if started else "never",
+        "time in notebooks": f"{seconds / 60:.1f} min over {len(suite.pages)} runs",
+    }
+    lines = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
+    return "\n".join(["| what ran | |", "|---|---|", *lines, ""])
+
+
+def _cell(value: Any) -> str:
+    return html.escape(str(value)).replace("|", "\\|").replace("\n", " ")
+
+
+def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
+    lines = ["| notebook | state | time |", "|---|---|--:|"]
+    for page in suite.pages:
+        time = f"{page.seconds:.0f} s" if page.seconds is not None else ""
+        lines.append(f"| {_link(page, titles)} | {badge(page.state, _COLOUR[page.state])} | {time} |")
+    return "\n".join([*lines, ""])
+
+
+def _contents(suite: SuiteRun) -> str:
+    """The side bar: a part for each ten; a notebook that ran several times is one entry that opens into its runs."""
+    blocks = []
+    for number, caption in enumerate(PARTS):
+        entries: list[str] = []
+        for page in suite.pages:
+            entry = runs_page_name(page.notebook) if has_runs_page(suite, page) else page.name
+            if page.part == number and entry not in entries:
+                entries.append(entry)
+        if entries:
+            blocks.append(_toctree(sorted(entries), caption))
+    return "\n".join([*blocks, _toctree(["runs", "environment"], "Records")])
+
+
+def _toctree(entries: Sequence[str], caption: str = "") -> str:
+    options = f":caption: {caption}\n:hidden:\n" if caption else ":hidden:\n"
+    return f"```{{toctree}}\n{options}\n" + "\n".join(entries) + "\n```\n"
+
+
+def has_runs_page(suite: SuiteRun, page: Page) -> bool:
+    return bool(page.label) or sum(other.notebook == page.notebook for other in suite.pages) > 1
+
+
+def runs_page_name(notebook: str) -> str:
+    return f"{notebook.removesuffix('.ipynb')}-runs"
+
+
+def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
+    """One page for each notebook that ran with several settings: what it ran and how that ended."""
+    pages: dict[str, str] = {}
+    for first in suite.pages:
+        name = runs_page_name(first.notebook)
+        if name in pages or not has_runs_page(suite, first):
+            continue
+        runs = [page for page in suite.pages if page.notebook == first.notebook]
+        title = titles[first.name].lstrip("✗○ ").partition(":")[0]
+        bad = "✗ " if any(page.state == FAILED for page in runs) else ""
+        rows = [f"| {_link(p, titles)} | {badge(p.state, _COLOUR[p.state])} | {p.seconds or 0:.0f} s |" for p in runs]
+        table = "\n".join(["| run | state | time |", "|---|---|--:|", *rows])
+        pages[name] = f"# {bad}{title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
+    return pages
+
+
+def records_page(records: Sequence[Record]) -> str:
+    """Every run record the book was built from."""
+    head = "# Run records\n\nWhat each training run wrote down about itself; MPJPE in mm on the test subjects.\n\n"
+    if not records:
+        return head + "None yet.\n"
+    lines = ["| run | data | steps | schedule | MPJPE | device | time | commit |", "|---|---|--:|---|--:|---|--:|---|"]
+    for record in records:
+        result = record.result
+        error = (result.get("test") or {}).get("mpjpe")
+        cells = [
+            f"`{record.name}`",
+            result["data"]["name"],
+            f"{result['schedule']['steps']:,}",
+            "partial" if result["schedule"].get("partial") else "full",
+            "" if error is None else f"{error:.1f}",
+            result.get("device", "?"),
+            f"{result.get('seconds', 0):.0f} s",
+            result.get("commit", "?"),
+        ]
+        lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+    return head + "\n".join(lines) + "\n"
+
+
+def environment_page(records: Sequence[Record]) -> str:
+    """Where the runs were made (their own `env.json`) and what this book was built with."""
+    lines = ["# Environment\n", "## Where the training ran\n"]
+    seen: dict[str, list[str]] = {}
+    for record in records:
+        env = {**record.env, **{f"package {k}": v for k, v in record.env.get("packages", {}).items()}}
+        facts = "; ".join(f"{key} {value}" for key, value in sorted(env.items()) if key not in ("packages", "commit"))
+        seen.setdefault(facts, []).append(record.name)
+    for facts, names in seen.items():
+        lines += [f"- {_cell(facts)}: {len(names)} runs"]
+    lines += ["" if seen else "No record yet.\n", "## What built this book\n", "| package | version |", "|---|---|"]
+    lines += [f"| Python | {platform.python_version()} on {platform.system()} {platform.machine()} |"]
+    for name in BUILT_WITH:
+        try:
+            lines.append(f"| {name} | {metadata.version(name)} |")
+        except metadata.PackageNotFoundError:
+            lines.append(f"| {name} | not installed |")
+    return "\n".join(lines) + "\n"

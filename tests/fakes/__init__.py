@@ -1,0 +1,1 @@
+"""Small stand-ins that several test files share."""

@@ -1,0 +1,86 @@
+"""The jobs of a suite: one a row and seed, shared where two rows would train the same thing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from fakes.suite import notebook, parameters
+
+from m2v_lib.config import ConfigError
+from m2v_lib.suite import Suite, jobs, plan, short_label
+from m2v_lib.tables import rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Notebooks with and without parameters, and one whose name makes it no chapter."""
+    for name in ("00_start_here", "13_synthetic_motion", "32_pretrain", "40_finetune", "58_table8", "notes"):
+        source = "preset: str = 'smoke'  # sizes" if name != "13_synthetic_motion" else "seed: int = 0  # seed"
+        nbformat.write(notebook(parameters(source)), str(tmp_path / f"{name}.ipynb"))
+    return tmp_path
+
+
+def test_every_row_is_trained_for_every_seed_and_none_twice(folder: Path) -> None:
+    suite = Suite(seeds=(0, 1))
+    finetuning = [job for job in jobs(suite, folder) if job.kind == "finetune"]
+    every = [row for table in ("table8", "teachers") for row in rows(table)]
+    for seed in (0, 1):
+        labels = [job.label for job in finetuning if job.parameters["seed"] == seed]
+        assert [row.name for row in every if not any(short_label(row) in label for label in labels)] == []
+    assert len(finetuning) == 2 * len({suite.experiment(row, 0).digest("finetune") for row in every})
+
+
+def test_rows_that_pretrain_alike_share_one_job(folder: Path) -> None:
+    made = jobs(Suite(), folder)
+    pretraining = [job for job in made if job.kind == "pretrain"]
+    digests = {
+        Suite().experiment(row, 0).digest("pretrain")
+        for table in ("table8", "teachers")
+        for row in rows(table)
+        if row.overrides["finetune.init"] == "pretrained"
+    }
+    assert len(pretraining) == len(digests)
+    assert len({job.name for job in made}) == len(made)
+
+
+def test_only_rows_that_start_pretrained_wait_for_pretraining(folder: Path) -> None:
+    for job in jobs(Suite(), folder):
+        if job.kind == "finetune":
+            waits = job.parameters["overrides"]["finetune.init"] == "pretrained"
+            assert len(job.needs) == int(waits), job
+            assert all(name.startswith("32_pretrain-") for name in job.needs)
+
+
+def test_chapters_run_once_and_results_wait_for_training(folder: Path) -> None:
+    made = {job.name: job for job in jobs(Suite(preset="small", data="mocap", seeds=(3,)), folder)}
+    assert "notes" not in made and "32_pretrain" not in made
+    assert made["00_start_here"].parameters == {"preset": "small"} and made["00_start_here"].needs == ()
+    assert made["13_synthetic_motion"].parameters == {"seed": 3}
+    assert set(made["58_table8"].needs) == {name for name in made if name.startswith("40_finetune-")}
+
+
+def test_a_row_wins_over_the_users_override_of_the_same_key(folder: Path) -> None:
+    suite = Suite(overrides={"model.streams": "both", "model.dim": 32})
+    (gcn,) = [job for job in jobs(suite, folder) if job.kind == "finetune" and "GCN stream only" in job.label]
+    assert gcn.parameters["overrides"] == {"model.streams": "gcn", "model.dim": 32, "finetune.init": "pretrained"}
+
+
+@pytest.mark.parametrize("given", [3, "3", [3], "3 4", "3,4", (3, 4)])
+def test_seeds_in_any_form(given: object) -> None:
+    assert Suite.from_config({"seeds": given}).seeds in ((3,), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"presett": "smoke"}, "unknown config key 'presett'"),
+        ({"seeds": "one"}, "seeds must be whole numbers"),
+        ({"preset": "huge"}, "unknown preset 'huge'"),
+        ({"overrides": {"model.dims": 3}}, "the nearest is 'model.dim'"),
+    ],
+)
+def test_a_bad_config_is_refused_before_anything_runs(folder: Path, config: dict, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        plan(Suite.from_config(config), folder)

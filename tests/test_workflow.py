@@ -1,0 +1,106 @@
+"""The Snakefile, run by Snakemake over small notebooks: order, failures, resuming. Training itself is not run here."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from fakes.suite import code, notebook, parameters
+
+from m2v_lib.suite import Suite, jobs
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = Path(__file__).resolve().parent
+EXECUTED = "reports/executed/synthetic-smoke-paper"
+NAMES = ("00_start_here", "13_broken", "32_pretrain", "40_finetune", "58_table8")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the Snakefile, five notebooks of which one fails, and a command `m2v` that takes no time."""
+    folder = tmp_path_factory.mktemp("project")
+    shutil.copyfile(ROOT / "Snakefile", folder / "Snakefile")
+    (folder / "notebooks").mkdir()
+    for name in NAMES:
+        write_chapter(folder, name, "raise ValueError('on purpose')" if "broken" in name else "1")
+    (folder / "bin").mkdir()
+    command = folder / "bin" / "m2v"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fakes" / "m2v.py"}" "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    return folder
+
+
+def write_chapter(folder: Path, name: str, source: str) -> None:
+    made = notebook(parameters("preset: str = 'smoke'  # sizes"), code(source), title=name)
+    nbformat.write(made, str(folder / "notebooks" / f"{name}.ipynb"))
+
+
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    python = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    env = {**os.environ, "PATH": path, "PYTHONPATH": python, "M2V_STORE": str(folder / "stores")}
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--keep-going", "--scheduler", "greedy", *words]
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+def calls(folder: Path) -> list[str]:
+    """The `m2v` commands since the last look, each as its command and notebook."""
+    log = folder / "calls.txt"
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    log.unlink(missing_ok=True)
+    return [" ".join(line.split()[:3]) for line in lines]
+
+
+def runs(made: list[str]) -> list[str]:
+    return [Path(line.split()[2]).stem for line in made if line.startswith("notebook ")]
+
+
+def test_a_dry_run_lists_one_job_a_row_and_a_chapter(project: Path) -> None:
+    done = snakemake(project, "--dry-run", "--quiet", "rules", "host", "--config", "seeds=0 1")
+    assert done.returncode == 0, done.stderr
+    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
+    made = jobs(Suite(seeds=(0, 1)), project / "notebooks")
+    kinds = {"pretrain": "pretrain", "finetune": "finetune", "chapter": "chapter", "results": "result"}
+    assert {rule: counts[rule] for rule in kinds} == {
+        rule: sum(job.kind == kind for job in made) for rule, kind in kinds.items()
+    }
+    assert counts["book"] == counts["prepare"] == 1
+    assert calls(project) == []
+
+
+def test_an_unknown_setting_stops_before_any_job(project: Path) -> None:
+    done = snakemake(project, "--config", "presett=base")
+    assert done.returncode != 0 and "unknown config key 'presett'" in done.stderr + done.stdout
+    assert calls(project) == []
+
+
+def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(project: Path) -> None:
+    done = snakemake(project)
+    made = calls(project)
+    expected = {job.name for job in jobs(Suite(), project / "notebooks")}
+    assert done.returncode != 0
+    assert set(runs(made)) == expected, "the other jobs go on"
+    order = runs(made)
+    for job in jobs(Suite(), project / "notebooks"):
+        assert all(order.index(name) < order.index(job.name) for name in job.needs), job.name
+    assert made[0].startswith("data prepare") and made[-1].startswith("report")
+    front = (project / "reports/html/index.html").read_text(encoding="utf-8")
+    assert f"Of {len(expected)} notebook runs 1 failed" in front
+    assert "This notebook failed" in (project / "reports/html/13_broken.html").read_text(encoding="utf-8")
+    assert (project / EXECUTED / "13_broken.ipynb").exists()
+
+    write_chapter(project, "13_broken", "print('mended')")
+    assert snakemake(project).returncode == 0
+    made = calls(project)
+    assert runs(made) == ["13_broken"] and made[-1].startswith("report")
+    front = (project / "reports/html/index.html").read_text(encoding="utf-8")
+    assert f"All {len(expected)} notebook runs ended well" in front
+
+    assert snakemake(project).returncode == 0
+    assert calls(project) == [], "a third call has nothing to do"
