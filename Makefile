@@ -22,6 +22,9 @@ blank := $(empty) $(empty)
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(subst $(blank),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
+# Wherever a notebook or a test is started from, stores and runs are those of this checkout.
+export M2V_STORE ?= $(CURDIR)/reports/stores
+export M2V_RUNS  ?= $(CURDIR)/reports/runs
 # Without byte code every kernel start costs seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -78,4 +81,4 @@ notebooks: $(STAMP)
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
 clean: ## remove what was generated: runs, stores, executed notebooks, book (keeps .venv, data/ and reports/records)
-	rm -rf reports/runs reports/stores reports/executed reports/html .snakemake
+	rm -rf reports/runs reports/stores reports/executed reports/html reports/.book-* .snakemake

@@ -88,6 +88,11 @@ def test_runs_of_one_notebook_are_told_apart(book: Path) -> None:
     assert "Fine-tuning: full model, seed 0" in listing and "Fine-tuning: from scratch, seed 0" in listing
 
 
+def test_chapters_link_to_the_pages_of_the_book(book: Path) -> None:
+    page = (book / "00_start_here.html").read_text(encoding="utf-8").partition("<article")[2]
+    assert 'href="40_finetune-runs.html"' in page and 'href="30_masking.html"' in page
+
+
 def test_a_worked_answer_is_folded(book: Path) -> None:
     page = (book / "00_start_here.html").read_text(encoding="utf-8")
     assert re.search(r"<details[^>]*>(?:(?!</details>).)*answer", page, re.DOTALL)

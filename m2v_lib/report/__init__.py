@@ -18,7 +18,15 @@ from m2v_lib.records import Record, find_records, runs_root
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.convert import convert, title_of
 from m2v_lib.report.headline import headline
-from m2v_lib.report.pages import environment_page, front_page, module_table, records_page, runs_pages
+from m2v_lib.report.pages import (
+    environment_page,
+    front_page,
+    has_runs_page,
+    module_table,
+    records_page,
+    runs_page_name,
+    runs_pages,
+)
 from m2v_lib.report.sphinx_book import build_html, copy_static
 
 __all__ = ["build"]
@@ -51,8 +59,9 @@ def build(suite: str | None = None, reports: Path | str = "reports", runs: Path 
 
 def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[Record]) -> None:
     titles = {}
+    links = {page.notebook: f"{runs_page_name(page.notebook)}.md" for page in run.pages if has_runs_page(run, page)}
     for page in run.pages:
-        notebook = convert(page)
+        notebook = convert(page, links)
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
     mine = _of_suite(run, records)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,15 @@ from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
 
 PLOTLY = "application/vnd.plotly.v1+json"
 _HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
+_LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
 
 
-def convert(page: Page) -> NotebookNode:
-    """The page's notebook, ready for myst-nb; a stub where there is none to read."""
+def convert(page: Page, links: Mapping[str, str] | None = None) -> NotebookNode:
+    """The page's notebook, ready for myst-nb; a stub where there is none to read.
+
+    `links` gives the book's page for a chapter's file name, where that is another one (a notebook that ran many times).
+    """
     notebook = _read(page.executed)
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
     notebook.cells = [c for c in notebook.cells if not {"papermill-error-cell-tag"} & set(_tags(c))]
@@ -28,6 +33,7 @@ def convert(page: Page) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             heading = _last_heading(cell.source) or heading
+            cell.source = _LINK.sub(lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source)
         elif cell.cell_type == "code":
             _fold(cell)
             _describe_images(cell, heading)

@@ -49,7 +49,7 @@ def chapter() -> NotebookNode:
     return notebook(
         new_markdown_cell("## Maths\n\nThe loss is $\\mathcal{L} = \\lVert x \\rVert$ and\n\n$$\\sum_{t=1}^{T} x_t$$"),
         code("plot()", shown(png=PNG, text="<Figure>")),
-        new_markdown_cell("## To turn round"),
+        new_markdown_cell("## To turn round\n\nSee [fine-tuning](40_finetune.ipynb) and [masking](30_masking.ipynb)."),
         code("player()", shown(plotly=FIGURE, text="Figure")),
         code("answer = 42", tags=["solution"]),
     )
