@@ -15,8 +15,8 @@ from typing import Literal
 from m2v_lib.data.store import DataError, default_root, open_store
 
 Kind = Literal["synthetic", "mocap"]
-#: raised when the numbers a reader or generator gives for the same input change, so that older stores are remade
-RECIPE_VERSION = 1
+#: the files that decide what is in a store: when one changes, an older store is made anew
+_CODE = ("cameras.py", "detector.py", "h36m_cameras.json", "kinematics.py", "mocap.py", "styles.py", "synthetic.py")
 
 
 def prepare(
@@ -99,7 +99,8 @@ def _prepare_synthetic(root: Path, name: str, seed: int) -> Path:
 
 
 def _recipe(**inputs: object) -> str:
-    text = json.dumps({"version": RECIPE_VERSION, **inputs}, sort_keys=True, default=str)
+    code = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in _CODE)).hexdigest()
+    text = json.dumps({"code": code, **inputs}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

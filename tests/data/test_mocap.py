@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from m2v_lib import data
 from m2v_lib.data import mocap, prepare
 from m2v_lib.data import store as store_module
 from m2v_lib.data.cameras import load_cameras
@@ -159,3 +160,12 @@ def test_without_data_the_sentence_says_what_to_run(tmp_path: Path, monkeypatch:
         prepare("walks", root=tmp_path)
     with pytest.raises(DataError, match="takes no pack"):
         prepare("synthetic", root=tmp_path, pack="x.npz")
+
+
+def test_a_store_made_by_other_code_is_remade(
+    pack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments: dict[str, Any] = {"root": tmp_path, "pack": pack_file, "test_subjects": TEST}
+    stamp = (prepare("mine", **arguments) / "meta.json").stat().st_mtime_ns
+    monkeypatch.setattr(data, "_CODE", ("cameras.py",))
+    assert (prepare("mine", **arguments) / "meta.json").stat().st_mtime_ns != stamp
