@@ -1,0 +1,170 @@
+"""Every chapter can be read without being run, takes its settings from outside, and stays small and portable."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
+CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
+EXPECTED = {
+    "00_start_here",
+    "13_synthetic_motion",
+    "14_motion_capture",
+    "24_whole_model",
+    "30_masking",
+    "31_teacher_targets",
+    "32_pretrain",
+    "40_finetune",
+    "58_table8",
+    "60_qualitative",
+}
+#: what every chapter takes, with the smoke preset's values
+COMMON = {"preset": "smoke", "recipe": "paper", "data": "synthetic", "seed": 0, "overrides": {}}
+TAGS = {"parameters", "solution", "nbval-ignore-output", "nbval-skip", "hide-input", "hide-output", "hide-cell"}
+LARGEST = 700_000  # bytes
+LONGEST = 30  # lines of a cell; more belongs in the library
+ABSOLUTE = re.compile(r"(?<![\w.:/])(/(home|root|tmp|usr|opt|work|mnt|data|Users|private)/|[A-Z]:\\\\)")
+
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def cells(path: Path, kind: str) -> list[dict[str, Any]]:
+    return [cell for cell in read(path)["cells"] if cell["cell_type"] == kind]
+
+
+def source(cell: dict[str, Any]) -> str:
+    return "".join(cell["source"])
+
+
+def tags(cell: dict[str, Any]) -> list[str]:
+    return list(cell["metadata"].get("tags", []))
+
+
+def texts(path: Path) -> list[str]:
+    """All a reader sees as text: sources and text outputs, without pictures."""
+    found = [source(cell) for cell in read(path)["cells"]]
+    for cell in cells(path, "code"):
+        for output in cell["outputs"]:
+            found.append("".join(output.get("text", "")))
+            data = output.get("data", {})
+            found += ["".join(value) for mime, value in data.items() if mime.startswith("text/")]
+    return found
+
+
+def test_the_chapters_are_there() -> None:
+    assert EXPECTED - {path.stem for path in CHAPTERS} == set()
+    name = re.compile(r"[0-6]\d_[a-z0-9]+(_[a-z0-9]+)*\.ipynb")
+    assert [path.name for path in CHAPTERS if not name.fullmatch(path.name)] == []
+
+
+@each_chapter
+def test_begins_with_a_title_and_a_goal(path: Path) -> None:
+    first = read(path)["cells"][0]
+    assert first["cell_type"] == "markdown"
+    title, _, goal = source(first).partition("\n")
+    assert re.match(r"# \S", title), "the first cell begins with the chapter's title"
+    assert len(goal.split()) >= 10, "the first cell says the goal in a sentence or two"
+    titles = [line for cell in cells(path, "markdown") for line in source(cell).splitlines() if re.match(r"# \S", line)]
+    assert len(titles) == 1, "one title a page"
+
+
+@each_chapter
+def test_the_first_code_cell_holds_the_parameters(path: Path) -> None:
+    code = cells(path, "code")
+    assert [tags(cell) for cell in code if "parameters" in tags(cell)] == [["parameters"]]
+    assert "parameters" in tags(code[0])
+    values = {}
+    for line in source(code[0]).strip().splitlines():
+        match = re.fullmatch(r"(\w+): (str|int|float|bool|list|dict) = (.+?)  # (.+)", line)
+        assert match, f"not 'name: type = value  # help': {line}"
+        assert "=" not in match.group(4), f"papermill drops a help text with an equals sign: {line}"
+        values[match.group(1)] = ast.literal_eval(match.group(3))
+    assert COMMON.items() <= values.items()
+
+
+@each_chapter
+def test_has_been_run_from_top_to_bottom(path: Path) -> None:
+    code = [cell for cell in cells(path, "code") if source(cell).strip()]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert any(cell["outputs"] for cell in code), "without stored outputs nbval compares nothing"
+
+
+@each_chapter
+def test_stored_outputs_hold_no_error_and_no_warning(path: Path) -> None:
+    outputs = [output for cell in cells(path, "code") for output in cell["outputs"]]
+    assert [output for output in outputs if output["output_type"] == "error"] == []
+    assert ["".join(output["text"]) for output in outputs if output.get("name") == "stderr"] == []
+
+
+@each_chapter
+def test_is_small_and_made_of_short_cells(path: Path) -> None:
+    assert path.stat().st_size < LARGEST
+    long = [source(cell) for cell in cells(path, "code") if len(source(cell).splitlines()) > LONGEST]
+    assert long == []
+
+
+@each_chapter
+def test_runs_on_any_machine(path: Path) -> None:
+    metadata = read(path)["metadata"]
+    assert metadata["kernelspec"]["name"] == "python3"
+    assert set(metadata) <= {"kernelspec", "language_info"}, "no widget state, no trace of a batch run"
+    assert [text for text in texts(path) if ABSOLUTE.search(text)] == []
+    code = "\n".join(source(cell) for cell in cells(path, "code"))
+    forbidden = r"\.\./|os\.chdir|^\s*[%!]|urlopen|urlretrieve|requests\.|wget|input\("
+    assert re.findall(forbidden, code, re.MULTILINE) == []
+
+
+@each_chapter
+def test_pages_load_nothing_from_elsewhere(path: Path) -> None:
+    for text in texts(path):
+        assert re.findall(r"""<(?:script|img|link|iframe)[^>]+(?:src|href)=["']?(?:https?:)?//""", text) == []
+        assert re.findall(r"!\[[^\]]*\]\((?:https?:)?//", text) == []
+
+
+@each_chapter
+def test_tags_are_known_and_worked_answers_follow_a_question(path: Path) -> None:
+    code = cells(path, "code")
+    assert {tag for cell in read(path)["cells"] for tag in tags(cell)} - TAGS == set()
+    for before, cell in zip(code, code[1:], strict=False):
+        if "solution" in tags(cell):
+            assert re.search(r"^\w+ = None\b", source(before), re.MULTILINE), "the cell before asks the question"
+            assert "nb.check(" in source(before) and "nb.check(" in source(cell)
+
+
+@each_chapter
+def test_pictures_are_described(path: Path) -> None:
+    """A picture's `alt` metadata is its text in the book for who cannot see it."""
+    for cell in cells(path, "code"):
+        mimes = {mime for output in cell["outputs"] for mime in output.get("data", {})}
+        if mimes & {"image/png", "image/svg+xml", "application/vnd.plotly.v1+json"}:
+            assert len(cell["metadata"].get("alt", "").split()) >= 3, source(cell)
+
+
+@each_chapter
+def test_cells_have_ids_of_their_own(path: Path) -> None:
+    ids = [cell.get("id") for cell in read(path)["cells"]]
+    assert None not in ids and len(set(ids)) == len(ids)
+
+
+@each_chapter
+def test_imports_the_library_and_never_another_chapter(path: Path) -> None:
+    code = "\n".join(source(cell) for cell in cells(path, "code"))
+    assert re.search(r"^(from|import) m2v_lib\b", code, re.MULTILINE)
+    assert not re.search(r"^\s*(from|import) (notebooks|\d\d_)", code, re.MULTILINE)
+
+
+@each_chapter
+def test_links_lead_to_chapters_that_exist(path: Path) -> None:
+    for cell in cells(path, "markdown"):
+        for name in re.findall(r"\]\(([^)#:]+\.ipynb)\)", source(cell)):
+            assert (FOLDER / name).is_file(), f"{path.name} links to {name}"
