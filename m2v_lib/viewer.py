@@ -24,9 +24,10 @@ class OfflineFigure(go.Figure):
     """Gives a notebook its data and no script: a page brings one plotly.js for all its figures, without a network."""
 
     _ipython_display_ = None  # plotly's own would choose a renderer by the environment
+    _repr_html_ = None  # and this one would name a script on the network
 
     def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        return {"application/vnd.plotly.v1+json": self.to_plotly_json()}
+        return {"application/vnd.plotly.v1+json": self.to_plotly_json(), "text/plain": f"{len(self.frames)} frames"}
 
 
 def skeleton_player(
@@ -72,7 +73,7 @@ def _check(motion: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(f"{name} must have shape (T, {N_JOINTS}, 3), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} has a value that is not finite in frame {np.argwhere(~np.isfinite(array))[0][0]}")
-    return np.rint(upright(array)).astype(int)
+    return np.rint(upright(array))
 
 
 def _lines(poses: dict[str, np.ndarray], *, bare: bool = False) -> list[go.Scatter3d]:
@@ -80,8 +81,9 @@ def _lines(poses: dict[str, np.ndarray], *, bare: bool = False) -> list[go.Scatt
     lines = []
     for motion, pose_J3 in poses.items():
         for side, path in PATHS.items():
-            points = [[None] * 3 if joint < 0 else pose_J3[joint].tolist() for joint in path]
-            x, y, z = (list(axis) for axis in zip(*points, strict=True))
+            # float32 arrays travel in base64, a third of the size of a list in an indented notebook; nan lifts the pen
+            points = np.array([[np.nan] * 3 if joint < 0 else pose_J3[joint] for joint in path], dtype=np.float32)
+            x, y, z = points.T
             line = {"color": SIDE_COLOURS[side], "width": 6 if motion == "prediction" else 3}
             line["dash"] = "solid" if motion == "prediction" else "dash"
             style = {"mode": "lines", "name": f"{motion}, {side}", "line": line, "hoverinfo": "skip"}
