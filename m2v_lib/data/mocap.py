@@ -17,8 +17,9 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
+from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.detector import DetectorModel, detect
-from m2v_lib.data.store import DataError, Meta, Split, Video, check_finite, check_millimetres, write_store
+from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
 from m2v_lib.skeleton import N_JOINTS, PARENTS
 
 PACK_FILE: Final = "cmu_mocap_h36m17_50hz_train.npz"

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,10 @@ from typing import Any, Final, Literal
 import numpy as np
 from safetensors.numpy import save_file
 
-from m2v_lib.skeleton import BONES, N_JOINTS
+from m2v_lib.data.checks import DataError as DataError
+from m2v_lib.data.checks import Video as Video
+from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.skeleton import N_JOINTS
 
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
@@ -33,26 +35,6 @@ ARRAYS: Final = {
     "truth_mm": (N_JOINTS, 3),
     "factor": (),
 }
-#: a median bone outside this range (mm) is not a person measured in millimetres
-BONE_RANGE_MM: Final = (30.0, 1000.0)
-
-
-class DataError(ValueError):
-    """A data file or store is not what it should be; one sentence with file, place and expectation."""
-
-
-@dataclass(frozen=True)
-class Video:
-    """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x height`` pixels."""
-
-    source: str
-    subject: str
-    action: str
-    camera: str
-    start: int
-    n_frames: int
-    width: int
-    height: int
 
 
 @dataclass(frozen=True)
@@ -184,27 +166,6 @@ def check_split(split: Split, where: str) -> None:
     if split.factor.min() <= 0:
         raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
     check_millimetres(split.truth_mm, f"{where}: truth_mm")
-
-
-def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:
-    """Raise with the first frame (axis 0) that holds a NaN or infinity, and the video it lies in."""
-    for start in range(0, len(array), 65536):
-        bad = ~np.isfinite(array[start : start + 65536]).reshape(len(array[start : start + 65536]), -1).all(1)
-        if bad.any():
-            frame = start + int(bad.argmax())
-            inside = [v for v in videos if 0 <= frame - v.start < v.n_frames]
-            place = f" ({inside[0].source}, its frame {frame - inside[0].start})" if inside else ""
-            raise DataError(f"{where} at frame {frame}{place} is not a finite number")
-
-
-def check_millimetres(joints: np.ndarray, where: str) -> None:
-    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in millimetres."""
-    sample = np.asarray(joints[:: max(1, len(joints) // 20000)], np.float64)
-    parents, children = np.array(BONES).T
-    bone = float(np.median(np.linalg.norm(sample[:, children] - sample[:, parents], axis=-1)))
-    if not BONE_RANGE_MM[0] <= bone <= BONE_RANGE_MM[1]:
-        guess = " and looks like metres" if 0.03 <= bone <= 1.0 else ""
-        raise DataError(f"{where}: the median bone is {bone:.3g} long{guess}, expected 30 to 1000 (millimetres)")
 
 
 def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:

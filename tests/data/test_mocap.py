@@ -162,9 +162,7 @@ def test_without_data_the_sentence_says_what_to_run(tmp_path: Path, monkeypatch:
         prepare("synthetic", root=tmp_path, pack="x.npz")
 
 
-def test_a_store_made_by_other_code_is_remade(
-    pack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_store_made_by_other_code_is_remade(pack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments: dict[str, Any] = {"root": tmp_path, "pack": pack_file, "test_subjects": TEST}
     stamp = (prepare("mine", **arguments) / "meta.json").stat().st_mtime_ns
     monkeypatch.setattr(data, "_CODE", ("cameras.py",))

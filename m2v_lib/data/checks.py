@@ -1,0 +1,53 @@
+"""What every reader of data checks, and the one error it raises: a sentence with file, place and expectation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from m2v_lib.skeleton import BONES
+
+#: a median bone outside this range (mm) is not a person measured in millimetres
+BONE_RANGE_MM: Final = (30.0, 1000.0)
+
+
+class DataError(ValueError):
+    """A data file or store is not what it should be; one sentence with file, place and expectation."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x height`` pixels."""
+
+    source: str
+    subject: str
+    action: str
+    camera: str
+    start: int
+    n_frames: int
+    width: int
+    height: int
+
+
+def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:
+    """Raise with the first frame (axis 0) that holds a NaN or infinity, and the video it lies in."""
+    for start in range(0, len(array), 65536):
+        bad = ~np.isfinite(array[start : start + 65536]).reshape(len(array[start : start + 65536]), -1).all(1)
+        if bad.any():
+            frame = start + int(bad.argmax())
+            inside = [v for v in videos if 0 <= frame - v.start < v.n_frames]
+            place = f" ({inside[0].source}, its frame {frame - inside[0].start})" if inside else ""
+            raise DataError(f"{where} at frame {frame}{place} is not a finite number")
+
+
+def check_millimetres(joints: np.ndarray, where: str) -> None:
+    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in millimetres."""
+    sample = np.asarray(joints[:: max(1, len(joints) // 20000)], np.float64)
+    parents, children = np.array(BONES).T
+    bone = float(np.median(np.linalg.norm(sample[:, children] - sample[:, parents], axis=-1)))
+    if not BONE_RANGE_MM[0] <= bone <= BONE_RANGE_MM[1]:
+        guess = " and looks like metres" if 0.03 <= bone <= 1.0 else ""
+        raise DataError(f"{where}: the median bone is {bone:.3g} long{guess}, expected 30 to 1000 (millimetres)")
