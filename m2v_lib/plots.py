@@ -150,6 +150,21 @@ def loss_curves(curves: Mapping[str, Curve], *, quantity: str = "loss", x_label:
     return fig
 
 
+def panels(curves: Mapping[str, Curve], *, x_label: str = "step") -> Figure:
+    """One small axis a quantity, two in a row, from `{what it shows: (steps, values)}`: for unlike units."""
+    if not curves:
+        raise ValueError("no curve to draw")
+    n_rows = -(-len(curves) // 2)
+    fig, axes = _axes(7, 2.2 * n_rows, nrows=n_rows, ncols=2, squeeze=False)
+    for ax, (quantity, (steps, values)) in zip(axes.flat, curves.items(), strict=False):
+        ax.plot(steps, values, color=LINE_COLOURS[0], marker="o", markersize=3)
+        ax.set(xlabel=x_label, ylabel=quantity)
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes.flat[len(curves) :]:
+        ax.remove()
+    return fig
+
+
 def _lines(ax: Axes, curves: Mapping[str, Curve], *, marker: str) -> None:
     if not curves:
         raise ValueError("no curve to draw")

@@ -27,6 +27,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "learning_curve": lambda: plots.learning_curve(STEPS, [90.0, 80, 70]),
     "learning_curves": lambda: plots.learning_curves({"a": (STEPS, [3.0, 2, 1])}, references={"ridge": 2.5}),
     "loss_curves": lambda: plots.loss_curves({f"run {i}": (STEPS, [3.0, 2, 1]) for i in range(9)}),
+    "panels": lambda: plots.panels({name: (STEPS, [3.0, 2, 1]) for name in ("loss", "rank", "tau")}),
     "mask_image": lambda: plots.mask_image(RNG.random((27, 17)) < 0.7),
     "per_joint_error": lambda: plots.per_joint_error(np.arange(17.0)),
     "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
@@ -92,6 +93,12 @@ def test_bars_are_the_data() -> None:
     assert [bar.get_height() for bar in actions.patches] == [60.0, 40.0]
 
 
+def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
+    axes = plots.panels({"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}).axes
+    assert [ax.get_ylabel() for ax in axes] == ["loss", "rank", "tau"]
+    assert list(axes[1].lines[0].get_ydata()) == [1.0, 2, 3]
+
+
 def test_mask_title_gives_the_share() -> None:
     mask = np.zeros((10, 17), bool)
     mask[:5] = True
@@ -107,6 +114,7 @@ def test_mask_title_gives_the_share() -> None:
         lambda: plots.mask_image(np.zeros(17)),
         lambda: plots.adjacency(np.zeros((3, 4))),
         lambda: plots.loss_curves({}),
+        lambda: plots.panels({}),
         lambda: plots.per_action({}),
     ],
 )
