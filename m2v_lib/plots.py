@@ -223,7 +223,7 @@ def bars(
     if other is not None:
         second = [other.get(name, np.nan) for name in names]
         ax.bar(where + width, second, width, color=LINE_COLOURS[5], label=labels[1])
-        ax.legend(fontsize="small", frameon=False)
+        ax.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     ax.set_xticks(where + (0 if other is None else width / 2), names, rotation=60, ha="right", rotation_mode="anchor")
     ax.set(ylabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
