@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("Agg")
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,12 +71,12 @@ def test_camera_coordinates_are_turned_upright() -> None:
     head_up = np.zeros((N_JOINTS, 3))
     head_up[10] = (1.0, -1700.0, 5.0)  # y points down in the camera
     np.testing.assert_array_equal(plots.upright(head_up)[10], (1.0, 5.0, 1700.0))
-    ax = plots.skeleton_3d(head_up).axes[0]
+    ax: Any = plots.skeleton_3d(head_up).axes[0]
     assert ax.get_zlim()[1] > 1600
 
 
 def test_three_dimensional_axes_have_equal_lengths() -> None:
-    ax = plots.skeleton_3d(POSE * [1, 3, 0.2]).axes[0]
+    ax: Any = plots.skeleton_3d(POSE * [1, 3, 0.2]).axes[0]
     spans = [high - low for low, high in (ax.get_xlim(), ax.get_ylim(), ax.get_zlim())]
     np.testing.assert_allclose(spans, spans[0])
 
@@ -86,17 +87,18 @@ def test_image_y_axis_points_down() -> None:
 
 
 def test_bars_are_the_data() -> None:
-    joints = plots.per_joint_error(np.arange(17.0)).axes[0]
-    assert [bar.get_width() for bar in joints.patches] == list(range(17))
+    joints: list[Any] = list(plots.per_joint_error(np.arange(17.0)).axes[0].patches)
+    assert [bar.get_width() for bar in joints] == list(range(17))
     actions = plots.per_action({"walk": 40.0, "sit": 60.0}).axes[0]
     assert [label.get_text() for label in actions.get_xticklabels()] == ["sit", "walk"]
-    assert [bar.get_height() for bar in actions.patches] == [60.0, 40.0]
+    bars: list[Any] = list(actions.patches)
+    assert [bar.get_height() for bar in bars] == [60.0, 40.0]
 
 
 def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
     axes = plots.panels({"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}).axes
     assert [ax.get_ylabel() for ax in axes] == ["loss", "rank", "tau"]
-    assert list(axes[1].lines[0].get_ydata()) == [1.0, 2, 3]
+    np.testing.assert_array_equal(axes[1].lines[0].get_ydata(), [1.0, 2, 3])
 
 
 def test_mask_title_gives_the_share() -> None:
