@@ -231,7 +231,7 @@ class Experiment:
 
     def flat(self) -> dict[str, Any]:
         """Every setting under its dotted key."""
-        return {f"{section}.{key}": value for section, values in self.sections().items() for key, value in values.items()}
+        return {f"{section}.{key}": value for section, keys in self.sections().items() for key, value in keys.items()}
 
     def sections(self) -> dict[str, dict[str, Any]]:
         return {
@@ -280,8 +280,8 @@ class Experiment:
         """Read a YAML file as written by `to_yaml`. Raises ConfigError naming the file."""
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{path}: not readable as YAML ({error})") from error
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ConfigError(f"{path}: not readable as YAML ({' '.join(str(error).split())})") from error
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path}: expected a table of settings, got {type(values).__name__}")
         return Experiment.from_dict(values)
@@ -322,6 +322,15 @@ def _check_sense(exp: Experiment) -> None:
     for key, value in positive.items():
         if not value > 0:
             raise ConfigError(f"{key} must be positive, got {value}")
+    counts = {
+        "run.max_steps": exp.run.max_steps,
+        "run.eval_every": exp.run.eval_every,
+        "run.threads": exp.run.threads,
+        "optim.warmup_steps": exp.optim.warmup_steps,
+    }
+    for key, value in counts.items():
+        if value < 0:
+            raise ConfigError(f"{key} must not be negative, got {value}")
     if m.dim % m.n_heads:
         raise ConfigError(f"model.dim={m.dim} is not divisible by model.n_heads={m.n_heads}")
     if p.target_layers > m.n_layers:

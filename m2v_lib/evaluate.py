@@ -17,7 +17,7 @@ from m2v_lib.data.clips import Clips
 
 @torch.no_grad()
 def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tensor:
-    """Root-relative prediction (B, T, J, 3) in normalised units; mean of the clip and its mirror image (spec 5.5.1-2)."""
+    """Root-relative prediction (B, T, J, 3) in normalised units; mean of clip and mirror image (spec 5.5.1-2)."""
     pred = model(x_BTJ3)
     if flip_test:
         pred = 0.5 * (pred + flip(model(flip(x_BTJ3))))

@@ -55,11 +55,11 @@ class GraphBlock(nn.Module):
         self.layer_scale_2 = layer_scale(cfg.dim, cfg.layer_scale)
 
     def forward(self, x_BTJD: Tensor) -> Tensor:
-        if self.literal:
-            x = self.mixer(x_BTJD)
-        else:
-            x = x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
+        x = self.mixer(x_BTJD) if self.literal else self.convolve_normed(x_BTJD)
         return x + scaled(self.mlp(self.norm2(x)), self.layer_scale_2)
+
+    def convolve_normed(self, x_BTJD: Tensor) -> Tensor:
+        return x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
 
 
 def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ def runs_root() -> Path:
     return Path(os.environ.get("M2V_RUNS", "reports/runs"))
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then move it into place; on failure the old file stays as it was.
 
     Raises OSError with one sentence that names the file when the disk is full or not writable.
@@ -37,12 +38,12 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     except Exception as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) or "os error" in str(error).lower():
-            raise OSError(f"{path}: could not be saved ({error}); the previous version, if any, is untouched") from error
+            raise OSError(f"{path}: could not be saved ({error}); an older version is untouched") from error
         raise
 
 
 def write_text(path: Path, text: str) -> None:
-    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8") and None)
+    write_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -56,8 +57,11 @@ class MetricsLog:
         self.path = path
 
     def append(self, line: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise OSError(f"{self.path}: a line could not be added ({error})") from error
 
     def cut_after(self, step: int) -> None:
         """Keep the lines of steps up to `step`; a last line torn by a kill goes too."""
@@ -121,7 +125,7 @@ def keep_record(run_dir: Path, records_root: Path) -> Path:
     target = Path(records_root) / Path(run_dir).name
     target.mkdir(parents=True, exist_ok=True)
     for name in RECORD_FILES:
-        write_atomically(target / name, lambda beside, name=name: shutil.copyfile(run_dir / name, beside) and None)
+        write_atomically(target / name, partial(shutil.copyfile, Path(run_dir) / name))
     return target
 
 
@@ -130,15 +134,19 @@ def commit() -> str:
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno", ".") else "")
+        changes = "+changes" if git("status", "--porcelain", "-uno", ".") else ""
+        return git("rev-parse", "--short=12", "HEAD") + changes
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def environment(extra: dict[str, Any] | None = None, packages: Iterable[str] = ("torch", "numpy", "safetensors")) -> dict:
+def environment(
+    extra: dict[str, Any] | None = None, packages: Iterable[str] = ("torch", "numpy", "safetensors")
+) -> dict[str, Any]:
     """What ran where: Python, packages, machine, commit."""
     return {
         "python": sys.version.split()[0],

@@ -91,12 +91,11 @@ def make_clips(
 
     Raises DataError when no clip is left.
     """
-    videos = [
-        v
-        for v in split.videos
-        if (subjects is None or v.subject in subjects) and v.subject not in without and v.source not in blocked
-    ]
+    videos = [v for v in split.videos if (subjects is None or v.subject in subjects) and v.subject not in without]
     index = clip_index([(v.start, v.n_frames) for v in videos], n_frames, stride)
+    # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips stay as they are.
+    video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
+    index = index[[videos[i].source not in blocked for i in video_of_C]]
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
     width = _per_frame(split, [v.width for v in split.videos])

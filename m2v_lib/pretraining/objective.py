@@ -58,7 +58,7 @@ class MaskedPrediction(nn.Module):
 
     @torch.no_grad()
     def collapse_signs(self, seen: dict[str, Tensor]) -> dict[str, float]:
-        """What shows collapse: spread and rank of the targets, how far the teacher is, how near targets are to inputs."""
+        """What shows collapse: the targets' spread and rank, how far the teacher is, how near targets are to inputs."""
         rows = seen["targets"].flatten(0, 2).float()
         clean = seen["clean"].flatten(0, 2).float()
         some = rows[:: max(1, len(rows) // 1024)]

@@ -25,7 +25,8 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def update(self, student_layers: nn.ModuleList, tau: float) -> None:
         """theta_teacher <- tau theta_teacher + (1 - tau) theta_student; batch-norm buffers are copied."""
-        mine, theirs = list(self.layers.parameters()), [p.detach() for p in student_layers.parameters()]
+        mine: list[Tensor] = list(self.layers.parameters())
+        theirs = [p.detach() for p in student_layers.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - tau)
         for own, other in zip(self.layers.buffers(), student_layers.buffers(), strict=True):
             own.copy_(other)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+import pickle
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,10 @@ from torch import Tensor, nn
 from m2v_lib.config import ConfigError, Experiment, ModelConfig
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import write_atomically
+from m2v_lib.skeleton import N_JOINTS
+
+#: First names of what a pre-training file lacks and fine-tuning starts fresh (audit D7).
+HEADS = ("rep_logit.", "head.")
 
 
 class CheckpointError(ValueError):
@@ -36,13 +39,14 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads(metadata.get("state", "{}"))
+            names = file.keys()
+            return {name: file.get_tensor(name) for name in names}, json.loads(metadata.get("state", "{}"))
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Strict load; raises CheckpointError that names the first tensors that are missing, unknown or of another shape."""
+    """Strict load; CheckpointError names the first tensors that are missing, unknown or of another shape."""
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
@@ -79,7 +83,7 @@ def transfer_encoder(model: DualStreamModel, path: Path) -> int:
     Returns the number of tensors copied; raises CheckpointError when one is missing or of another shape.
     """
     tensors, _ = read_tensors(path)
-    wanted = [name for name in model.state_dict() if not name.startswith(("rep_logit.", "head."))]
+    wanted = [name for name in model.state_dict() if not name.startswith(HEADS)]
     fresh = {name: tensor for name, tensor in model.state_dict().items() if name not in wanted}
     load_weights(model, {**{k: v for k, v in tensors.items() if k in wanted}, **fresh}, path)
     return len(wanted)
@@ -88,46 +92,66 @@ def transfer_encoder(model: DualStreamModel, path: Path) -> int:
 def load_released(path: Path | str, temporal_graph: str = "similarity") -> DualStreamModel:
     """The authors' (or MotionAGFormer's) checkpoint as a `released` model in evaluation mode.
 
-    Sizes follow from the tensors' shapes (17 joints, 8 heads, LayerScale, BatchNorm per node). `temporal_graph` is
-    "similarity" or "released-fixed": the graph is not in the file. Read with `weights_only=True`: no code in the file
-    runs. The loaded model's `n_matched` says how many tensors matched; anything but all is a CheckpointError.
+    Sizes follow from the tensors' shapes (8 heads, LayerScale, BatchNorm per node). `temporal_graph` is "similarity"
+    or "released-fixed": the graph is not in the file. Read with `weights_only=True`: no code in the file runs. A
+    pre-training file (known by its `mask_emb`) has no heads: theirs are fresh. The loaded model's `n_matched` says how
+    many tensors came from the file; one that is missing, unknown or of another shape is a CheckpointError.
     """
     if temporal_graph not in ("similarity", "released-fixed"):
         raise ConfigError(f"temporal_graph must be similarity or released-fixed, got {temporal_graph!r}")
-    scalar_types = [np.core.multiarray.scalar if hasattr(np, "core") else None, np.dtype, *_numpy_scalars()]
-    with torch.serialization.safe_globals([t for t in scalar_types if t is not None]):
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict) or "model" not in content:
-        raise CheckpointError(f"{path}: expected a dict with the key 'model'")
-    tensors = OrderedDict((name.removeprefix("module."), value) for name, value in content["model"].items())
-    tensors.pop("mask_emb", None)
-    model = build_model(_released_config(tensors, temporal_graph, Path(path)))
-    load_weights(model, tensors, Path(path))
+    path = Path(path)
+    tensors = _released_tensors(path)
+    pretrained = tensors.pop("mask_emb", None) is not None
+    model = build_model(_released_config(tensors, temporal_graph, path), seed=0)
+    heads = {k: v for k, v in model.state_dict().items() if k.startswith(HEADS)}
+    fresh = heads if pretrained and not heads.keys() & tensors.keys() else {}
+    load_weights(model, {**fresh, **tensors}, path)
     model.n_matched = len(tensors)  # type: ignore[assignment]
     return model.eval()
 
 
+def _released_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors under the file's key `model`, their names without `module.`."""
+    with torch.serialization.safe_globals(_numpy_scalars()):
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{path}: no such file, expected a checkpoint of the authors") from error
+        except pickle.UnpicklingError as error:
+            raise CheckpointError(f"{path}: refused, expected a torch file of tensors and numbers alone") from error
+        except Exception as error:  # torch documents no type: OSError, RuntimeError, EOFError were seen
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CheckpointError(f"{path}: not readable as a torch file, truncated? ({reason})") from error
+    model = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(model, dict) or not all(isinstance(v, Tensor) for v in model.values()):
+        raise CheckpointError(f"{path}: expected a dict with a state dict under the key 'model'")
+    return {str(name).removeprefix("module."): value for name, value in model.items()}
+
+
 def _numpy_scalars() -> list[Any]:
-    """What a pickled numpy float refers to: its dtype classes and the scalar rebuilder under its older name."""
-    rebuild = getattr(getattr(np, "_core", None), "multiarray", None)
-    classes = [type(np.dtype(kind)) for kind in ("f4", "f8", "i8")]
-    return [*classes, *([(rebuild.scalar, "numpy.core.multiarray.scalar"), rebuild.scalar] if rebuild else [])]
+    """What a pickled numpy number refers to, under the module names of numpy 1 and 2."""
+    rebuild = np.float64(0).__reduce__()[0]
+    names = [(rebuild, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    return [*names, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
 
 
 def _released_config(tensors: Mapping[str, Tensor], temporal_graph: str, path: Path) -> ModelConfig:
+    released = Experiment.preset("base", "released")
     try:
-        temporal_bn = tensors["layers.0.graph_temporal.mixer.batch_norm.weight"]
-        n_layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("layers."))
-        dim_rep, dim = tensors["rep_logit.fc.weight"].shape
-        hidden = tensors["layers.0.att_spatial.mlp.fc1.weight"].shape[0]
-        n_joints = tensors["layers.0.graph_spatial.mixer.batch_norm.weight"].shape[0]
-    except KeyError as error:
-        raise CheckpointError(f"{path}: no tensor {error} in it; expected the authors' layout") from error
-    released = Experiment.preset("base", "released").model
-    return replace(
-        released, n_layers=n_layers, dim=dim, dim_rep=dim_rep, mlp_ratio=hidden // dim, n_joints=n_joints,
-        n_frames=temporal_bn.shape[0], temporal_graph=temporal_graph,
-    )  # fmt: skip
+        sizes = {
+            "n_layers": 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("layers.")),
+            "dim": tensors["joints_embed.weight"].shape[0],
+            "mlp_ratio": tensors["layers.0.att_spatial.mlp.fc1.weight"].shape[0] // tensors["norm.weight"].shape[0],
+            "n_joints": tensors["layers.0.graph_spatial.mixer.batch_norm.weight"].shape[0],
+            "n_frames": tensors["layers.0.graph_temporal.mixer.batch_norm.weight"].shape[0],
+            "dim_rep": tensors["rep_logit.fc.bias"].shape[0] if "rep_logit.fc.bias" in tensors else 512,
+        }
+        if sizes["n_joints"] != N_JOINTS:
+            raise CheckpointError(f"{path}: is a model of {sizes['n_joints']} joints, expected {N_JOINTS}")
+        sizes_by_key = {f"model.{key}": value for key, value in sizes.items()}
+        small = {"pretrain.target_layers": 1, "model.temporal_graph": temporal_graph}  # K must not exceed n_layers
+        return released.override({**sizes_by_key, **small}).model
+    except (KeyError, IndexError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: not in the authors' layout ({error})") from error
