@@ -20,9 +20,15 @@ import yaml
 RECORD_FILES = ("config.yaml", "metrics.jsonl", "result.json", "env.json")
 
 
+def project_root() -> Path:
+    """The checkout that holds the current folder (notebooks run two levels apart), else the current folder."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "Snakefile").is_file()), here)
+
+
 def runs_root() -> Path:
-    """`$M2V_RUNS`, or `reports/runs` under the current folder."""
-    return Path(os.environ.get("M2V_RUNS", "reports/runs"))
+    """`$M2V_RUNS`, or `reports/runs` of the checkout."""
+    return Path(os.environ.get("M2V_RUNS") or project_root() / "reports" / "runs")
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
 from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.records import project_root
 from m2v_lib.skeleton import N_JOINTS
 
 SplitName = Literal["train", "test"]
@@ -102,8 +103,8 @@ class Store:
 
 
 def default_root() -> Path:
-    """Where stores live: ``$M2V_STORE``, else ``reports/stores``."""
-    return Path(os.environ.get("M2V_STORE") or "reports/stores")
+    """Where stores live: ``$M2V_STORE``, else ``reports/stores`` of the checkout."""
+    return Path(os.environ.get("M2V_STORE") or project_root() / "reports" / "stores")
 
 
 def list_stores(root: Path | None = None) -> list[Store]:
