@@ -22,9 +22,6 @@ blank := $(empty) $(empty)
 ifdef PIP_FIND_LINKS
 export UV_FIND_LINKS ?= $(subst $(blank),$(comma),$(strip $(PIP_FIND_LINKS)))
 endif
-# Wherever a notebook or a test is started from, stores and runs are those of this checkout.
-export M2V_STORE ?= $(CURDIR)/reports/stores
-export M2V_RUNS  ?= $(CURDIR)/reports/runs
 # Without byte code every kernel start costs seconds more.
 unexport PYTHONDONTWRITEBYTECODE
 

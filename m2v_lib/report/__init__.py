@@ -14,7 +14,7 @@ from pathlib import Path
 import nbformat
 
 from m2v_lib.config import ConfigError
-from m2v_lib.records import Record, find_records, runs_root
+from m2v_lib.records import Record, find_records, project_root, runs_root
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.convert import convert, title_of
 from m2v_lib.report.headline import headline
@@ -32,13 +32,13 @@ from m2v_lib.report.sphinx_book import build_html, copy_static
 __all__ = ["build"]
 
 
-def build(suite: str | None = None, reports: Path | str = "reports", runs: Path | str | None = None) -> Path:
+def build(suite: str | None = None, reports: Path | str | None = None, runs: Path | str | None = None) -> Path:
     """Build the book of a suite (default: the one that ran last) and return its index.html.
 
-    Reads `reports/executed/<suite>/`, the records in `reports/records` and in `runs` (default: where training writes).
-    The old book is replaced only by a whole new one. Raises ConfigError when there is no such suite.
+    Reads `executed/<suite>/` and `records/` of the folder `reports` (default: the checkout's), and the records in `runs`
+    (default: where training writes). The old book is replaced only by a whole new one. Raises ConfigError when there is no such suite.
     """
-    reports = Path(reports)
+    reports = Path(reports) if reports else project_root() / "reports"
     name = suite or newest_suite(reports / "executed")
     folder = reports / "executed" / name
     if not folder.is_dir():
