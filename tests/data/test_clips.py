@@ -97,8 +97,8 @@ def test_evaluation_and_training_cut_alike() -> None:
 def test_normalisation_by_hand() -> None:
     points = np.array([[[0.0, 0.0, 10.0], [1000.0, 1002.0, -500.0]], [[960.0, 540.0, 0.0], [0.0, 1080.0, 96.0]]])
     ours = normalise_screen(points, np.array([1000.0, 1920.0]), np.array([1002.0, 1080.0]))
-    np.testing.assert_allclose(ours[0], [[-1, -1.002, 0.02], [1, 1.002, -1.0]])
-    np.testing.assert_allclose(ours[1], [[0, 0, 0], [-1, 0.5625, 0.1]], atol=1e-12)
+    np.testing.assert_allclose(ours[0], [[-1.0, -1.002, 0.02], [1.0, 1.002, -1.0]])
+    np.testing.assert_allclose(ours[1], [[0.0, 0.0, 0.0], [-1.0, 0.5625, 0.1]], atol=1e-12)
     assert points[0, 0, 2] == 10.0  # the caller's array is left alone
     flat = normalise_screen(points[..., :2], np.array([1000.0, 1920.0]), np.array([1002.0, 1080.0]))
     np.testing.assert_allclose(flat, ours[..., :2])
