@@ -35,8 +35,9 @@ __all__ = ["build"]
 def build(suite: str | None = None, reports: Path | str | None = None, runs: Path | str | None = None) -> Path:
     """Build the book of a suite (default: the one that ran last) and return its index.html.
 
-    Reads `executed/<suite>/` and `records/` of the folder `reports` (default: the checkout's), and the records in `runs`
-    (default: where training writes). The old book is replaced only by a whole new one. Raises ConfigError when there is no such suite.
+    Reads `executed/<suite>/` and `records/` of the folder `reports` (default: the checkout's), and the records in
+    `runs` (default: where training writes). The old book is replaced only by a whole new one. Raises ConfigError when
+    there is no such suite.
     """
     reports = Path(reports) if reports else project_root() / "reports"
     name = suite or newest_suite(reports / "executed")

@@ -9,7 +9,6 @@ from typing import Any
 
 from m2v_lib.records import Record
 
-
 PRESET_ORDER = ("smoke", "small", "base", "large")
 
 
