@@ -69,20 +69,30 @@ def make_people() -> Callable[..., Split]:
     return people
 
 
+@pytest.fixture(scope="session")
+def write_tiny_store() -> Callable[..., Path]:
+    """`write_tiny_store(root, seed)` writes the store `tiny` under `root`."""
+
+    def write(root: Path, seed: int = 0) -> Path:
+        meta = Meta(
+            name="tiny", fps=50.0, protocol="by subject", source="made by the tests", val_subjects=("S5",),
+            blocked_sources=("test.blocked",), detector={"kind": "gaussian"},
+        )  # fmt: skip
+        return write_store(root, meta, people(TRAIN, seed=seed), people(TEST, seed=seed + 1))
+
+    return write
+
+
 @pytest.fixture
-def tiny_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def tiny_store(write_tiny_store: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """The store `tiny` under $M2V_STORE, with $M2V_RUNS beside it."""
     monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
     monkeypatch.setenv("M2V_RUNS", str(tmp_path / "runs"))
-    meta = Meta(
-        name="tiny", fps=50.0, protocol="by subject", source="made by the tests", val_subjects=("S5",),
-        blocked_sources=("test.blocked",), detector={"kind": "gaussian"},
-    )  # fmt: skip
-    write_store(tmp_path / "stores", meta, people(TRAIN, seed=0), people(TEST, seed=1))
+    write_tiny_store(tmp_path / "stores")
     return open_store("tiny")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_experiment() -> Callable[..., Experiment]:
     """`tiny_experiment(recipe, {key: value})`: clips of 9 frames, two blocks of width 8, a dozen steps."""
 

@@ -1,0 +1,288 @@
+"""The loop both stages share, on a small regression: same numbers as a plain loop, whenever it is interrupted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.records import read_metrics
+from m2v_lib.training import checkpoint
+from m2v_lib.training.checkpoint import CheckpointError
+from m2v_lib.training.loop import Schedule, Trainer, learning_rate, seeded
+
+CPU = torch.device("cpu")
+
+
+# Randomness, rates, schedule
+
+
+def test_a_generator_depends_on_its_key_alone() -> None:
+    def draw(*key: int) -> list[float]:
+        return torch.rand(4, generator=seeded(CPU, *key)).tolist()
+
+    assert draw(1, 2, 3) == draw(1, 2, 3)
+    assert len({tuple(draw(*key)) for key in [(1, 2, 3), (1, 3, 2), (0, 2, 3), (1, 2), (1, 2, 3, 0, 1)]}) == 5
+
+
+def test_rate_decays_by_epoch() -> None:
+    cfg = OptimConfig(lr=5e-4, schedule="decay", lr_decay=0.99)
+    rates = [learning_rate(cfg, step, step // 10, 600) for step in range(600)]
+    assert rates[0] == rates[9] == 5e-4 and rates[10] == pytest.approx(5e-4 * 0.99)
+    assert rates[-1] == pytest.approx(5e-4 * 0.99**59)
+
+
+def test_rate_follows_a_cosine_after_a_linear_warm_up() -> None:
+    cfg = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=4)
+    rates = [learning_rate(cfg, step, 0, 24) for step in range(25)]
+    np.testing.assert_allclose(rates[:4], [0.25, 0.5, 0.75, 1.0])
+    np.testing.assert_allclose(rates[4:], [0.5 * (1 + math.cos(math.pi * k / 20)) for k in range(21)], atol=1e-12)
+    warm = OptimConfig(lr=1.0, schedule="decay", warmup_steps=10)
+    assert learning_rate(warm, 4, 0, 100) == 0.5
+
+
+def test_schedule_counts_steps_and_says_when_it_is_cut_short() -> None:
+    full = Schedule(n_clips=10, batch_size=4, epochs_full=6, max_steps=0)
+    assert (full.per_epoch, full.n_steps) == (3, 18)
+    assert full.summary() == {"steps": 18, "epochs_done": 6.0, "epochs_full": 6, "partial": False, "n_clips": 10}
+    short = Schedule(n_clips=10, batch_size=4, epochs_full=6, max_steps=5)
+    assert short.n_steps == 5 and short.summary()["partial"] and short.summary()["epochs_done"] == 1.667
+
+
+# A regression with everything a stage has: random draws, a buffer, an average, several losses
+
+N_CLIPS, N_STEPS = 10, 13
+
+
+class Regression(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, generator=generator))
+        self.unused = nn.Parameter(torch.ones(2))
+        self.norm = nn.BatchNorm1d(3)
+        self.register_buffer("average", torch.zeros(3))
+        self.average: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x) @ self.weight
+
+
+DATA = torch.randn(N_CLIPS, 3, generator=torch.Generator().manual_seed(1))
+
+
+class Killed(Exception):
+    """Stands for a kill: nothing in the loop catches it."""
+
+
+def make(
+    folder: Path, die_before: int = 0, chosen: list[list[int]] | None = None, exp: Experiment | None = None, **more: Any
+) -> Trainer:
+    module = Regression()
+    default = {"optim.lr": 0.05, "run.log_every": 3, "run.checkpoint_every": 4, "run.eval_every": 5,
+               "run.max_steps": N_STEPS}  # fmt: skip
+    exp = exp or Experiment.preset("smoke").override(default)
+    count = iter(range(1, 10**6))
+
+    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        if trainer.step + 1 == die_before:
+            raise Killed
+        if chosen is not None:
+            chosen.append(chosen_B.tolist())
+        noise = torch.randn(len(chosen_B), generator=generator)
+        loss = (module(DATA[chosen_B]) - DATA[chosen_B].sum(1) - 0.1 * noise).square().mean()
+        return loss, {"n_clips": torch.tensor(float(len(chosen_B))), "noise": noise, "count": torch.tensor(next(count))}
+
+    def average(step_number: int, n_steps: int) -> None:
+        module.average.lerp_(module.weight.detach(), 0.3)
+
+    trainer = Trainer(
+        exp, "pretrain", folder, module, Schedule(N_CLIPS, 4, 60, exp.run.max_steps), step, after_step=average,
+        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm())}, fingerprint="abc", **more,
+    )  # fmt: skip
+    return trainer
+
+
+def without_clock(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in line.items() if k not in ("seconds", "count")} for line in lines]
+
+
+def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    return without_clock(read_metrics(folder / "metrics.jsonl")), load_file(folder / "checkpoint.safetensors")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    make(folder).run()
+    return folder
+
+
+def assert_same(folder: Path, other: Path) -> None:
+    (lines, tensors), (expected_lines, expected) = outcome(folder), outcome(other)
+    assert lines == expected_lines
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+
+
+def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
+    """AdamW, order, rate and logged means, written out again with torch's unfused optimiser."""
+    chosen: list[list[int]] = []
+    trainer = make(tmp_path / "run", chosen=chosen)
+    trainer.run()
+    assert [len(batch) for batch in chosen] == [4, 4, 2] * 4 + [4]
+    for epoch in range(4):
+        assert sorted(sum(chosen[3 * epoch : 3 * epoch + 3], [])) == list(range(N_CLIPS))
+    assert chosen[:3] != chosen[3:6]
+
+    model = Regression()
+    optimiser = torch.optim.AdamW(
+        [p for n, p in model.named_parameters() if n != "unused"], lr=0.05, weight_decay=0.01, foreach=False
+    )
+    losses = []
+    for step, batch in enumerate(chosen):
+        optimiser.param_groups[0]["lr"] = 0.05 * 0.99 ** (step // 3)
+        noise = torch.randn(len(batch), generator=seeded(CPU, 0, sum(b"pretrain"), 2, step))
+        loss = (model(DATA[batch]) - DATA[batch].sum(1) - 0.1 * noise).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    trained = trainer.module.state_dict()
+    for name, value in model.state_dict().items():
+        if name != "average":
+            torch.testing.assert_close(trained[name], value, rtol=1e-5, atol=1e-6)
+    assert trained["unused"].tolist() == [1, 1]
+
+    lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    logged = [line for line in lines if line["kind"] == "train"]
+    assert [line["step"] for line in logged] == [3, 6, 9, 12, 13]
+    assert [line["epoch"] for line in logged] == [0, 1, 2, 3, 4]
+    groups = [losses[:3], losses[3:6], losses[6:9], losses[9:12], losses[12:]]
+    np.testing.assert_allclose([line["loss"] for line in logged], [np.mean(g) for g in groups], rtol=1e-4)
+    assert logged[0]["n_clips"] == pytest.approx(10 / 3) and "noise" not in logged[0]
+    assert logged[1]["lr"] == pytest.approx(0.05 * 0.99)
+    assert [line["step"] for line in lines if line["kind"] == "val"] == [5, 10, 13]
+
+
+def test_the_global_random_state_does_not_matter(tmp_path: Path, uninterrupted: Path) -> None:
+    torch.manual_seed(123)
+    make(tmp_path / "run").run()
+    assert_same(tmp_path / "run", uninterrupted)
+
+
+def test_another_seed_gives_other_numbers(tmp_path: Path, uninterrupted: Path) -> None:
+    trainer = make(tmp_path / "run")
+    trainer.exp = trainer.exp.override({"run.seed": 1})
+    trainer.run()
+    assert outcome(tmp_path / "run")[0] != outcome(uninterrupted)[0]
+
+
+@pytest.mark.parametrize("moment", range(1, N_STEPS + 1))
+def test_interrupted_before_any_step_the_run_goes_on_to_the_same_numbers(
+    moment: int, tmp_path: Path, uninterrupted: Path
+) -> None:
+    with pytest.raises(Killed):
+        make(tmp_path / "run", die_before=moment).run()
+    resumed = make(tmp_path / "run")
+    resumed.run()
+    assert_same(tmp_path / "run", uninterrupted)
+    assert resumed.best == make_best(uninterrupted)
+
+
+def make_best(folder: Path) -> float:
+    return min(line["mpjpe"] for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val")
+
+
+def test_interrupted_again_and_again(tmp_path: Path, uninterrupted: Path) -> None:
+    for moment in (3, 6, 7, 11, 11, 13):
+        with pytest.raises(Killed):
+            make(tmp_path / "run", die_before=moment).run()
+    make(tmp_path / "run").run()
+    assert_same(tmp_path / "run", uninterrupted)
+
+
+def test_running_a_complete_run_again_adds_nothing(tmp_path: Path, uninterrupted: Path) -> None:
+    make(tmp_path / "run").run()
+    make(tmp_path / "run", die_before=1).run()
+    assert_same(tmp_path / "run", uninterrupted)
+
+
+def test_a_full_disk_while_saving_costs_only_the_steps_since(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        make(folder, die_before=6).run()
+
+    save_file = checkpoint.save_file
+
+    def full(tensors: Any, beside: Path, metadata: Any) -> None:
+        if "checkpoint" not in str(beside):
+            return save_file(tensors, beside, metadata)
+        Path(beside).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OSError, match=r"checkpoint.safetensors: could not be saved .*No space left"):
+            make(folder).run()
+    assert not list(folder.glob("*.tmp"))
+    make(folder).run()
+    assert_same(folder, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: setattr(t, "fingerprint", "xyz"), "made with fingerprint abc, this run has xyz"),
+        (lambda t: setattr(t.schedule, "max_steps", 20), "made with n_steps 13, this run has 20"),
+        (lambda t: setattr(t, "module", nn.Linear(2, 2)), "holds another model"),
+    ],
+)
+def test_another_data_set_schedule_or_model_is_not_resumed(
+    change: Callable[[Trainer], None], words: str, tmp_path: Path
+) -> None:
+    with pytest.raises(Killed):
+        make(tmp_path / "run", die_before=9).run()
+    trainer = make(tmp_path / "run")
+    change(trainer)
+    before = (tmp_path / "run" / "metrics.jsonl").read_text()
+    with pytest.raises(CheckpointError, match=rf"checkpoint.safetensors: .*{words}") as caught:
+        trainer.run()
+    assert "\n" not in str(caught.value)
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == before
+
+
+def test_the_best_validation_is_kept_apart(tmp_path: Path) -> None:
+    values = iter([3.0, 1.0, 2.0])
+    trainer = make(tmp_path / "run")
+    trainer.evaluate = lambda: {"mpjpe": next(values)}
+    trainer.run()
+    tensors, state = checkpoint.read_tensors(tmp_path / "run" / "best.safetensors")
+    assert state == {"step": 10} and trainer.best == 1.0
+    assert not torch.equal(tensors["weight"], trainer.module.state_dict()["weight"])
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    trainer = make(tmp_path / "run")
+    step = trainer.step_fn
+    trainer.step_fn = lambda chosen, generator: (step(chosen, generator)[0] * float("nan"), {})
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 3; lower optim.lr"):
+        trainer.run()
+    assert not read_metrics(tmp_path / "run" / "metrics.jsonl")
+
+
+def test_settings_and_environment_are_written_before_the_first_step(tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        make(tmp_path / "run", die_before=1).run()
+    assert Experiment.from_yaml(tmp_path / "run" / "config.yaml").run.max_steps == N_STEPS
+    assert (tmp_path / "run" / "env.json").exists()
