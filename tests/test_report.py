@@ -88,6 +88,11 @@ def test_runs_of_one_notebook_are_told_apart(book: Path) -> None:
     assert "Fine-tuning: full model, seed 0" in listing and "Fine-tuning: from scratch, seed 0" in listing
 
 
+def test_tables_that_a_cell_shows_are_tables(book: Path) -> None:
+    page = (book / "00_start_here.html").read_text(encoding="utf-8")
+    assert re.search(r"<td>\s*(<p>)?2 × 3", page) and "| name |" not in page
+
+
 def test_chapters_link_to_the_pages_of_the_book(book: Path) -> None:
     page = (book / "00_start_here.html").read_text(encoding="utf-8").partition("<article")[2]
     assert 'href="40_finetune-runs.html"' in page and 'href="30_masking.html"' in page
@@ -146,7 +151,7 @@ def test_pictures_have_an_alternative_text(book: Path) -> None:
 def test_figure_text_cannot_end_the_script() -> None:
     made = plotly_html(FIGURE, "plotly-a-0", "a figure", first=True)
     assert made.count("</script>") == 2
-    data = re.search(r'newPlot\("plotly-a-0", (.*)\);', made)
+    data = re.search(r'newPlot\("plotly-a-0", (.*)\)\);', made)
     assert data and json.loads(data.group(1))["frames"] == FIGURE["frames"]
 
 
@@ -192,6 +197,8 @@ def browser() -> Iterator[Browser]:
 def test_opened_from_disk_the_figure_and_the_maths_are_drawn(book: Path, browser: Browser) -> None:
     page = book / "00_start_here.html"
     assert browser.open(page, "document.querySelector('.m2v-plotly canvas')"), "the 3D figure was not drawn"
+    wide = "document.querySelector('.m2v-plotly canvas').getBoundingClientRect().width"
+    assert 300 < browser.value(wide) <= browser.value("document.querySelector('.m2v-plotly').clientWidth")
     assert browser.open(page, "document.querySelectorAll('mjx-container svg').length == 2"), "the maths was not drawn"
     assert browser.value("document.querySelector('.m2v-plotly')._transitionData._frames.length") == 1
     assert browser.open(book / "index.html", "document.querySelector('img').naturalWidth > 100")

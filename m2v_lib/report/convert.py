@@ -63,7 +63,8 @@ def title_of(notebook: NotebookNode) -> str:
 def page_title(page: Page, own: str) -> str:
     """The heading plus what tells this run from others of the same notebook; a failure shows in the side bar too."""
     title = own or page.notebook.removesuffix(".ipynb").replace("_", " ")
-    title = f"{title}: {page.label}" if page.label else title
+    if page.label:
+        title = f"{title.partition(':')[0]}: {page.label}"
     return {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}[page.state]
 
 
@@ -135,6 +136,7 @@ def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) 
     spec["config"] = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
     # "</" would end the script element wherever it stood in the figure's texts.
     call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace("</", "<\\/")
+    call = f'addEventListener("load", () => {call[:-1]});'  # not before: the page does not have its width yet
     load = '<script src="_static/plotly.min.js"></script>\n' if first else ""
     height = figure.get("layout", {}).get("height", 450)
     return (

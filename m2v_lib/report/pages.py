@@ -124,7 +124,7 @@ def _cell(value: Any) -> str:
 
 def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     lines = ["| notebook | state | time |", "|---|---|--:|"]
-    for page in suite.pages:
+    for page in sorted(suite.pages, key=lambda page: page.notebook):
         time = f"{page.seconds:.0f} s" if page.seconds is not None else ""
         lines.append(f"| {_link(page, titles)} | {badge(page.state, _COLOUR[page.state])} | {time} |")
     return "\n".join([*lines, ""])

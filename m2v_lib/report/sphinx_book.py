@@ -23,6 +23,7 @@ def settings(title: str) -> dict[str, Any]:
         "nb_execution_mode": "off",
         "nb_ipywidgets_js": {},  # the default is two scripts from the network
         "nb_merge_streams": True,
+        "nb_render_markdown_format": "gfm",  # outputs of nb.shapes are tables
         "myst_enable_extensions": ["amsmath", "colon_fence", "dollarmath", "html_image"],
         "myst_heading_anchors": 3,
         "html_theme": "sphinx_book_theme",

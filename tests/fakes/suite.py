@@ -39,8 +39,9 @@ def code(source: str, *outputs: NotebookNode, **metadata: Any) -> NotebookNode:
 
 
 def shown(**data: Any) -> NotebookNode:
-    """A displayed output; `image_png=...` stands for image/png."""
-    mimes = {"png": "image/png", "html": "text/html", "plotly": "application/vnd.plotly.v1+json", "text": "text/plain"}
+    """A displayed output in several forms: png, plotly, html, markdown, text."""
+    mimes = {"png": "image/png", "plotly": "application/vnd.plotly.v1+json"}
+    mimes |= {key: f"text/{key}" for key in ("html", "markdown")} | {"text": "text/plain"}
     return new_output("display_data", data={mimes[key]: value for key, value in data.items()})
 
 
@@ -49,6 +50,7 @@ def chapter() -> NotebookNode:
     return notebook(
         new_markdown_cell("## Maths\n\nThe loss is $\\mathcal{L} = \\lVert x \\rVert$ and\n\n$$\\sum_{t=1}^{T} x_t$$"),
         code("plot()", shown(png=PNG, text="<Figure>")),
+        code("nb.shapes(x=x)", shown(markdown="| name | shape |\n|---|---|\n| x | 2 × 3 |", text="<Markdown>")),
         new_markdown_cell("## To turn round\n\nSee [fine-tuning](40_finetune.ipynb) and [masking](30_masking.ipynb)."),
         code("player()", shown(plotly=FIGURE, text="Figure")),
         code("answer = 42", tags=["solution"]),
@@ -107,14 +109,14 @@ def write_record(root: Path, row_overrides: dict[str, Any], mpjpe: float, data: 
 
 def write_suite(reports: Path) -> None:
     """Runs that ended well, failed, were killed and never began, with records to fill a table and the front page."""
-    folder = reports / "executed" / SUITE
+    folder, finetuned = reports / "executed" / SUITE, notebook(title="Fine-tuning: stage 2")
     jobs = [
         write_run(folder, "00_start_here", chapter(), "ok"),
         write_run(folder, "13_broken", failed_chapter(), "failed", error="cell [1]: ZeroDivisionError: by zero"),
         write_run(folder, "24_killed", None, "running"),
         write_run(folder, "30_masking", None, "not run"),
-        write_run(folder, "40_finetune-table8-row1-s0", notebook(title="Fine-tuning"), "ok", "full model, seed 0"),
-        write_run(folder, "40_finetune-table8-row2-s0", notebook(title="Fine-tuning"), "ok", "from scratch, seed 0"),
+        write_run(folder, "40_finetune-table8-row1-s0", finetuned, "ok", "full model, seed 0"),
+        write_run(folder, "40_finetune-table8-row2-s0", finetuned, "ok", "from scratch, seed 0"),
     ]
     plan = {"data": "synthetic", "preset": "smoke", "recipe": "paper", "seeds": [0], "overrides": {}, "jobs": jobs}
     (folder / "suite.json").write_text(json.dumps(plan), encoding="utf-8")
