@@ -106,7 +106,7 @@ def make(
 
     trainer = Trainer(
         exp, "pretrain", folder, module, Schedule(N_CLIPS, 4, 60, exp.run.max_steps), step, after_step=average,
-        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm())}, fingerprint="abc", **more,
+        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm()) + 10 * trainer.step}, fingerprint="abc", **more,
     )  # fmt: skip
     return trainer
 
@@ -131,6 +131,9 @@ def assert_same(folder: Path, other: Path) -> None:
     assert lines == expected_lines
     assert tensors.keys() == expected.keys()
     assert all(torch.equal(tensors[name], expected[name]) for name in expected)
+    best, expected_best = (checkpoint.read_tensors(f / "best.safetensors") for f in (folder, other))
+    assert best[1] == expected_best[1] == {"step": 5}  # the first validation has the least error
+    assert all(torch.equal(best[0][name], expected_best[0][name]) for name in expected_best[0])
 
 
 def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
