@@ -249,6 +249,8 @@ class Experiment:
         if stage == "finetune" and self.finetune.init == "pretrained":
             chosen["pretrain"] = sections["pretrain"]
         chosen["run"] = {"max_steps": self.run.max_steps}
+        if stage == "finetune" and self.finetune.select != "last":
+            chosen["run"]["eval_every"] = self.run.eval_every  # decides which weights can be the best
         text = json.dumps(chosen, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 

@@ -230,6 +230,14 @@ def test_each_stage_ignores_the_other_unless_it_builds_on_it() -> None:
     assert started.digest("finetune") != BASE.digest("finetune")
 
 
+def test_when_a_best_epoch_is_picked_the_moments_of_validation_count() -> None:
+    rare = {"run.eval_every": 100}
+    assert BASE.override(rare).digest("finetune") == BASE.digest("finetune")
+    picked = BASE.override({"finetune.select": "best-on-test"})
+    assert picked.override(rare).digest("finetune") != picked.digest("finetune")
+    assert picked.override(rare).digest("pretrain") == BASE.digest("pretrain")
+
+
 def test_digest_is_the_same_in_every_process() -> None:
     code = "from m2v_lib.config import Experiment; print(Experiment.preset('base').digest('pretrain'))"
     env = {**os.environ, "PYTHONHASHSEED": "99"}
@@ -240,3 +248,10 @@ def test_digest_is_the_same_in_every_process() -> None:
 def test_run_name_holds_what_a_reader_looks_for() -> None:
     exp = BASE.override({"data.name": "mocap", "run.seed": 4})
     assert exp.run_name("finetune") == f"finetune-mocap-base-paper-{exp.digest('finetune')}-s4"
+
+
+def test_digest_holds_the_validation_interval_where_it_decides_which_weights_are_best() -> None:
+    often = {"run.eval_every": 7}
+    assert BASE.override(often).digest("finetune") == BASE.digest("finetune")
+    picky = BASE.override({"finetune.select": "best-on-test"})
+    assert picky.override(often).digest("finetune") != picky.digest("finetune")

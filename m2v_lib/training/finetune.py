@@ -18,7 +18,7 @@ from m2v_lib.losses import pose_loss
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
-from m2v_lib.training.loop import Schedule, Trainer, pick_device
+from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
@@ -29,10 +29,10 @@ def finetune(exp: Experiment, root: Path | None = None) -> Path:
     """
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("finetune")
-    if (folder / "result.json").exists():
+    store = open_store(exp.data.name)
+    if is_finished(folder, store.meta.fingerprint):
         return folder
     device = pick_device(exp)
-    store = open_store(exp.data.name)
     sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
     train = training_clips(store, stride=exp.data.train_stride, validation=exp.data.validation, **sizes)  # type: ignore[arg-type]
     held_out = {

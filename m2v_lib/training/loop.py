@@ -6,6 +6,7 @@ Every random draw of a step comes from a generator seeded by (seed, stage, step)
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable
@@ -206,6 +207,20 @@ class Trainer:
         self.checkpoint.unlink(missing_ok=True)
         (self.folder / "best.safetensors").unlink(missing_ok=True)
         return self.folder
+
+
+def is_finished(folder: Path, fingerprint: str) -> bool:
+    """Whether the run in `folder` is done. Raises CheckpointError when it was trained on other data of the same name."""
+    result = folder / "result.json"
+    if not result.exists():
+        return False
+    trained_on = json.loads(result.read_text(encoding="utf-8"))["data"]["fingerprint"]
+    if trained_on != fingerprint:
+        raise CheckpointError(
+            f"{folder}: was trained on data with fingerprint {trained_on[:12]}, the store now has {fingerprint[:12]}; "
+            "delete the folder to train again"
+        )
+    return True
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -16,16 +16,16 @@ from m2v_lib.model import build_model
 from m2v_lib.pretraining.objective import MaskedPrediction
 from m2v_lib.pretraining.teacher import tau_at
 from m2v_lib.records import read_metrics, runs_root
-from m2v_lib.training.loop import Schedule, Trainer, pick_device, seeded
+from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, seeded
 
 
 def pretrain(exp: Experiment, root: Path | None = None) -> Path:
     """Pre-train the encoder; returns the run's folder. A finished run is left as it is, a killed one goes on."""
     folder = (runs_root() if root is None else Path(root)) / exp.run_name("pretrain")
-    if (folder / "result.json").exists():
+    store = open_store(exp.data.name)
+    if is_finished(folder, store.meta.fingerprint):
         return folder
     device = pick_device(exp)
-    store = open_store(exp.data.name)
     clips = unlabelled_clips(exp, store, device)
     student = build_model(exp.model, seed=exp.run.seed)
     objective = MaskedPrediction(student, exp.pretrain, seeded(torch.device("cpu"), exp.run.seed, 3)).to(device)

@@ -19,7 +19,7 @@ from m2v_lib.evaluate import evaluate_pose
 from m2v_lib.losses import pose_loss
 from m2v_lib.model import build_model
 from m2v_lib.records import load_record, read_metrics
-from m2v_lib.training.checkpoint import load_checkpoint
+from m2v_lib.training.checkpoint import CheckpointError, load_checkpoint
 from m2v_lib.training.finetune import finetune, start_from_stage_1
 from m2v_lib.training.pretrain import pretrain
 
@@ -155,6 +155,17 @@ def test_a_finished_run_is_left_as_it_is(tiny_store: Store, tiny_experiment: Mak
     before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
     assert finetune(tiny_experiment()) == folder
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_a_run_on_other_data_of_the_same_name_is_not_taken_for_done(
+    tiny_store: Store, tiny_experiment: Make
+) -> None:
+    folder = finetune(tiny_experiment())
+    result = result_of(folder)
+    result["data"]["fingerprint"] = "0" * 64
+    (folder / "result.json").write_text(json.dumps(result))
+    with pytest.raises(CheckpointError, match=rf"{folder.name}: was trained on data with fingerprint 000000000000"):
+        finetune(tiny_experiment())
 
 
 def test_ground_truth_input_and_no_flip_reach_training_and_test(tiny_store: Store, tiny_experiment: Make) -> None:
