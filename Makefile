@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: $(STAMP) ## run the whole suite and build the book; does only what is not done yet
 	@status=0; $(SNAKE) || status=$$?; \
 	echo; echo "The report: file://$(CURDIR)/reports/html/index.html"; \
-	[ $$status -eq 0 ] || echo "Some notebooks failed: the report shows them in red, and make resume tries them again."; \
+	[ $$status -eq 0 ] || echo "Not everything ran (see above): failed notebooks are red in the report, make resume goes on."; \
 	exit $$status
 
 resume: $(STAMP) ## go on after a killed or failed run
