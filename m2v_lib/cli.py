@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -103,10 +104,8 @@ def _pair(text: str) -> tuple[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{key}: {value!r} is not a value ({str(error).splitlines()[0]})") from error
     if isinstance(read, str):
-        try:
+        with contextlib.suppress(ValueError):
             read = float(read)
-        except ValueError:
-            pass
     return key, read
 
 

@@ -26,5 +26,6 @@ def test_longest_training_of_the_largest_preset_and_not_the_lowest_error() -> No
 
 
 def test_one_record_a_data_set_and_generated_motion_last() -> None:
-    runs = [record("s", "small", 10, 1.0, "synthetic"), record("m", "smoke", 10, 1.0), record("h", "smoke", 1, 1.0, "h36m")]
+    names = {"s": "synthetic", "m": "mocap", "h": "h36m"}
+    runs = [record(name, "smoke", 10, 1.0, data) for name, data in names.items()]
     assert [r.name for r in headline_records(runs)] == ["h", "m", "s"]

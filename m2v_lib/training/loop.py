@@ -210,7 +210,7 @@ class Trainer:
 
 
 def is_finished(folder: Path, fingerprint: str) -> bool:
-    """Whether the run in `folder` is done. Raises CheckpointError when it was trained on other data of the same name."""
+    """Whether the run in `folder` is done. Raises CheckpointError when its data were others of the same name."""
     result = folder / "result.json"
     if not result.exists():
         return False
