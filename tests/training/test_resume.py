@@ -127,7 +127,7 @@ def killed(home: Path, exp: Experiment) -> dict[tuple[str, str], Killed]:
     env = {**os.environ, "M2V_STORE": str(home / "stores"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", RUNNER, json.dumps(jobs)]
     runner = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     for marker in markers:
         while not marker.exists():
             assert runner.poll() is None and time.monotonic() < deadline, runner.communicate(timeout=5)
@@ -202,3 +202,16 @@ def test_changed_data_is_not_resumed(
         with pytest.raises(CheckpointError, match="was made with fingerprint [0-9a-f]+, this run has") as caught:
             run(exp, tmp_path / "runs")
         assert exp.run_name(stage) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_finished_run_on_other_data_is_not_taken_for_this_one(
+    exp: Experiment, write_tiny_store: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
+    write_tiny_store(tmp_path / "stores")
+    folders = {stage: run(exp, tmp_path / "runs") for stage, run in STAGES.items()}
+    write_tiny_store(tmp_path / "stores", seed=5)
+    for stage, run in STAGES.items():
+        with pytest.raises(CheckpointError, match="was trained on data with fingerprint [0-9a-f]+, the") as caught:
+            run(exp, tmp_path / "runs")
+        assert str(folders[stage]) in str(caught.value) and "\n" not in str(caught.value)
