@@ -29,7 +29,7 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report lab test lint unit notebooks clean
+.PHONY: help setup reproduce resume report lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -76,6 +76,11 @@ unit: $(STAMP)
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
+
+outputs: $(STAMP) ## run every notebook with its defaults and store the outputs (after a change that they show)
+	folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; \
+	M2V_RUNS=$$folder/runs M2V_STORE=$$folder/stores OMP_NUM_THREADS=1 jupyter nbconvert --to notebook --inplace --execute \
+	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
 
 clean: ## remove what was generated: runs, stores, executed notebooks, book (keeps .venv, data/ and reports/records)
 	rm -rf reports/runs reports/stores reports/executed reports/html reports/.book-* .snakemake

@@ -156,7 +156,7 @@ def environment(
     """What ran where: Python, packages, machine, commit."""
     return {
         "python": sys.version.split()[0],
-        "platform": platform.platform(terse=True),
+        "platform": f"{platform.system()} {platform.machine()}",
         "cpus": os.cpu_count(),
         "packages": {name: _version(name) for name in packages},
         "commit": commit(),
