@@ -40,22 +40,24 @@ def finetune(exp: Experiment, root: Path | None = None) -> Path:
         for which in (["val", "test"] if exp.data.validation else ["test"])
     }
     model = build_model(exp.model, seed=exp.run.seed)
-    init = start_from_stage_1(model, exp, root)
+    init = start_from_stage_1(model, exp, root, store.meta.fingerprint)
     trainer = make_trainer(exp, folder, model.to(device), train, held_out, store, device)
     trainer.run()
     return trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
 
 
-def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path) -> str:
-    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's name."""
+def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path, fingerprint: str) -> str:
+    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's name.
+
+    Raises ConfigError where there is no such run, CheckpointError where it was trained on other data.
+    """
     if exp.finetune.init == "scratch":
         return "scratch"
-    name = exp.run_name("pretrain")
-    weights = root / name / "weights.safetensors"
-    if not weights.exists():
-        raise ConfigError(f"finetune.init=pretrained: no {weights}; run `m2v pretrain` with the same options first")
-    transfer_encoder(model, weights)
-    return name
+    folder = root / exp.run_name("pretrain")
+    if not is_finished(folder, fingerprint):
+        raise ConfigError(f"finetune.init=pretrained: no run {folder}; run `m2v pretrain` with the same options first")
+    transfer_encoder(model, folder / "weights.safetensors")
+    return folder.name
 
 
 def make_trainer(

@@ -112,7 +112,9 @@ def test_starts_from_the_pretrained_encoder_with_a_fresh_head(
     stage_1 = pretrain(exp)
     model = build_model(exp.model, seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    assert start_from_stage_1(model, exp, tmp_path / "runs") == stage_1.name
+    assert start_from_stage_1(model, exp, tmp_path / "runs", tiny_store.meta.fingerprint) == stage_1.name
+    with pytest.raises(CheckpointError, match="was trained on data with fingerprint"):
+        start_from_stage_1(model, exp, tmp_path / "runs", "0" * 64)
     student = load_file(stage_1 / "weights.safetensors")
     for name, value in model.state_dict().items():
         source = fresh if name.startswith(("head", "rep_logit")) else student
