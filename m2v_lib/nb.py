@@ -15,7 +15,7 @@ from IPython.display import HTML, Markdown, display
 
 import m2v_lib
 
-_REPOSITORY = Path(m2v_lib.__file__).resolve().parents[1]
+_PACKAGE = Path(m2v_lib.__file__).resolve().parent
 
 
 def show_source(obj: Any) -> None:
@@ -26,7 +26,8 @@ def show_source(obj: Any) -> None:
     obj = _with_source(obj)
     lines, first = inspect.getsourcelines(obj)
     path = Path(inspect.getsourcefile(obj) or "").resolve()
-    place = path.relative_to(_REPOSITORY).as_posix() if path.is_relative_to(_REPOSITORY) else path.name
+    # By package and not by checkout: a virtual environment usually lies inside the checkout.
+    place = path.relative_to(_PACKAGE.parent).as_posix() if path.is_relative_to(_PACKAGE) else path.name
     name = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
     source = textwrap.dedent("".join(lines)).rstrip()
     # Markdown and not HTML: the page that shows it colours it in its own theme, and no highlighter version changes it.
