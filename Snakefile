@@ -12,13 +12,19 @@ import json
 import os
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
+from m2v_lib.config import ConfigError
 from m2v_lib.data.mocap import PACK_FILE
 from m2v_lib.data.store import default_root
 from m2v_lib.records import write_json
 from m2v_lib.suite import Suite, plan
 
-SUITE = Suite.from_config(config)
-PLAN = plan(SUITE, Path("notebooks"))
+try:
+    SUITE = Suite.from_config(config)
+    PLAN = plan(SUITE, Path("notebooks"))
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None  # one sentence, no traceback
 JOBS = {job["name"]: job for job in PLAN["jobs"]}
 EXECUTED = f"reports/executed/{SUITE.name}"
 STORE = f"{default_root()}/{SUITE.data}/meta.json"

@@ -74,9 +74,14 @@ def test_a_dry_run_lists_one_job_a_row_and_a_chapter(project: Path) -> None:
     assert calls(project) == []
 
 
-def test_an_unknown_setting_stops_before_any_job(project: Path) -> None:
-    done = snakemake(project, "--config", "presett=base")
-    assert done.returncode != 0 and "unknown config key 'presett'" in done.stderr + done.stdout
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [("presett=base", "unknown config key 'presett'"), ("preset=smok", "the nearest is 'smoke'")],
+)
+def test_an_unknown_setting_stops_before_any_job(project: Path, setting: str, sentence: str) -> None:
+    done = snakemake(project, "--config", setting)
+    assert done.returncode != 0 and sentence in done.stderr
+    assert "Traceback" not in done.stderr and "m2v_lib/" not in done.stderr
     assert calls(project) == []
 
 
