@@ -95,18 +95,16 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
 
 
 def _pair(text: str) -> tuple[str, Any]:
-    """`key=value`, the value read as YAML: 3, 0.5, true, text, {a: 1}; 1e-3 is a number too."""
+    """`key=value`, the value read as JSON, else as YAML: 3, 1e-3, true, text, {"a": 1}, {a: 1}."""
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"expected KEY=VALUE, got {text!r}")
+    with contextlib.suppress(json.JSONDecodeError):  # YAML 1.1 takes 1e-3 for text
+        return key, json.loads(value)
     try:
-        read = yaml.safe_load(value)
+        return key, yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError(f"{key}: {value!r} is not a value ({str(error).splitlines()[0]})") from error
-    if isinstance(read, str):
-        with contextlib.suppress(ValueError):
-            read = float(read)
-    return key, read
 
 
 def _data_prepare(args: argparse.Namespace) -> int:

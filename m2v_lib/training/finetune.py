@@ -18,7 +18,7 @@ from m2v_lib.losses import pose_loss
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
-from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device
+from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, sole_trainer
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
@@ -29,9 +29,12 @@ def finetune(exp: Experiment, root: Path | None = None) -> Path:
     """
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("finetune")
-    store = open_store(exp.data.name)
-    if is_finished(folder, store.meta.fingerprint):
-        return folder
+    with sole_trainer(folder):
+        store = open_store(exp.data.name)
+        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, root, folder, store)
+
+
+def _train(exp: Experiment, root: Path, folder: Path, store: Store) -> Path:
     device = pick_device(exp)
     sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
     train = training_clips(store, stride=exp.data.train_stride, validation=exp.data.validation, **sizes)  # type: ignore[arg-type]

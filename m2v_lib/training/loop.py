@@ -6,10 +6,12 @@ Every random draw of a step comes from a generator seeded by (seed, stage, step)
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -207,6 +209,19 @@ class Trainer:
         self.checkpoint.unlink(missing_ok=True)
         (self.folder / "best.safetensors").unlink(missing_ok=True)
         return self.folder
+
+
+@contextlib.contextmanager
+def sole_trainer(folder: Path) -> Iterator[None]:
+    """Wait until no other process trains in `folder` (a killed workflow can leave one), then keep others out."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that trains in {folder}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def is_finished(folder: Path, fingerprint: str) -> bool:

@@ -16,15 +16,18 @@ from m2v_lib.model import build_model
 from m2v_lib.pretraining.objective import MaskedPrediction
 from m2v_lib.pretraining.teacher import tau_at
 from m2v_lib.records import read_metrics, runs_root
-from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, seeded
+from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, seeded, sole_trainer
 
 
 def pretrain(exp: Experiment, root: Path | None = None) -> Path:
     """Pre-train the encoder; returns the run's folder. A finished run is left as it is, a killed one goes on."""
     folder = (runs_root() if root is None else Path(root)) / exp.run_name("pretrain")
-    store = open_store(exp.data.name)
-    if is_finished(folder, store.meta.fingerprint):
-        return folder
+    with sole_trainer(folder):
+        store = open_store(exp.data.name)
+        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, folder, store)
+
+
+def _train(exp: Experiment, folder: Path, store: Store) -> Path:
     device = pick_device(exp)
     clips = unlabelled_clips(exp, store, device)
     student = build_model(exp.model, seed=exp.run.seed)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -289,3 +291,26 @@ def test_settings_and_environment_are_written_before_the_first_step(tmp_path: Pa
         make(tmp_path / "run", die_before=1).run()
     assert Experiment.from_yaml(tmp_path / "run" / "config.yaml").run.max_steps == N_STEPS
     assert (tmp_path / "run" / "env.json").exists()
+
+
+def test_a_second_process_waits_until_the_first_stops_training(tmp_path: Path) -> None:
+    """As after `kill -9` of the workflow, whose notebooks go on alone."""
+    held = "import sys, time; from pathlib import Path; from m2v_lib.training.loop import sole_trainer\n"
+    held += "with sole_trainer(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+
+    def start() -> tuple[subprocess.Popen[str], IO[str]]:
+        words = [sys.executable, "-c", held, str(tmp_path / "run")]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, process.stdout
+
+    first, said_first = start()
+    assert said_first.readline() == "in\n"
+    second, said_second = start()
+    try:
+        assert said_second.readline().startswith("waiting for another process")
+        first.kill()
+        assert said_second.readline() == "in\n"
+    finally:
+        first.kill()
+        second.kill()
