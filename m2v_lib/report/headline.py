@@ -58,10 +58,11 @@ def _one(record: Record, source: Path) -> str:
         f"commit {result['commit']}; record `{record.name}`.",
         "",
     ]
-    curve = _draw_curve(record, source, {"ridge": ridge, "mean pose": mean})
+    curve = _draw_curve(record, source, {"ridge, on test subjects": ridge, "mean pose, on test subjects": mean})
     if curve:
-        levels = f"ridge stands at {ridge:.0f} mm, the mean pose at {mean:.0f} mm"
+        levels = f"on the test subjects ridge stands at {ridge:.0f} mm, the mean pose at {mean:.0f} mm"
         lines += [f"![Learning curve: validation MPJPE ends at {curve[1]:.0f} mm; {levels}]({curve[0]})", ""]
+        lines += ["The curve is on the validation subjects, other people than the table's.", ""]
     return "\n".join(lines)
 
 
