@@ -1,0 +1,35 @@
+"""Measured numbers in the README are those of the committed run records."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from m2v_lib.records import load_record
+
+ROOT = Path(__file__).resolve().parents[1]
+ROW = re.compile(
+    r"^\| (?P<what>.+?) \| (?P<mpjpe>[\d.]+) \| \[.*?\]\((?P<record>reports/records/[^)]+)\) \|$", re.MULTILINE
+)
+ROWS = [match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
+
+
+def test_every_committed_record_is_in_the_readme() -> None:
+    kept = {f"reports/records/{folder.name}" for folder in (ROOT / "reports/records").iterdir()}
+    assert kept and {row["record"] for row in ROWS} == kept
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["what"])
+def test_a_measured_number_is_its_records(row: dict[str, str]) -> None:
+    result = load_record(ROOT / row["record"]).result
+    assert row["mpjpe"] == f"{result['test']['mpjpe']:.1f}"
+
+
+def test_the_floors_are_the_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (run,) = (row for row in ROWS if row["what"].startswith("preset `small`, 14,000 steps"))
+    floors = load_record(ROOT / run["record"]).result["baselines"]
+    assert f"{floors['ridge']['mpjpe']:.1f} mm" in text
+    assert f"{floors['mean_pose']['mpjpe']:.1f} mm" in text
