@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.model import count_parameters
 from m2v_lib.records import MetricsLog, commit, environment, write_json, write_text
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, read_tensors, save_tensors
 
@@ -109,7 +110,8 @@ class Trainer:
         """Train to the end of the schedule, from the last checkpoint if there is one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_text(self.folder / "config.yaml", self.exp.to_yaml())
-        write_json(self.folder / "env.json", environment({"device": describe(self.device), "threads": threads()}))
+        machine = {"device": describe(self.device), "threads": torch.get_num_threads()}
+        write_json(self.folder / "env.json", environment(machine))
         if self.checkpoint.exists():
             self.resume()
         self.log.cut_after(self.step)
@@ -203,7 +205,7 @@ class Trainer:
             "schema": 1, "stage": self.stage, "name": self.folder.name, "preset": self.exp.preset_name,
             "recipe": self.exp.recipe, "digest": self.exp.digest(self.stage), "seed": self.exp.run.seed,
             "schedule": self.schedule.summary(), "commit": self.commit, "device": describe(self.device),
-            "seconds": round(self.trained_seconds, 1), "n_parameters": sum(p.numel() for p in model.parameters()),
+            "seconds": round(self.trained_seconds, 1), "n_parameters": count_parameters(model),
         }  # fmt: skip
         write_json(self.folder / "result.json", {**head, **result})
         self.checkpoint.unlink(missing_ok=True)
@@ -248,10 +250,6 @@ def _named(key: str, name: str) -> bool:
 
 def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def threads() -> int:
-    return torch.get_num_threads()
 
 
 def pick_device(exp: Experiment) -> torch.device:
