@@ -23,6 +23,12 @@ def choice(default: str, *others: str) -> Any:
     return field(default=default, metadata={"choices": (default, *others)})
 
 
+def added(default: Any, *others: str) -> Any:
+    """A field that came after the first records: at its default it is left out of digests, so theirs still hold."""
+    choices = {"choices": (default, *others)} if others else {}
+    return field(default=default, metadata={"added": True, **choices})
+
+
 @dataclass(frozen=True)
 class DataConfig:
     name: str = "synthetic"
@@ -244,10 +250,10 @@ class Experiment:
     def digest(self, stage: str) -> str:
         """Eight hex digits naming everything that decides the stage's result but the seed."""
         _require_known("stage", stage, STAGE_SECTIONS)
-        sections = self.sections()
-        chosen: dict[str, Any] = {name: sections[name] for name in STAGE_SECTIONS[stage]}
+        names = [*STAGE_SECTIONS[stage]]
         if stage == "finetune" and self.finetune.init == "pretrained":
-            chosen["pretrain"] = sections["pretrain"]
+            names.append("pretrain")
+        chosen: dict[str, Any] = {name: _digested(getattr(self, name)) for name in names}
         chosen["run"] = {"max_steps": self.run.max_steps}
         if stage == "finetune" and self.finetune.select != "last":
             chosen["run"]["eval_every"] = self.run.eval_every  # decides which weights can be the best
@@ -288,6 +294,14 @@ class Experiment:
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path}: expected a table of settings, got {type(values).__name__}")
         return Experiment.from_dict(values)
+
+
+def _digested(section: Any) -> dict[str, Any]:
+    """What a digest counts of a section: all fields but those added later that still have their default."""
+    silent = {
+        f.name for f in dataclasses.fields(section) if "added" in f.metadata and getattr(section, f.name) == f.default
+    }
+    return {key: value for key, value in dataclasses.asdict(section).items() if key not in silent}
 
 
 def _require_known(what: str, name: str, known: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
 
 BASE = Experiment.preset("base")
+RECORDS = Path(__file__).resolve().parents[1] / "reports" / "records"
 
 
 def refused(changes: dict[str, Any], start: Experiment = BASE) -> str:
@@ -255,3 +256,12 @@ def test_digest_holds_the_validation_interval_where_it_decides_which_weights_are
     assert BASE.override(often).digest("finetune") == BASE.digest("finetune")
     picky = BASE.override({"finetune.select": "best-on-test"})
     assert picky.override(often).digest("finetune") != picky.digest("finetune")
+
+
+def test_committed_records_still_have_the_digest_of_their_settings() -> None:
+    """A field added later must not rename the runs that exist."""
+    folders = sorted(RECORDS.glob("*/config.yaml"))
+    assert folders
+    for path in folders:
+        stage = path.parent.name.partition("-")[0]
+        assert Experiment.from_yaml(path).run_name(stage) == path.parent.name
