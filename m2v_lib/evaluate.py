@@ -45,7 +45,10 @@ def evaluate_pose(model: nn.Module, clips: Clips, *, flip_test: bool = True, bat
 
 
 def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
-    """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over actions."""
+    """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over actions.
+
+    Only valid frames count in these three; `mpjve`, `accel` and `per_joint` take whole clips.
+    """
     index = clips.index_CT.cpu().numpy()
     truth = clips.truth_nJ3[index]
     per_frame = {
@@ -54,7 +57,7 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
         "n_mpjpe": metrics.frame_errors(metrics.rescale(pred_CTJ3, truth), truth),
     }
     averaged = {name: _average_overlaps(errors, index, len(clips.action_n)) for name, errors in per_frame.items()}
-    counted = averaged["mpjpe"] > 0
+    counted = (averaged["mpjpe"] > 0) & clips.valid_n
     per_action: dict[str, dict[str, float]] = {}
     for number, action in enumerate(clips.actions):
         chosen = counted & (clips.action_n == number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,19 @@ def test_overlapping_clips_share_their_frames_by_mean(tiny_store: Store) -> None
     clips = evaluation_clips(tiny_store, "test", N_FRAMES, 4, input_2d="detected", device="cpu")
     expected = protocol(model, tiny_store, clips)
     assert evaluate_pose(model, clips)["mpjpe"] == pytest.approx(expected["mpjpe"], rel=1e-4)
+
+
+def test_only_valid_frames_count(tiny_store: Store) -> None:
+    """Errors of frames that are not valid may be anything; an action without a valid frame is not there at all."""
+    clips = clips_of(tiny_store)
+    truth = clips.truth_nJ3[clips.index_CT.numpy()]
+    pred, valid = truth + np.float32(3), clips.action_n != clips.actions.index("sit")
+    valid[::2] = False
+    wrong = np.where(valid[clips.index_CT.numpy()][..., None, None], pred, 1e6)
+    errors = evaluate_predictions(wrong, replace(clips, valid_n=valid))
+    assert errors["mpjpe"] == pytest.approx(np.sqrt(27), rel=1e-5) == errors["frame_mean_mpjpe"]
+    assert set(errors["per_action"]) == {"greet", "walk"}
+    assert errors["n_frames"] == valid[np.unique(clips.index_CT)].sum()
 
 
 def test_root_is_zero_and_both_passes_count(tiny_store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,11 @@ class Video:
     n_frames: int
     width: int
     height: int
+
+    @property
+    def recording(self) -> str:
+        """The take whichever camera saw it: the source less ``_ca_01`` (Human3.6M) or ``.<camera>``."""
+        return re.sub(rf"(_ca_\d+|\.{re.escape(self.camera)})$", "", self.source)
 
 
 def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:

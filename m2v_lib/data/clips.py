@@ -55,7 +55,8 @@ class Clips:
     """Clips of some videos of a split: tensors resident on one device, gathered by index.
 
     input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative (spec 5.4);
-    truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres; index_CT frame numbers.
+    truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres; index_CT frame numbers;
+    valid_n (n,) bool: frames that count in the metric.
     """
 
     input_nJ3: Tensor
@@ -65,6 +66,7 @@ class Clips:
     mm_per_unit_n: np.ndarray
     action_n: np.ndarray
     actions: tuple[str, ...]
+    valid_n: np.ndarray
 
     def __len__(self) -> int:
         return self.index_CT.shape[0]
@@ -87,7 +89,8 @@ def make_clips(
     device: torch.device | str = "cpu",
     what: str = "split",
 ) -> Clips:
-    """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving out `blocked` sources.
+    """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving out what is `blocked`:
+    a source, or a recording with all its cameras.
 
     Raises DataError when no clip is left.
     """
@@ -95,7 +98,7 @@ def make_clips(
     index = clip_index([(v.start, v.n_frames) for v in videos], n_frames, stride)
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
-    index = index[[videos[i].source not in blocked for i in video_of_C]]
+    index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
     width = _per_frame(split, [v.width for v in split.videos])
@@ -113,6 +116,7 @@ def make_clips(
         mm_per_unit_n=np.asarray(split.factor * width / 2.0, dtype=np.float32),
         action_n=_per_frame(split, action_of).astype(np.int64),
         actions=actions,
+        valid_n=np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid),
     )
 
 

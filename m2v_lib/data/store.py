@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -18,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
-from safetensors.numpy import save_file
 
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
 from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.data.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.records import project_root
 from m2v_lib.skeleton import N_JOINTS
 
@@ -45,6 +44,8 @@ class Split:
     joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1].
     label_px (n,17,3) px: the true projection and, as z, depth relative to the root in the same scale (spec 5.1).
     truth_mm (n,17,3) mm: ``label_px * factor``, what evaluation compares with; factor (n,) mm per px.
+    valid (n,) bool: the frames that count in the metric (MPI-INF-3DHP); None: all do. A store holds it only where some
+    do not. An array given to ``write_store`` may have any number type and be a view of a mapped file.
     """
 
     joint_2d: np.ndarray
@@ -53,6 +54,7 @@ class Split:
     truth_mm: np.ndarray
     factor: np.ndarray
     videos: tuple[Video, ...]
+    valid: np.ndarray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -92,7 +94,7 @@ class Store:
         """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory, writing alters no file."""
         if name not in SPLITS:
             raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
-        arrays = _map_arrays(self.path / f"{name}.safetensors")
+        arrays = map_tensors(self.path / f"{name}.safetensors", ARRAYS, ("valid",))
         return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
 
     def verify(self) -> None:
@@ -158,6 +160,9 @@ def check_split(split: Split, where: str) -> None:
         array = getattr(split, name)
         if array.shape != (n, *shape):
             raise DataError(f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} joints)")
+        if array.dtype.kind not in "fiu":
+            raise DataError(f"{where}: {name} holds {array.dtype}, expected numbers")
+    _check_valid(split.valid, n, where)
     _check_videos(split.videos, n, where)
     for name in ARRAYS:
         check_finite(getattr(split, name), f"{where}: {name}", split.videos)
@@ -167,6 +172,15 @@ def check_split(split: Split, where: str) -> None:
     if split.factor.min() <= 0:
         raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
     check_millimetres(split.truth_mm, f"{where}: truth_mm")
+
+
+def _check_valid(valid: np.ndarray | None, n: int, where: str) -> None:
+    if valid is None:
+        return
+    if valid.shape != (n,) or valid.dtype != bool:
+        raise DataError(f"{where}: valid is {valid.dtype} {valid.shape}, expected bool {(n,)}")
+    if not valid.any():
+        raise DataError(f"{where}: no frame is valid, expected at least one that counts in the metric")
 
 
 def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
@@ -184,8 +198,10 @@ def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
 
 def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
     for name, split in splits.items():
-        arrays = {key: np.ascontiguousarray(getattr(split, key), np.float32) for key in ARRAYS}
-        save_file(arrays, folder / f"{name}.safetensors")  # metadata of several keys has no fixed order on disk
+        arrays = {key: getattr(split, key) for key in ARRAYS}
+        if split.valid is not None and not split.valid.all():
+            arrays["valid"] = split.valid
+        write_tensors(folder / f"{name}.safetensors", arrays)
         (folder / f"{name}.safetensors").chmod(0o644)
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
@@ -218,30 +234,5 @@ def _read_meta(path: Path) -> dict[str, Any]:
     raise DataError(f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos (train, test)")
 
 
-def _map_arrays(file: Path) -> dict[str, np.ndarray]:
-    """Map the tensors of a safetensors file: 8 bytes header length, JSON header, then the data."""
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            n_header = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(n_header)) if n_header < size else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as a safetensors file ({error})") from error
-    if missing := ARRAYS.keys() - header.keys():
-        raise DataError(f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(ARRAYS)}")
-    if size != (expected := 8 + n_header + max(header[key]["data_offsets"][1] for key in ARRAYS)):
-        raise DataError(f"{file}: is {size} bytes long, its header says {expected} (truncated?)")
-    arrays: dict[str, np.ndarray] = {}
-    for key in ARRAYS:
-        shape, offset = tuple(header[key]["shape"]), 8 + n_header + header[key]["data_offsets"][0]
-        arrays[key] = np.memmap(file, np.float32, mode="c", offset=offset, shape=shape)
-    return arrays
-
-
 def _fingerprint(folder: Path) -> str:
-    digest = hashlib.sha256()
-    for name in SPLITS:
-        with (folder / f"{name}.safetensors").open("rb") as stream:
-            while block := stream.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()
+    return fingerprint(folder / f"{name}.safetensors" for name in SPLITS)

@@ -157,7 +157,7 @@ def test_subjects_are_chosen_and_left_out(split: Split) -> None:
 
 
 def test_blocked_videos_leave_the_other_clips_as_they_are(make_people: Callable[..., Split]) -> None:
-    """Spec 5.5.4: blocked clips are skipped after cutting, so a short video before a blocked last one keeps its clip."""
+    """Spec 5.5.4: blocked clips are skipped after cutting, so a short video before a blocked last one keeps one."""
     videos = [("a", "S1", "walk", 20, 1000, 1000), ("b", "S1", "sit", 5, 1000, 1000),
               ("c", "S1", "sit", 6, 1000, 1000), ("d", "S1", "walk", 18, 1000, 1000)]  # fmt: skip
     split = make_people(videos)
@@ -165,6 +165,20 @@ def test_blocked_videos_leave_the_other_clips_as_they_are(make_people: Callable[
     kept = make_clips(split, 9, 9, blocked=("b", "d")).index_CT
     assert torch.equal(kept, everything[[0, 1, 3]])
     assert set(range(20)) | set(range(25, 31)) >= frames_of(kept)
+
+
+def test_a_blocked_recording_is_left_out_for_every_camera(make_people: Callable[..., Split]) -> None:
+    names = ("s_09_act_05_subact_02_ca_01", "s_09_act_05_subact_02_ca_03", "s_09_act_05_subact_01_ca_01",
+             "s_09_act_05_subact_021_ca_01", "CMU_05#0.cam", "CMU_05#01.cam")  # fmt: skip
+    split = make_people([(name, "S9", "sit", 10, 1000, 1000) for name in names])
+    kept = make_clips(split, 9, 9, blocked=("s_09_act_05_subact_02", "CMU_05#0")).index_CT
+    assert kept[:, 0].tolist() == [20, 30, 50]
+
+
+def test_frames_that_do_not_count_are_passed_on(split: Split) -> None:
+    assert make_clips(split, 9, 9).valid_n.tolist() == [True] * 47
+    valid = np.arange(47) % 3 > 0
+    np.testing.assert_array_equal(make_clips(replace(split, valid=valid), 9, 9).valid_n, valid)
 
 
 def test_no_clip_is_one_sentence(split: Split) -> None:
@@ -180,7 +194,8 @@ def test_validation_subjects_are_held_out_of_training_only_when_asked(tiny_store
         return frames_of(clips.index_CT)
 
     val = evaluation_clips(tiny_store, "val", 9, 9, input_2d="detected", device="cpu")
-    held = {f for v in tiny_store.split("train").videos if v.subject == "S5" for f in range(v.start, v.start + v.n_frames)}
+    videos = [v for v in tiny_store.split("train").videos if v.subject == "S5"]
+    held = {frame for v in videos for frame in range(v.start, v.start + v.n_frames)}
     assert frames_of(val.index_CT) <= held and len(val) == 2 + 2
     assert not train(True) & held and train(False) & held
 

@@ -72,8 +72,38 @@ BAD = {
     "gap": (lambda s: replace(s, videos=s.videos[1:]), "clip.1 covers 6 frames from 6, expected to begin at 0"),
     "short": (lambda s: replace(s, videos=s.videos[:1]), "videos cover 6 frames, the arrays hold 12"),
     "confidence": (lambda s: _change(s, confidence=1.2), r"confidence at frame 7 is outside \[0, 1\]"),
+    "text": (lambda s: replace(s, factor=s.factor.astype(str)), "factor holds <U32, expected numbers"),
+    "valid": (lambda s: replace(s, valid=np.ones(11, bool)), r"valid is bool \(11,\), expected bool \(12,\)"),
+    "valid as numbers": (lambda s: replace(s, valid=np.ones(12)), r"valid is float64 \(12,\), expected bool"),
+    "none valid": (lambda s: replace(s, valid=np.zeros(12, bool)), "no frame is valid"),
     "factor": (lambda s: _change(s, factor=0.0), "factor at frame 7 is not positive"),
 }
+
+
+def test_frames_that_do_not_count_are_kept_and_change_no_store_without_them(tmp_path: Path) -> None:
+    plain = write_store(tmp_path / "a", META, make_split(), make_split())
+    full = write_store(tmp_path / "b", META, replace(make_split(), valid=np.ones(12, bool)), make_split())
+    for name in ("train.safetensors", "meta.json"):
+        assert (plain / name).read_bytes() == (full / name).read_bytes()
+    assert open_store("toy", tmp_path / "b").split("train").valid is None
+    valid = np.arange(12) % 3 > 0
+    write_store(tmp_path / "c", META, make_split(), replace(make_split(), valid=valid))
+    store = open_store("toy", tmp_path / "c")
+    assert store.split("train").valid is None
+    np.testing.assert_array_equal(store.split("test").valid, valid)
+    assert store.meta.fingerprint != open_store("toy", tmp_path / "a").meta.fingerprint
+
+
+def test_other_number_types_and_views_are_written_as_float32(tmp_path: Path) -> None:
+    split = make_split()
+    wide = replace(
+        split, joint_2d=np.dstack([split.joint_2d] * 2).astype(np.float64)[..., :2], factor=np.full(12, 4, np.int32),
+        confidence=np.broadcast_to(np.float16(0.5), (12, 17)),
+    )  # fmt: skip
+    write_store(tmp_path / "a", META, split, split)
+    write_store(tmp_path / "b", META, wide, wide)
+    prints = [open_store("toy", tmp_path / name).meta.fingerprint for name in "ab"]
+    assert prints[0] == prints[1]
 
 
 @pytest.mark.parametrize("fault", BAD)
@@ -93,11 +123,11 @@ def test_full_disk_keeps_the_older_store(tmp_path: Path, monkeypatch: pytest.Mon
     write_store(tmp_path, META, make_split(), make_split())
     before = open_store("toy", tmp_path).meta.fingerprint
 
-    def full(arrays: object, path: Path) -> None:
+    def full(path: Path, arrays: object) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "save_file", full)
+    monkeypatch.setattr(store_module, "write_tensors", full)
     with pytest.raises(DataError, match="No space left on device"):
         write_store(tmp_path, META, make_split(seed=3), make_split())
     assert [p.name for p in tmp_path.iterdir()] == ["toy"]
