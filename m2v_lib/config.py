@@ -54,7 +54,7 @@ class ModelConfig:
     temporal_pos: bool = False
     temporal_graph: str = choice("chain", "released-fixed", "similarity")  # audit B12, C2
     n_neighbours: int = 2  # of the similarity graph
-    spatial_graph: str = choice("bones", "released")  # audit B10
+    spatial_graph: str = choice("bones", "released", "released-3dhp")  # audit B10, C6
     gcn_block: str = choice("literal", "prenorm")  # audit B7: eq. (7) as printed, or LN + outer residual
     bn_axis: str = choice("channels", "nodes")  # audit B9
     layer_scale: float = 0.0  # initial value; 0 leaves LayerScale out (audit B6)

@@ -8,6 +8,7 @@ from m2v_lib.skeleton import (
     BONES,
     FLIP_ORDER,
     FLIP_PAIRS,
+    H36M_FROM_MPI,
     JOINTS,
     LEFT,
     N_JOINTS,
@@ -15,8 +16,16 @@ from m2v_lib.skeleton import (
     RIGHT,
     ROOT,
     bone_adjacency,
+    released_3dhp_adjacency,
     released_adjacency,
 )
+
+#: spec 6.2 and 6.3: names in MPI-INF-3DHP's order, parent of each joint in it
+MPI_JOINTS = (
+    "head top", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
+    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "pelvis", "spine", "head",
+)  # fmt: skip
+MPI_PARENTS = (1, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, 14, 14, 1)
 
 
 def test_the_list_of_the_specification() -> None:
@@ -62,3 +71,26 @@ def test_released_graph_lacks_three_directed_edges() -> None:
     assert graph.sum(1).astype(int).tolist() == [2, 2, 2, 1, 2, 2, 1, 2, 2, 2, 1, 2, 2, 1, 2, 2, 1]
     for there, back in ((0, 4), (8, 11), (8, 14)):
         assert graph[there, back] == 0 and graph[back, there] == 1
+
+
+def test_the_order_of_mpi_inf_3dhp_name_by_name_and_bone_by_bone() -> None:
+    """Both orders name the limbs alike; the five joints of the trunk and head have other names there."""
+    trunk = {"root": "pelvis", "belly": "spine", "neck": "neck", "nose": "head", "head": "head top"}
+    assert [MPI_JOINTS[j] for j in H36M_FROM_MPI] == [trunk.get(name, name) for name in JOINTS]
+    ours = {frozenset((H36M_FROM_MPI[p], H36M_FROM_MPI[c])) for p, c in BONES}
+    theirs = {frozenset((j, p)) for j, p in enumerate(MPI_PARENTS) if j != p}
+    # there the head's two joints hang at the neck both; ours chain neck, nose, head
+    assert theirs - ours == {frozenset((0, 1))} and ours - theirs == {frozenset((0, 16))}
+
+
+def test_released_3dhp_graph_is_the_released_one_on_the_other_order() -> None:
+    graph, released = released_3dhp_adjacency(), released_adjacency()
+    assert graph.sum() == 29
+    position = {name: i for i, name in enumerate(JOINTS)}
+    # Human3.6M's edge 0-1 falls on head top and neck, 3-2 on elbow and shoulder, 0-4 on head top and a wrist
+    assert graph[position["head"], position["neck"]] == graph[position["neck"], position["head"]] == 1
+    assert graph[position["right elbow"], position["right shoulder"]] == 1
+    wrist, head = position["right wrist"], position["head"]
+    assert graph[wrist, head] == 1 and graph[head, wrist] == 0
+    x = np.random.default_rng(0).normal(size=(17, 3))  # a pose in 3DHP's order
+    np.testing.assert_allclose((released @ x)[list(H36M_FROM_MPI)], graph @ x[list(H36M_FROM_MPI)])
