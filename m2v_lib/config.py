@@ -92,6 +92,24 @@ class FinetuneConfig:
 
 
 @dataclass(frozen=True)
+class ActionConfig:
+    """Action recognition (spec section 7); `optim` counts here too, but for its `lr`."""
+
+    split: str = choice("xsub", "xview")  # test on other people, or from another camera
+    init: str = choice("scratch", "pretrained")
+    pretrained_on: str = ""  # data set of the pre-training run; empty: data.name
+    confidence: str = choice("remapped", "coco-order")  # audit F3: third channel of the joint itself, or of another
+    head: str = choice("flatten", "gap")  # audit F1
+    hidden: int = 2048  # width of the classifier's hidden layer
+    dropout: float = 0.5
+    n_persons: int = 2  # people of a sample; one that is not there is all zeros
+    lr: float = 1e-4
+    epochs: int = 60
+    batch_size: int = 6
+    select: str = choice("last", "best-on-test")
+
+
+@dataclass(frozen=True)
 class OptimConfig:
     lr: float = 5e-4
     weight_decay: float = 0.01
@@ -115,6 +133,7 @@ class RunConfig:
 STAGE_SECTIONS = {
     "pretrain": ("data", "model", "pretrain", "optim"),
     "finetune": ("data", "model", "finetune", "optim"),
+    "action": ("data", "model", "action", "optim"),
 }
 
 # Every difference between the two recipes, audit section G. A field not listed is the same in both.
@@ -137,6 +156,8 @@ _RELEASED: dict[str, Any] = {
     "pretrain.splits": "train+test",
     "pretrain.epochs": 60,
     "finetune.select": "best-on-test",
+    "action.confidence": "coco-order",
+    "action.select": "best-on-test",
 }
 RECIPES = {"paper": _PAPER, "released": _RELEASED}
 
@@ -155,6 +176,10 @@ def _smoke() -> dict[str, Any]:
         "pretrain.batch_size": 8,
         "finetune.batch_size": 16,
         "finetune.w_velocity": 2.0,  # as in `small`: with 20, so few steps end near a single point
+        "action.n_persons": 1,
+        "action.hidden": 64,
+        "action.batch_size": 16,
+        "action.lr": 3e-3,
         "optim.lr": 5e-3,
         "run.max_steps": 120,
         "run.log_every": 10,
@@ -181,6 +206,10 @@ def _small() -> dict[str, Any]:
         "pretrain.batch_size": 16,
         "finetune.batch_size": 16,
         "finetune.w_velocity": 2.0,
+        "action.n_persons": 1,  # motion capture has one
+        "action.hidden": 256,
+        "action.batch_size": 16,
+        "action.lr": 1e-3,
         "optim.lr": 2e-3,
         "optim.schedule": "cosine",
         "optim.warmup_steps": 200,
@@ -212,6 +241,7 @@ class Experiment:
     model: ModelConfig = field(default_factory=ModelConfig)
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    action: ActionConfig = field(default_factory=ActionConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
@@ -251,11 +281,11 @@ class Experiment:
         """Eight hex digits naming everything that decides the stage's result but the seed."""
         _require_known("stage", stage, STAGE_SECTIONS)
         names = [*STAGE_SECTIONS[stage]]
-        if stage == "finetune" and self.finetune.init == "pretrained":
+        if getattr(getattr(self, stage), "init", "scratch") == "pretrained":
             names.append("pretrain")
         chosen: dict[str, Any] = {name: _digested(getattr(self, name)) for name in names}
         chosen["run"] = {"max_steps": self.run.max_steps}
-        if stage == "finetune" and self.finetune.select != "last":
+        if getattr(getattr(self, stage), "select", "last") != "last":
             chosen["run"]["eval_every"] = self.run.eval_every  # decides which weights can be the best
         text = json.dumps(chosen, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -326,13 +356,14 @@ def _typed(key: str, value: Any, section: Any, name: str) -> Any:
 
 def _check_sense(exp: Experiment) -> None:
     """Values that have the right type and still cannot work."""
-    m, p, f = exp.model, exp.pretrain, exp.finetune
+    m, p, f, a = exp.model, exp.pretrain, exp.finetune, exp.action
     positive = {
         **{f"model.{k}": getattr(m, k) for k in ("n_layers", "dim", "n_frames", "n_joints", "n_heads", "dim_rep")},
         **{"model.mlp_ratio": m.mlp_ratio, "model.n_neighbours": m.n_neighbours},
         **{"data.train_stride": exp.data.train_stride, "data.test_stride": exp.data.test_stride},
         **{"pretrain.n_masks": p.n_masks, "pretrain.epochs": p.epochs, "pretrain.batch_size": p.batch_size},
         **{"finetune.epochs": f.epochs, "finetune.batch_size": f.batch_size},
+        **{f"action.{k}": getattr(a, k) for k in ("hidden", "n_persons", "lr", "epochs", "batch_size")},
         **{"optim.lr": exp.optim.lr, "run.log_every": exp.run.log_every},
         **{"run.checkpoint_every": exp.run.checkpoint_every, "pretrain.target_layers": p.target_layers},
     }
@@ -354,6 +385,8 @@ def _check_sense(exp: Experiment) -> None:
         raise ConfigError(f"pretrain.target_layers={p.target_layers} is more than model.n_layers={m.n_layers}")
     if not 0 < p.mask_prob < 1:
         raise ConfigError(f"pretrain.mask_prob must lie between 0 and 1, got {p.mask_prob}")
+    if not 0 <= a.dropout < 1:
+        raise ConfigError(f"action.dropout must lie in 0..1, less than 1, got {a.dropout}")
     if not 0 <= p.tau_start <= p.tau_end <= 1:
         raise ConfigError(f"pretrain.tau must rise within 0..1, got {p.tau_start} to {p.tau_end}")
     if m.n_neighbours > m.n_frames and m.temporal_graph == "similarity":

@@ -109,6 +109,8 @@ def test_an_integer_passes_for_a_float() -> None:
         ({"data.train_stride": 0}, ("data.train_stride", "positive")),
         ({"model.layer_scale": -1e-5}, ("model.layer_scale", "negative")),
         ({"finetune.w_velocity": -1.0}, ("loss weights", "negative")),
+        ({"action.dropout": 1.0}, ("action.dropout", "1.0")),
+        ({"action.hidden": 0}, ("action.hidden", "positive")),
         ({"model.temporal_graph": "similarity", "model.n_neighbours": 300}, ("n_neighbours=300", "n_frames=243")),
         ({"finetune.select": "best-on-val", "data.validation": False}, ("best-on-val", "data.validation")),
     ],
@@ -185,6 +187,15 @@ SWITCHES = {
     "finetune.epochs": (60, 60),
     "finetune.batch_size": (8, 8),
     "finetune.select": ("last", "best-on-test"),
+    "action.confidence": ("remapped", "coco-order"),
+    "action.head": ("flatten", "flatten"),
+    "action.hidden": (2048, 2048),
+    "action.dropout": (0.5, 0.5),
+    "action.n_persons": (2, 2),
+    "action.lr": (1e-4, 1e-4),
+    "action.epochs": (60, 60),
+    "action.batch_size": (6, 6),
+    "action.select": ("last", "best-on-test"),
     "optim.lr": (5e-4, 5e-4),
     "optim.weight_decay": (0.01, 0.01),
     "optim.lr_decay": (0.99, 0.99),
@@ -213,7 +224,7 @@ ALWAYS = {"optim.lr": 1e-3, "model.dim": 64, "data.name": "mocap", "data.flip_tr
 
 
 def test_digest_names_what_decides_the_result() -> None:
-    for stage in ("pretrain", "finetune"):
+    for stage in ("pretrain", "finetune", "action"):
         digest = BASE.digest(stage)
         assert len(digest) == 8 and int(digest, 16) >= 0
         assert BASE.override(IGNORED).digest(stage) == digest
@@ -231,11 +242,26 @@ def test_each_stage_ignores_the_other_unless_it_builds_on_it() -> None:
     assert started.digest("finetune") != BASE.digest("finetune")
 
 
+def test_the_action_stage_stands_beside_the_others() -> None:
+    dropout = {"action.dropout": 0.1}
+    for stage in ("pretrain", "finetune"):
+        assert BASE.override(dropout).digest(stage) == BASE.digest(stage)
+    assert BASE.override(dropout).digest("action") != BASE.digest("action")
+    assert BASE.override({"finetune.w_scale": 0.1}).digest("action") == BASE.digest("action")
+    masks, started = {"pretrain.n_masks": 1}, BASE.override({"action.init": "pretrained"})
+    assert BASE.override(masks).digest("action") == BASE.digest("action")
+    assert started.override(masks).digest("action") != started.digest("action") != BASE.digest("action")
+    elsewhere = started.override({"action.pretrained_on": "h36m"})
+    assert elsewhere.digest("action") != started.digest("action")
+    assert elsewhere.digest("pretrain") == started.digest("pretrain")
+
+
 def test_when_a_best_epoch_is_picked_the_moments_of_validation_count() -> None:
     rare = {"run.eval_every": 100}
     assert BASE.override(rare).digest("finetune") == BASE.digest("finetune")
-    picked = BASE.override({"finetune.select": "best-on-test"})
-    assert picked.override(rare).digest("finetune") != picked.digest("finetune")
+    for stage in ("finetune", "action"):
+        picked = BASE.override({f"{stage}.select": "best-on-test"})
+        assert picked.override(rare).digest(stage) != picked.digest(stage)
     assert picked.override(rare).digest("pretrain") == BASE.digest("pretrain")
 
 
