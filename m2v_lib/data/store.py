@@ -143,7 +143,7 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
     try:
         _write_files(building, meta, splits)
-        _swap_in(building, target)
+        swap_in(building, target)
     except OSError as error:
         raise DataError(f"{target}: could not be written ({error.strerror or error}), nothing was changed") from error
     finally:
@@ -209,7 +209,7 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
     folder.chmod(0o755)
 
 
-def _swap_in(building: Path, target: Path) -> None:
+def swap_in(building: Path, target: Path) -> None:
     """Rename ``building`` to ``target``; an older folder is first moved aside, since only an empty one is replaced."""
     aside = target.with_name(f".{target.name}-old-{os.getpid()}")
     if target.exists():
