@@ -1,7 +1,8 @@
 """Parameters and multiply-accumulates of the network by part, counted with one tool (audit A6).
 
 Two counts are kept apart, because published tables mix them: products of a weight with an activation (what some
-profilers stop at) and products of two activations or with a graph (attention, aggregation), which cost the same.
+profilers stop at) and products of two activations or with a graph (attention, aggregation), which cost the same. The
+equations are counted as written: a chain graph is a (T, T) product, which the fast path does not have.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.config import ModelConfig
@@ -78,7 +78,7 @@ def part_of(name: str) -> str:
 def count_parts(cfg: ModelConfig) -> list[Part]:
     """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so any size is cheap."""
     with torch.device("meta"):
-        model = build_model(cfg).eval()
+        model = build_model(cfg, path="reference").eval()
         clip = torch.empty(1, cfg.n_frames, cfg.n_joints, 3)
     parameters = Counter[str]()
     for name, parameter in model.named_parameters():
@@ -101,8 +101,7 @@ def total(parts: Iterable[Part]) -> Part:
 
 def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[str]]:
     """Multiply-accumulates by part: those inside linear layers, and all."""
-    # The fused attention kernels count as nothing, so attention runs as plain matrix products here.
-    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(clip)
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
     linear, every = Counter[str](), Counter[str]()

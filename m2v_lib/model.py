@@ -8,12 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import ModelConfig
+from m2v_lib.layers import fast
 from m2v_lib.layers.attention import Attention
 from m2v_lib.layers.fusion import AdaptiveFusion, MeanFusion
 from m2v_lib.layers.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation
 from m2v_lib.layers.mlp import Mlp, layer_scale, scaled
 
 # B batch, T frames, J joints, D features, R features of the representation, N blocks
+
+PATHS = ("reference", "fast")
 
 # Parameter names are those of the authors' checkpoint files, so that loading one needs no table of names.
 
@@ -33,6 +36,11 @@ class AttentionBlock(nn.Module):
     def forward(self, x_BTJD: Tensor) -> Tensor:
         x = x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
         return x + scaled(self.mlp(self.norm2(x)), self.layer_scale_2)
+
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        x = x_BTJD + fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1)
+        return x + fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2)
 
 
 class GraphBlock(nn.Module):
@@ -61,6 +69,14 @@ class GraphBlock(nn.Module):
     def convolve_normed(self, x_BTJD: Tensor) -> Tensor:
         return x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
 
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        u = x_BTJD if self.literal else self.norm1(x_BTJD)
+        x = fast.graph_convolution(self.mixer, u)
+        if not self.literal:
+            x = x_BTJD + scaled(x, self.layer_scale_1)
+        return x + fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2)
+
 
 def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:
     if axis == "spatial":
@@ -71,7 +87,12 @@ def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:
 
 
 class DualStreamBlock(nn.Module):
-    """Both streams read the same x, each spatial then temporal; their outputs are fused (eq. 1-2, audit B1, B3)."""
+    """Both streams read the same x, each spatial then temporal; their outputs are fused (eq. 1-2, audit B1, B3).
+
+    `path` says how it is computed, to the same numbers: "reference" by the equations as written, "fast" for training.
+    """
+
+    path = "reference"
 
     def __init__(self, cfg: ModelConfig) -> None:
         super().__init__()
@@ -86,13 +107,25 @@ class DualStreamBlock(nn.Module):
             self.fusion = AdaptiveFusion(cfg.dim) if cfg.fusion == "adaptive" else MeanFusion()
 
     def forward(self, x_BTJD: Tensor) -> Tensor:
-        if self.streams == "transformer":
-            return self.att_temporal(self.att_spatial(x_BTJD))
-        if self.streams == "gcn":
-            return self.graph_temporal(self.graph_spatial(x_BTJD))
-        attention = self.att_temporal(self.att_spatial(x_BTJD))
-        graph = self.graph_temporal(self.graph_spatial(x_BTJD))
-        return self.fusion(attention, graph)
+        if self.path == "fast":
+            return self.fast(x_BTJD)
+        streams = []
+        if self.streams != "gcn":
+            streams.append(self.att_temporal(self.att_spatial(x_BTJD)))
+        if self.streams != "transformer":
+            streams.append(self.graph_temporal(self.graph_spatial(x_BTJD)))
+        return self.fusion(*streams) if self.streams == "both" else streams[0]
+
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        streams = []
+        if self.streams != "gcn":
+            streams.append(self.att_temporal.fast(self.att_spatial.fast(x_BTJD)))
+        if self.streams != "transformer":
+            streams.append(self.graph_temporal.fast(self.graph_spatial.fast(x_BTJD)))
+        if self.streams != "both":
+            return streams[0]
+        return fast.fuse(self.fusion, *streams) if isinstance(self.fusion, AdaptiveFusion) else self.fusion(*streams)
 
 
 class DualStreamModel(nn.Module):
@@ -125,6 +158,14 @@ class DualStreamModel(nn.Module):
             x = block(x)
         return self.rep_logit(self.norm(x))
 
+    def use(self, path: str) -> DualStreamModel:
+        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers are the same."""
+        if path not in PATHS:
+            raise ValueError(f"there is no path {path!r}; choose {' or '.join(PATHS)}")
+        for block in self.layers:
+            block.path = path  # type: ignore[assignment]
+        return self
+
     def add_positions(self, x_BTJD: Tensor) -> Tensor:
         """Add the position embeddings in use (paper III-A; Table VIII, SPE and TPE)."""
         if self.cfg.spatial_pos:
@@ -139,13 +180,16 @@ class DualStreamModel(nn.Module):
             raise ValueError(f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}")
 
 
-def build_model(cfg: ModelConfig, *, seed: int | None = None) -> DualStreamModel:
-    """The network with fresh weights; `seed` makes them reproducible without touching torch's global state."""
+def build_model(cfg: ModelConfig, *, seed: int | None = None, path: str = "fast") -> DualStreamModel:
+    """The network with fresh weights, computed by `path` (see `DualStreamModel.use`).
+
+    `seed` makes the weights reproducible without touching torch's global state.
+    """
     if seed is None:
-        return DualStreamModel(cfg)
+        return DualStreamModel(cfg).use(path)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DualStreamModel(cfg)
+        return DualStreamModel(cfg).use(path)
 
 
 def count_parameters(model: nn.Module) -> int:

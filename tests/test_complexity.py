@@ -65,8 +65,11 @@ def test_attention_products_are_counted(base: dict[str, Part]) -> None:
     assert base["temporal graph"].product_macs == N * J * 2 * T * T * D  # similarity and aggregation
 
 
-def test_the_papers_temporal_graph_needs_no_product() -> None:
-    assert count("base", "paper")["temporal graph"].product_macs == 0
+def test_a_fixed_temporal_graph_is_one_product() -> None:
+    """The authors' model with a fixed graph that is normalised once: 54.56 G (spec 2)."""
+    fixed = count("base", temporal_graph="released-fixed")
+    assert fixed["temporal graph"].product_macs == 16 * 17 * 243**2 * 128
+    assert total(fixed.values()).macs / 1e9 == pytest.approx(54.56, abs=0.01)
 
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
-# B batch, T frames, J joints, D features, H heads, E features of a head
+# B batch, T frames, J joints, D features, H heads, E features of a head, G groups that do not see each other, K nodes
 
 
 class Attention(nn.Module):
@@ -25,15 +24,13 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x_BTJD: Tensor) -> Tensor:
-        B, T, J, D = x_BTJD.shape
-        H, E = self.n_heads, D // self.n_heads
-        qkv = self.qkv(x_BTJD).view(B, T, J, 3, H, E)
-        if self.axis == "spatial":
-            q, k, v = qkv.permute(3, 0, 1, 4, 2, 5).reshape(3, B * T, H, J, E)
-            mixed = scaled_dot_product_attention(q, k, v, scale=self.scale)
-            joined = mixed.transpose(1, 2).reshape(B, T, J, D)
-        else:
-            q, k, v = qkv.permute(3, 0, 2, 4, 1, 5).reshape(3, B * J, H, T, E)
-            mixed = scaled_dot_product_attention(q, k, v, scale=self.scale)
-            joined = mixed.view(B, J, H, T, E).permute(0, 3, 1, 2, 4).reshape(B, T, J, D)
-        return self.proj(joined)
+        nodes_BGKD = x_BTJD if self.axis == "spatial" else x_BTJD.transpose(1, 2)
+        q, k, v = (self.split_heads(part) for part in self.qkv(nodes_BGKD).chunk(3, dim=-1))  # (B, G, H, K, E)
+        weights_BGHKK = (q @ k.transpose(-1, -2) * self.scale).softmax(dim=-1)
+        mixed_BGKD = (weights_BGHKK @ v).transpose(2, 3).flatten(-2)
+        mixed_BTJD = mixed_BGKD if self.axis == "spatial" else mixed_BGKD.transpose(1, 2)
+        return self.proj(mixed_BTJD)
+
+    def split_heads(self, x_BGKD: Tensor) -> Tensor:
+        """(B, G, K, D) -> (B, G, H, K, E)."""
+        return x_BGKD.unflatten(-1, (self.n_heads, -1)).transpose(2, 3)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.layers.norm import BatchNorm
 from m2v_lib.skeleton import bone_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features, K nodes (J or T)
@@ -25,12 +26,17 @@ def chain_adjacency(n_frames: int, *, previous: bool = True) -> Tensor:
     return eye + neighbour
 
 
+@torch.no_grad()
+def similar_frames(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
+    """Boolean (..., K, K): row k marks the nodes nearest to k by dot product, ties kept (audit C2); no gradient."""
+    similarity = nodes_KD @ nodes_KD.transpose(-1, -2)
+    threshold = similarity.topk(n_neighbours, dim=-1).values[..., -1:]
+    return similarity >= threshold
+
+
 def similarity_adjacency(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
-    """Directed graph (..., K, K) to each node's nearest by dot product, ties kept (audit C2); carries no gradient."""
-    with torch.no_grad():
-        similarity = nodes_KD @ nodes_KD.transpose(-1, -2)
-        threshold = similarity.topk(n_neighbours, dim=-1).values[..., -1:]
-        return (similarity >= threshold).to(nodes_KD.dtype)
+    """The directed graph of `similar_frames` in the nodes' dtype."""
+    return similar_frames(nodes_KD, n_neighbours).to(nodes_KD.dtype)
 
 
 class SpatialAggregation(nn.Module):
@@ -40,34 +46,38 @@ class SpatialAggregation(nn.Module):
 
     def __init__(self, graph: str, n_joints: int) -> None:
         super().__init__()
-        adjacency = torch.as_tensor(bone_adjacency() if graph == "bones" else released_adjacency(), dtype=torch.float32)
+        adjacency = torch.as_tensor(bone_adjacency() if graph == "bones" else released_adjacency(), dtype=torch.float64)
         if adjacency.shape[0] != n_joints:
             raise ValueError(f"the skeleton graph has {adjacency.shape[0]} joints, the model {n_joints}")
-        self.register_buffer("adjacency_JJ", normalise_adjacency(adjacency), persistent=False)
+        self.register_buffer("adjacency_JJ", normalise_adjacency(adjacency).float(), persistent=False)
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
         return self.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
 
 
 class ChainAggregation(nn.Module):
-    """A_hat x over time for a graph of each frame and its neighbour: two scaled copies, no T x T product."""
+    """A_hat x over time for a graph of each frame and one neighbour; only the two diagonals of A_hat are kept."""
 
-    self_T11: Tensor
-    neighbour_T11: Tensor
+    own_T: Tensor
+    neighbour_T: Tensor
 
     def __init__(self, n_frames: int, *, previous: bool) -> None:
         super().__init__()
         self.previous = previous
-        adjacency = normalise_adjacency(chain_adjacency(n_frames, previous=previous))
-        self.register_buffer("self_T11", adjacency.diagonal().clone().view(-1, 1, 1), persistent=False)
-        off = adjacency.diagonal(-1 if previous else 1).clone()
-        self.register_buffer("neighbour_T11", off.view(-1, 1, 1), persistent=False)
+        degree = torch.full((n_frames,), 2.0, dtype=torch.float64)
+        degree[0 if previous else -1] = 1.0
+        root = degree.rsqrt()
+        self.register_buffer("own_T", (root * root).float(), persistent=False)
+        self.register_buffer("neighbour_T", (root[1:] * root[:-1]).float(), persistent=False)
+
+    def adjacency(self, dtype: torch.dtype) -> Tensor:
+        """The normalised graph (T, T)."""
+        own, neighbour = self.own_T.to(dtype), self.neighbour_T.to(dtype)
+        return torch.diag(own) + torch.diag(neighbour, -1 if self.previous else 1)
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
-        own = x_BTJD * self.self_T11
-        pad = (0, 0, 0, 0, 1, 0) if self.previous else (0, 0, 0, 0, 0, 1)
-        source = x_BTJD[:, :-1] if self.previous else x_BTJD[:, 1:]
-        return own + nn.functional.pad(source * self.neighbour_T11, pad)
+        adjacency_TT = self.adjacency(x_BTJD.dtype)
+        return (adjacency_TT @ x_BTJD.transpose(1, 2)).transpose(1, 2)
 
 
 class SimilarityAggregation(nn.Module):
@@ -97,7 +107,7 @@ class GraphConv(nn.Module):
         self.aggregation = aggregation
         self.U = nn.Linear(dim, dim)
         self.V = nn.Linear(dim, dim)
-        self.batch_norm = nn.BatchNorm1d(dim if bn_axis == "channels" else n_nodes)
+        self.batch_norm = BatchNorm(dim if bn_axis == "channels" else n_nodes)
         for linear in (self.U, self.V):
             nn.init.normal_(linear.weight, std=math.sqrt(2.0 / dim))
 

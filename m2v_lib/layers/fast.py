@@ -1,0 +1,106 @@
+"""The fast path: what `attention`, `graph`, `fusion` and `mlp` compute, with less memory traffic.
+
+Each function takes a layer of the reference path and uses its parameters, so both paths train the same state dict; they
+agree to rounding in outputs, gradients and batch-norm buffers (tests/layers/test_fast.py). What differs:
+attention never writes its (K, K) weights; heads and joints merge by views where the layout allows; V and U of a graph
+convolution are one product; the chain graph is a scaled shift, without a (T, T) product; a similarity graph scales rows
+instead of building A_hat; LayerScale is folded into the weights that precede it; fusion of two is a sigmoid.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from m2v_lib.layers.attention import Attention
+from m2v_lib.layers.fusion import AdaptiveFusion
+from m2v_lib.layers.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation, similar_frames
+from m2v_lib.layers.mlp import Mlp
+
+# B batch, T frames, J joints, D features, H heads, E features of a head
+
+
+def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
+    """Attention before its output projection (B, T, J, D)."""
+    B, T, J, D = x_BTJD.shape
+    H, E = layer.n_heads, D // layer.n_heads
+    if layer.axis == "spatial":
+        qkv = linear(x_BTJD, layer.qkv.weight).view(B * T, J, 3, H, E)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    else:  # one product each: then joints and heads are one axis of a view
+        q, k, v = (linear(x_BTJD, w).view(B, T, J * H, E).transpose(1, 2) for w in layer.qkv.weight.chunk(3))
+    return scaled_dot_product_attention(q, k, v, scale=layer.scale).transpose(1, 2).reshape(B, T, J, D)
+
+
+def attention(layer: Attention, x_BTJD: Tensor, scale_D: Tensor | None) -> Tensor:
+    """Attention times LayerScale."""
+    return _scaled_linear(layer.proj, attend(layer, x_BTJD), scale_D)
+
+
+def graph_convolution(layer: GraphConv, u_BTJD: Tensor) -> Tensor:
+    """ReLU(u + BN(A_hat V(u) + U(u)))."""
+    weight = torch.cat((layer.V.weight, layer.U.weight))
+    bias = torch.cat((layer.V.bias, layer.U.bias))
+    neighbours, own = linear(u_BTJD, weight, bias).chunk(2, dim=-1)
+    mixed = aggregate(layer.aggregation, neighbours, own, u_BTJD)
+    return torch.relu(u_BTJD + layer.normalise(mixed))
+
+
+def aggregate(graph: nn.Module, x_BTJD: Tensor, own_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
+    """own + A_hat x."""
+    if isinstance(graph, SpatialAggregation):
+        return own_BTJD + graph.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
+    if isinstance(graph, ChainAggregation):
+        own_T, neighbour_T = (c.to(x_BTJD.dtype).view(-1, 1, 1) for c in (graph.own_T, graph.neighbour_T))
+        return _Chain.apply(x_BTJD, own_BTJD, own_T, neighbour_T, graph.previous)
+    assert isinstance(graph, SimilarityAggregation)
+    near_BJTT = similar_frames(u_BTJD.transpose(1, 2), graph.n_neighbours)
+    root_BJT1 = near_BJTT.sum(-1, keepdim=True).to(x_BTJD.dtype).rsqrt()
+    mixed = root_BJT1 * (near_BJTT.to(x_BTJD.dtype) @ (root_BJT1 * x_BTJD.transpose(1, 2)))
+    return own_BTJD + mixed.transpose(1, 2)
+
+
+class _Chain(torch.autograd.Function):
+    """own + a_t x_t + b_t x_(t-1), or x_(t+1): two passes over memory forwards, two backwards."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, own: Tensor, a_T11: Tensor, b_T11: Tensor, previous: bool) -> Tensor:
+        ctx.save_for_backward(a_T11, b_T11)
+        ctx.previous = previous
+        out = torch.addcmul(own, x, a_T11)
+        to, source = (out[:, 1:], x[:, :-1]) if previous else (out[:, :-1], x[:, 1:])
+        to.addcmul_(source, b_T11)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = gradients
+        a_T11, b_T11 = ctx.saved_tensors
+        to_x = gradient * a_T11
+        to, source = (to_x[:, :-1], gradient[:, 1:]) if ctx.previous else (to_x[:, 1:], gradient[:, :-1])
+        to.addcmul_(source, b_T11)
+        return to_x, gradient, None, None, None
+
+
+def mlp(layer: Mlp, x: Tensor, scale_D: Tensor | None) -> Tensor:
+    """The MLP times LayerScale."""
+    return _scaled_linear(layer.fc2, layer.act(layer.fc1(x)), scale_D)
+
+
+def fuse(layer: AdaptiveFusion, attention_BTJD: Tensor, graph_BTJD: Tensor) -> Tensor:
+    """softmax over two is a sigmoid of the difference; the streams are not joined in memory."""
+    with torch.autocast(attention_BTJD.device.type, enabled=False):
+        weight_2D, bias = layer.weight[0] - layer.weight[1], layer.bias[0] - layer.bias[1]
+        of_attention, of_graph = weight_2D.chunk(2)
+        score = attention_BTJD @ of_attention + graph_BTJD @ of_graph + bias
+        return torch.lerp(graph_BTJD, attention_BTJD, score.sigmoid().unsqueeze(-1))
+
+
+def _scaled_linear(layer: nn.Linear, x: Tensor, scale_D: Tensor | None) -> Tensor:
+    """scale * layer(x), the scale folded into the layer's weights."""
+    if scale_D is None:
+        return layer(x)
+    return linear(x, layer.weight * scale_D.unsqueeze(-1), layer.bias * scale_D)
