@@ -1,0 +1,107 @@
+"""Who is who from frame to frame: detections joined into tracks by where the keypoints are expected next."""
+# m detections, J joints, A tracks, B detections of one frame
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+#: a detection farther from where a track is expected than this many body sizes is somebody else
+GATE: Final = 0.5
+#: a track unseen for longer than this (s) has ended; who comes back after that gets a new name
+MAX_GAP: Final = 1.0
+
+
+@dataclass
+class _Track:
+    name: int
+    frame: int
+    joints: np.ndarray
+    confidence: np.ndarray
+    velocity: np.ndarray  # px a frame, of the body as a whole
+
+    def expected(self, frame: int) -> np.ndarray:
+        return self.joints + self.velocity * (frame - self.frame)
+
+    def move(self, frame: int, joints: np.ndarray, confidence: np.ndarray) -> None:
+        """Take the detection; velocity is a running mean, so that one bad frame throws nobody off."""
+        both = (self.confidence > 0) & (confidence > 0)
+        if both.any():
+            step = np.median((joints - self.joints)[both], axis=0) / (frame - self.frame)
+            self.velocity = 0.7 * self.velocity + 0.3 * step
+        seen = confidence > 0
+        self.joints = np.where(seen[:, None], joints, self.expected(frame))
+        self.confidence = np.where(seen, confidence, 0.5 * self.confidence)
+        self.frame = frame
+
+
+def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: float | None = None) -> np.ndarray:
+    """A track number (m,) for each detection, from 0 in the order of appearance.
+
+    frame (m,), joints (m,J,2) px, confidence (m,J) with 0 for a missing joint. In every frame the pairing of tracks
+    and detections with the smallest sum of distances is taken (Hungarian method). A distance is the mean over joints
+    seen in both, between detection and the track's last pose moved on at its mean velocity, in units of body size.
+    Without `fps` a track ends after 25 unseen frames.
+    """
+    max_gap = max(2, round(MAX_GAP * (fps or 25.0)))
+    names, tracks, n_tracks = np.full(len(frame), -1), [], 0  # type: tuple[np.ndarray, list[_Track], int]
+    order = np.argsort(frame, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
+        now = int(frame[rows[0]])
+        tracks = [track for track in tracks if now - track.frame <= max_gap]
+        cost = np.array([[_distance(track, now, joints[r], confidence[r]) for r in rows] for track in tracks])
+        for a, b in assign(np.minimum(cost, 10 * GATE)) if tracks else []:
+            if cost[a, b] <= GATE:
+                tracks[a].move(now, joints[rows[b]], confidence[rows[b]])
+                names[rows[b]] = tracks[a].name
+        for row in rows[names[rows] < 0]:
+            tracks.append(_Track(n_tracks, now, joints[row], confidence[row], np.zeros(2)))
+            names[row] = n_tracks
+            n_tracks += 1
+    return names
+
+
+def _distance(track: _Track, frame: int, joints: np.ndarray, confidence: np.ndarray) -> float:
+    """Mean joint distance in body sizes; between the bodies' middles where no joint is seen in both."""
+    expected, mine, theirs = track.expected(frame), track.confidence > 0, confidence > 0
+    size = max(_size(expected[mine]), _size(joints[theirs]), 1.0)
+    both = mine & theirs
+    if both.any():
+        return float(np.linalg.norm((joints - expected)[both], axis=-1).mean()) / size
+    return float(np.linalg.norm(joints[theirs].mean(0) - expected[mine].mean(0))) / size
+
+
+def _size(points: np.ndarray) -> float:
+    """Diagonal of the box around the points, px."""
+    return float(np.linalg.norm(np.ptp(points, axis=0))) if len(points) else 0.0
+
+
+def assign(cost: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) of a cost matrix (A,B), min(A,B) of them, with the smallest sum.
+
+    The Hungarian method by shortest augmenting paths: rows enter one by one, potentials u, v keep reduced costs >= 0.
+    """
+    if cost.shape[0] > cost.shape[1]:
+        return sorted((a, b) for b, a in assign(cost.T))
+    n, m = cost.shape
+    u, v = np.zeros(n + 1), np.zeros(m + 1)
+    row_of = np.full(m + 1, n)  # column m is the start of each path, row n means free
+    for row in range(n):
+        row_of[m], column = row, m
+        shortest, before, done = np.full(m + 1, np.inf), np.full(m + 1, m), np.zeros(m + 1, bool)
+        while row_of[column] != n:
+            done[column] = True
+            reduced = np.append(cost[row_of[column]] - u[row_of[column]] - v[:m], np.inf)
+            better = ~done & (reduced < shortest)
+            shortest[better], before[better] = reduced[better], column
+            nearest = int(np.where(done, np.inf, shortest).argmin())
+            step = shortest[nearest]
+            u[row_of[done]] += step
+            v[done] -= step
+            shortest[~done] -= step
+            column = nearest
+        while column != m:
+            row_of[column], column = row_of[before[column]], int(before[column])
+    return sorted((int(row), column) for column, row in enumerate(row_of[:m]) if row != n)
