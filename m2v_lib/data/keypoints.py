@@ -175,7 +175,7 @@ def _in_pixels(
         raise DataError(f"{where}: says its coordinates are {head.units}, but they reach {np.abs(seen).max():.4g}")
     if not looks:
         return points
-    if seen.min() < -0.5:
+    if (seen < 0).any(1).mean() > 0.2:
         raise DataError(f"{where}: coordinates lie in {seen.min():.2f} .. {seen.max():.2f}, scaled in a way that the "
                         "file does not say; expected pixels, or 0 to 1 over the image")  # fmt: skip
     if not head.width or not head.height:
