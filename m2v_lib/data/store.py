@@ -27,6 +27,7 @@ from m2v_lib.skeleton import N_JOINTS
 
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
+GROUND_TRUTH: Final = "ground truth"  # Meta.detector["model"] where nothing was detected
 #: array name -> shape after the frame axis
 ARRAYS: Final = {
     "joint_2d": (N_JOINTS, 2),
@@ -77,6 +78,11 @@ class Meta:
     n_joints: int = N_JOINTS
     recipe: str = ""
     fingerprint: str = ""
+
+    @property
+    def input_is_truth(self) -> bool:
+        """Whether ``joint_2d`` is the true projection itself; ``label_px`` then need not be one."""
+        return self.detector.get("model") == GROUND_TRUTH
 
 
 @dataclass(frozen=True)
