@@ -146,6 +146,15 @@ def test_mmpose_frames_without_a_header_and_one_file_a_frame(tmp_path: Path) -> 
         (tmp_path / "frames" / f"im_{frame['frame_id']:04d}.json").write_text(json.dumps(frame["instances"]))
     read = read_keypoints(tmp_path / "frames")
     assert (read.format, read.n_frames, [len(p.frames) for p in read.people]) == ("MMPose", 40, [40, 36])
+    assert read.people[0].frames[0] == 0, "im_0001 is the first frame"
+
+
+def test_crowds_unmarked_people_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> None:
+    content = json.loads(write_keypoints(TRACKS, tmp_path / "x", "posetrack18").read_text())
+    one = content["annotations"][0]
+    content["annotations"] += [{**one, "keypoints": [0] * 51}, {k: v for k, v in one.items() if k != "keypoints"}]
+    (tmp_path / "bom").write_text(json.dumps(content), encoding="utf-8-sig")
+    assert [len(person.frames) for person in read_keypoints(tmp_path / "bom").people] == [40, 36]
 
 
 def test_wholebody_keypoints_begin_with_the_body(tmp_path: Path) -> None:
@@ -259,7 +268,7 @@ def _landmark(content: dict[str, Any], value: Any) -> dict[str, Any]:
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
     "ragged": (_spoil("alphapose", _values(lambda v: v.__delitem__(slice(-3, None)), slice(5, 6))),
                "detection 5 has 25 keypoints, expected 26"),
-    "not threes": (_spoil("alphapose", _values(lambda v: v.pop(), slice(5, 6))), "detection 5 has 77 numbers, expected"),
+    "not threes": (_spoil("alphapose", _values(lambda v: v.pop(), slice(5, 6))), "detection 5 has 77 numbers"),
     "wrong joint count": (_spoil("alphapose", _values(lambda v: v.__delitem__(slice(-24, None)))),
                           r"18 keypoints a person are no known layout; expected 17 \(h36m17\)"),
     "nan": (_spoil("alphapose", _values(lambda v: v.__setitem__(15, float("nan")), slice(2, 3))),
