@@ -13,7 +13,7 @@ from torch import Tensor
 from m2v_lib.config import PRESETS, RECIPES, Experiment, ModelConfig
 from m2v_lib.layers.mlp import Mlp
 from m2v_lib.model import DualStreamModel, build_model, count_parameters
-from m2v_lib.skeleton import bone_adjacency, released_adjacency
+from m2v_lib.skeleton import H36M_FROM_MPI, bone_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features
 T, J, D, H = 5, 17, 8, 2
@@ -266,3 +266,21 @@ def test_mlp_is_applied_to_each_token() -> None:
     x = torch.randn(4, D)
     torch.testing.assert_close(mlp(x)[2], mlp(x[2]))
     assert mlp.fc1.weight.shape == (3 * D, D) and isinstance(mlp.act, torch.nn.GELU) and mlp.act.approximate == "none"
+
+
+def test_released_3dhp_is_the_released_network_on_joints_in_the_data_sets_own_order() -> None:
+    """Theirs: Human3.6M's edges, poses in MPI-INF-3DHP's order. Ours: the same in Human3.6M's order (audit C6)."""
+    order = list(H36M_FROM_MPI)
+    theirs = random_model(config("released", spatial_graph="released"))
+    ours = random_model(config("released", spatial_graph="released-3dhp"))
+    per_joint = {name for name in theirs.state_dict() if "graph_spatial.mixer.batch_norm." in name}
+    weights = {}
+    for name, value in theirs.state_dict().items():
+        moved = value[:, order] if name == "pos_embed" else value[order] if name in per_joint and value.ndim else value
+        weights[name] = moved
+    ours.load_state_dict(weights)
+    x = clip()  # in MPI-INF-3DHP's order
+    torch.testing.assert_close(ours(x[:, :, order]), theirs(x)[:, :, order])
+    right = random_model(config("released", spatial_graph="released"))
+    right.load_state_dict(weights)
+    assert (right(x[:, :, order]) - theirs(x)[:, :, order]).abs().max() > 1e-5

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.layers.norm import BatchNorm
-from m2v_lib.skeleton import bone_adjacency, released_adjacency
+from m2v_lib.skeleton import bone_adjacency, released_3dhp_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features, K nodes (J or T)
 
@@ -40,13 +40,18 @@ def similarity_adjacency(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
 
 
 class SpatialAggregation(nn.Module):
-    """A_hat x over the joints of each frame, for the bones or the released graph."""
+    """A_hat x over the joints of each frame, for the bones or a released graph."""
 
     adjacency_JJ: Tensor
 
     def __init__(self, graph: str, n_joints: int) -> None:
         super().__init__()
-        adjacency = torch.as_tensor(bone_adjacency() if graph == "bones" else released_adjacency(), dtype=torch.float64)
+        made_by = {
+            "bones": bone_adjacency,
+            "released": released_adjacency,
+            "released-3dhp": released_3dhp_adjacency,
+        }
+        adjacency = torch.as_tensor(made_by[graph](), dtype=torch.float64)
         if adjacency.shape[0] != n_joints:
             raise ValueError(f"the skeleton graph has {adjacency.shape[0]} joints, the model {n_joints}")
         self.register_buffer("adjacency_JJ", normalise_adjacency(adjacency).float(), persistent=False)

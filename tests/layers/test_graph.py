@@ -19,7 +19,7 @@ from m2v_lib.layers.graph import (
     normalise_adjacency,
     similarity_adjacency,
 )
-from m2v_lib.skeleton import bone_adjacency, released_adjacency
+from m2v_lib.skeleton import bone_adjacency, released_3dhp_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features
 B, T, J, D = 2, 5, 17, 4
@@ -96,7 +96,14 @@ def test_chain_aggregation_is_the_dense_product(previous: bool, n: int) -> None:
     np.testing.assert_allclose(ours.numpy(), np.einsum("ts,bsjd->btjd", dense, x.numpy()), atol=1e-6)
 
 
-@pytest.mark.parametrize(("graph", "adjacency"), [("bones", bone_adjacency()), ("released", released_adjacency())])
+@pytest.mark.parametrize(
+    ("graph", "adjacency"),
+    [
+        ("bones", bone_adjacency()),
+        ("released", released_adjacency()),
+        ("released-3dhp", released_3dhp_adjacency()),
+    ],
+)
 def test_spatial_aggregation_is_the_dense_product(graph: str, adjacency: np.ndarray) -> None:
     x = tokens()
     ours = SpatialAggregation(graph, 17).double()(x, torch.zeros_like(x))
