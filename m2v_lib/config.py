@@ -105,6 +105,7 @@ class ActionConfig:
     n_persons: int = 2  # people of a sample; one that is not there is all zeros
     lr: float = 1e-4
     epochs: int = 60
+    max_steps: int = 0  # as run.max_steps, which counts where this is 0
     batch_size: int = 6
     select: str = choice("last", "best-on-test")
 
@@ -372,6 +373,7 @@ def _check_sense(exp: Experiment) -> None:
             raise ConfigError(f"{key} must be positive, got {value}")
     counts = {
         "run.max_steps": exp.run.max_steps,
+        "action.max_steps": exp.action.max_steps,
         "run.eval_every": exp.run.eval_every,
         "run.threads": exp.run.threads,
         "optim.warmup_steps": exp.optim.warmup_steps,

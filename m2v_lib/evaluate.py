@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib import metrics
+from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips
 
@@ -86,3 +87,35 @@ def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int
         total[index] += errors
         count[index] += 1
     return total / np.maximum(count, 1)
+
+
+@torch.no_grad()
+def evaluate_action(model: nn.Module, samples: Samples, *, batch_size: int = 64) -> dict[str, Any]:
+    """Top-1 and top-5 in percent of samples (Table IV), the mean over classes of top-1, and the confusion matrix.
+
+    ``confusion[i][j]`` counts samples of class i named j. The model's mode is restored.
+    """
+    was_training = model.training
+    model.eval()
+    parts = []
+    for chosen in torch.arange(len(samples), device=samples.label_S.device).split(batch_size):
+        x_BMTJ3, _ = samples.batch(chosen)
+        parts.append(model(for_testing(x_BMTJ3)).float().cpu())
+    model.train(was_training)
+    return score_actions(torch.cat(parts).numpy(), samples.label_S.cpu().numpy())
+
+
+def score_actions(score_SC: np.ndarray, label_S: np.ndarray) -> dict[str, Any]:
+    """The numbers of `evaluate_action` from scores of every class; a class without samples has no vote in the mean."""
+    n_classes = score_SC.shape[1]
+    ranked = np.argsort(-score_SC, axis=1, kind="stable")
+    confusion = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(confusion, (label_S, ranked[:, 0]), 1)
+    there = confusion.sum(1) > 0
+    return {
+        "top1": 100 * float((ranked[:, 0] == label_S).mean()),
+        "top5": 100 * float((ranked[:, :5] == label_S[:, None]).any(1).mean()),
+        "class_mean": 100 * float((confusion.diagonal()[there] / confusion.sum(1)[there]).mean()),
+        "confusion": confusion.tolist(),
+        "n_samples": len(label_S),
+    }

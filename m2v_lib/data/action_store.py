@@ -164,7 +164,8 @@ def check_actions(data: ActionData, where: str) -> None:
              f"{where}: label is not one of {len(data.classes)} classes")  # fmt: skip
     for key, shape in ROWS.items():
         if getattr(data, key).shape != (data.starts[-1], *shape):
-            raise DataError(f"{where}: {key} has shape {getattr(data, key).shape}, expected {(data.starts[-1], *shape)}")
+            found = getattr(data, key).shape
+            raise DataError(f"{where}: {key} has shape {found}, expected {(data.starts[-1], *shape)}")
         check_finite(getattr(data, key), f"{where}: {key}")
 
 

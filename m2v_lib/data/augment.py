@@ -25,3 +25,46 @@ def random_flip(
     chosen = torch.rand(x_BTJC.shape[0], generator=generator, device=generator.device) < probability
     mask = chosen.to(x_BTJC.device)[:, None, None, None]
     return torch.where(mask, flip(x_BTJC), x_BTJC), torch.where(mask, flip(y_BTJC), y_BTJC)
+
+
+def random_move(
+    x_BMTJC: Tensor,
+    generator: torch.Generator,
+    *,
+    degrees: float = 10.0,
+    scale: tuple[float, float] = (0.9, 1.1),
+    shift: float = 0.1,
+) -> Tensor:
+    """Turn, scale and shift each sample by amounts that run evenly from one random value to another (spec section 7).
+
+    As if the camera moved a little: all people of a sample move alike. Coordinates are in units in which the image is
+    2 wide; channels past x and y stay as they are.
+    """
+    n_samples, n_frames = x_BMTJC.shape[0], x_BMTJC.shape[2]
+    ends = torch.rand(4, n_samples, 2, generator=generator, device=generator.device).to(x_BMTJC.device)
+    low = x_BMTJC.new_tensor([-degrees, scale[0], -shift, -shift])[:, None, None]
+    high = x_BMTJC.new_tensor([degrees, scale[1], shift, shift])[:, None, None]
+    first, last = (low + (high - low) * ends)[..., None].unbind(2)
+    ramp = torch.linspace(0, 1, n_frames, device=x_BMTJC.device)
+    angle, size, dx, dy = (first + (last - first) * ramp)[:, :, None, :, None]  # each (B, 1, T, 1)
+    cos, sin = size * torch.cos(torch.deg2rad(angle)), size * torch.sin(torch.deg2rad(angle))
+    x, y = x_BMTJC[..., 0], x_BMTJC[..., 1]
+    moved = torch.stack([cos * x - sin * y + dx, sin * x + cos * y + dy], dim=-1)
+    return torch.cat([moved, x_BMTJC[..., 2:]], dim=-1)
+
+
+def crop_scale(x_BMTJ3: Tensor, ratio_B: Tensor) -> Tensor:
+    """Put each sample into a square `ratio` times as large as its people, which becomes -1 to 1; clip what sticks out.
+
+    The square's centre is that of the box around all joints, frames and people with a confidence other than 0; its
+    side is the box's longer side times the ratio. A sample without such a box becomes all zeros (spec section 7).
+    """
+    xy, seen = x_BMTJ3[..., :2], (x_BMTJ3[..., 2:] != 0)
+    low = torch.where(seen, xy, torch.inf).amin((1, 2, 3))
+    high = torch.where(seen, xy, -torch.inf).amax((1, 2, 3))
+    side = (high - low).amax(1) * ratio_B
+    good = (side > 0) & torch.isfinite(side)
+    centre_B2 = torch.where(good[:, None], (low + high) / 2, 0.0)[:, None, None, None]
+    half_B = torch.where(good, side / 2, 1.0)[:, None, None, None, None]
+    cropped = torch.cat([(xy - centre_B2) / half_B, x_BMTJ3[..., 2:]], dim=-1).clamp(-1, 1)
+    return torch.where(good[:, None, None, None, None], cropped, 0.0)

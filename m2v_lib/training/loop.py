@@ -89,17 +89,19 @@ class Trainer:
     at_log: Callable[[dict[str, Tensor], int, int], dict[str, float]] = lambda extras, step, n_steps: {}
     evaluate: Callable[[], dict[str, float]] | None = None
     monitor: str = "mpjpe"
+    optim: OptimConfig | None = None  # where it is not the experiment's own
     fingerprint: str = ""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def __post_init__(self) -> None:
+        self.optim = self.optim or self.exp.optim
         self.step = 0
         self.best = math.inf
         self.trained_seconds = 0.0
         self.sums: dict[str, Tensor] = {}
         self.names = {p: name for name, p in self.module.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.AdamW(
-            list(self.names), lr=self.exp.optim.lr, weight_decay=self.exp.optim.weight_decay, fused=True
+            list(self.names), lr=self.optim.lr, weight_decay=self.optim.weight_decay, fused=True
         )
         self.log = MetricsLog(self.folder / "metrics.jsonl")
         self.checkpoint = self.folder / "checkpoint.safetensors"
@@ -135,7 +137,7 @@ class Trainer:
                 self.save()
 
     def one_step(self, chosen_B: Tensor, epoch: int, n_steps: int) -> dict[str, Tensor]:
-        rate = learning_rate(self.exp.optim, self.step, epoch, n_steps)
+        rate = learning_rate(self.optim or self.exp.optim, self.step, epoch, n_steps)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         generator = seeded(self.device, self.exp.run.seed, self.stage_key, 2, self.step)
