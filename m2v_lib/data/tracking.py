@@ -18,22 +18,21 @@ MAX_GAP: Final = 1.0
 class _Track:
     name: int
     frame: int
-    joints: np.ndarray
-    confidence: np.ndarray
+    joints: np.ndarray  # where each joint was last seen, moved on since
+    seen: np.ndarray  # whether it ever was
     velocity: np.ndarray  # px a frame, of the body as a whole
 
     def expected(self, frame: int) -> np.ndarray:
         return self.joints + self.velocity * (frame - self.frame)
 
-    def move(self, frame: int, joints: np.ndarray, confidence: np.ndarray) -> None:
+    def move(self, frame: int, joints: np.ndarray, seen: np.ndarray) -> None:
         """Take the detection; velocity is a running mean, so that one bad frame throws nobody off."""
-        both = (self.confidence > 0) & (confidence > 0)
+        both = self.seen & seen
         if both.any():
             step = np.median((joints - self.joints)[both], axis=0) / (frame - self.frame)
             self.velocity = 0.7 * self.velocity + 0.3 * step
-        seen = confidence > 0
         self.joints = np.where(seen[:, None], joints, self.expected(frame))
-        self.confidence = np.where(seen, confidence, 0.5 * self.confidence)
+        self.seen = self.seen | seen
         self.frame = frame
 
 
@@ -46,31 +45,32 @@ def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: flo
     Without `fps` a track ends after 25 unseen frames.
     """
     max_gap = max(2, round(MAX_GAP * (fps or 25.0)))
+    seen = confidence > 0
     names, tracks, n_tracks = np.full(len(frame), -1), [], 0  # type: tuple[np.ndarray, list[_Track], int]
     order = np.argsort(frame, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
         now = int(frame[rows[0]])
         tracks = [track for track in tracks if now - track.frame <= max_gap]
-        cost = np.array([[_distance(track, now, joints[r], confidence[r]) for r in rows] for track in tracks])
+        cost = np.array([[_distance(track, now, joints[r], seen[r]) for r in rows] for track in tracks])
         for a, b in assign(np.minimum(cost, 10 * GATE)) if tracks else []:
             if cost[a, b] <= GATE:
-                tracks[a].move(now, joints[rows[b]], confidence[rows[b]])
+                tracks[a].move(now, joints[rows[b]], seen[rows[b]])
                 names[rows[b]] = tracks[a].name
         for row in rows[names[rows] < 0]:
-            tracks.append(_Track(n_tracks, now, joints[row], confidence[row], np.zeros(2)))
+            tracks.append(_Track(n_tracks, now, joints[row], seen[row], np.zeros(2)))
             names[row] = n_tracks
             n_tracks += 1
     return names
 
 
-def _distance(track: _Track, frame: int, joints: np.ndarray, confidence: np.ndarray) -> float:
+def _distance(track: _Track, frame: int, joints: np.ndarray, seen: np.ndarray) -> float:
     """Mean joint distance in body sizes; between the bodies' middles where no joint is seen in both."""
-    expected, mine, theirs = track.expected(frame), track.confidence > 0, confidence > 0
-    size = max(_size(expected[mine]), _size(joints[theirs]), 1.0)
-    both = mine & theirs
+    expected = track.expected(frame)
+    size = max(_size(expected[track.seen]), _size(joints[seen]), 1.0)
+    both = track.seen & seen
     if both.any():
         return float(np.linalg.norm((joints - expected)[both], axis=-1).mean()) / size
-    return float(np.linalg.norm(joints[theirs].mean(0) - expected[mine].mean(0))) / size
+    return float(np.linalg.norm(joints[seen].mean(0) - expected[track.seen].mean(0))) / size
 
 
 def _size(points: np.ndarray) -> float:

@@ -24,15 +24,15 @@ def test_assignment_has_the_smallest_sum() -> None:
 def people(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Detections of people at x (frames, people) px, NaN where nobody is seen, in a random order within each frame.
 
-    Each joint is off by 1.5 px, each body as a whole by 6.
+    Each joint is off by 1.5 px, each body as a whole by 3. Every second person turns the other way.
     """
     rng = np.random.default_rng(1)
     frame, joints, who = [], [], []
     for t, places in enumerate(x):
         for person in rng.permutation(len(places)):
             if np.isfinite(places[person]):
-                shape = SHAPE * (1 + 0.05 * person) + (places[person], 200)
-                shape += rng.normal(0, 1.5, SHAPE.shape) + rng.normal(0, 6, 2)
+                shape = SHAPE * (1 - 2 * (person % 2), 1) + (places[person], 200)
+                shape += rng.normal(0, 1.5, SHAPE.shape) + rng.normal(0, 3, 2)
                 frame.append(t)
                 joints.append(shape)
                 who.append(person)
@@ -67,6 +67,20 @@ def test_a_short_gap_keeps_the_name_and_a_long_one_does_not() -> None:
     x[30:80, 1] = np.nan
     walker, stander = names(x)
     assert len(walker) == 1 and len(stander) == 2
+
+
+def test_who_walks_on_unseen_is_met_where_the_walk_leads() -> None:
+    x = 100 + 8 * np.arange(80.0)[:, None].repeat(8, axis=1) + 2000 * np.arange(8)  # eight walkers far apart
+    x[40:60] = np.nan
+    assert [len(found) for found in names(x)] == [1] * 8
+
+
+def test_upper_and_lower_body_in_turns_are_one_person() -> None:
+    frame, joints, _ = people(np.full((20, 1), 100.0))
+    upper = SHAPE[:, 1] < -20
+    confidence = np.where(frame[:, None] % 2 == 0, upper, ~upper).astype(float)
+    confidence[0] = 1
+    assert set(link(frame, joints, confidence).tolist()) == {0}
 
 
 def test_who_stands_far_away_is_somebody_else() -> None:
