@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +107,26 @@ def tiny_experiment() -> Callable[..., Experiment]:
         return Experiment.preset("smoke", recipe).override({**tiny, **(changes or {})})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def write_acted_store() -> Callable[..., Path]:
+    """`write_acted_store(root)` writes the store `acted`: two actions that differ in size, two cameras, two splits."""
+
+    def acts(subjects: Sequence[str], seed: int) -> Split:
+        kinds = [(s, a, f"cam{c}") for s in subjects for a in ("big", "other", "small") for c in (1, 2)]
+        videos = [(f"{s}.{a}.{c}", s, a, 14 + 3 * i, 1000, 900) for i, (s, a, c) in enumerate(kinds)]
+        split = people(videos, seed=seed)
+        for video in split.videos:
+            rows = slice(video.start, video.start + video.n_frames)
+            centre = split.joint_2d[rows].mean(1, keepdims=True)
+            shrink = np.array([1.0, 0.2 if video.action == "small" else 1.0], np.float32)  # a small one is flat
+            split.joint_2d[rows] = centre + shrink * (split.joint_2d[rows] - centre)
+        cameras = [camera for _, _, camera in kinds]
+        return replace(split, videos=tuple(replace(v, camera=c) for v, c in zip(split.videos, cameras, strict=True)))
+
+    def write(root: Path, seed: int = 0) -> Path:
+        meta = Meta(name="acted", fps=50.0, protocol="by subject", source="made by the tests")
+        return write_store(root, meta, acts(("S1", "S2", "S3"), seed), acts(("S9",), seed + 1))
+
+    return write
