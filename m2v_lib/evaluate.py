@@ -11,9 +11,13 @@ from torch import Tensor, nn
 from m2v_lib import metrics
 from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
-from m2v_lib.data.clips import Clips
+from m2v_lib.data.clips import Clips, centre_of
+from m2v_lib.skeleton import H36M_FROM_MPI
 
 # B batch, T frames, J joints, n frames of a split, C clips
+
+#: Joints of MPI-INF-3DHP's official PCK and AUC, the first 14 of its own order: all but pelvis, spine and head.
+JOINTS_3DHP = tuple(H36M_FROM_MPI.index(j) for j in range(14))
 
 
 @torch.no_grad()
@@ -27,17 +31,28 @@ def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tens
 
 
 def predict_clips(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> np.ndarray:
-    """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is restored."""
+    """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is restored.
+
+    Of centred clips only the middle frame is kept: (C, 1, J, 3).
+    """
     was_training = model.training
     model.eval()
     parts = []
+    middle = centre_of(clips.index_CT.shape[1])
+    kept = slice(middle, middle + 1) if clips.centred else slice(None)
     for chosen in torch.arange(len(clips), device=clips.index_CT.device).split(batch_size):
         x_BTJ3, _ = clips.batch(chosen)
-        pred = predict(model, x_BTJ3, flip_test=flip_test).float().cpu().numpy()
-        scale = clips.mm_per_unit_n[clips.index_CT[chosen].cpu().numpy()]
+        pred = predict(model, x_BTJ3, flip_test=flip_test)[:, kept].float().cpu().numpy()
+        scale = clips.mm_per_unit_n[clips.index_CT[chosen, kept].cpu().numpy()]
         parts.append(pred * scale[..., None, None])
     model.train(was_training)
     return np.concatenate(parts)
+
+
+def evaluate_lifting(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
+    """The evaluation of the protocol that the clips were cut for: MPI-INF-3DHP's or Human3.6M's."""
+    chosen = evaluate_3dhp if clips.centred else evaluate_pose
+    return chosen(model, clips, flip_test=flip_test, batch_size=batch_size)
 
 
 def evaluate_pose(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
@@ -74,6 +89,42 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
         "per_action": per_action,
         "per_joint": [float(e) for e in metrics.joint_errors(pred_CTJ3, truth).mean((0, 1))],
         "n_frames": int(counted.sum()),
+    }
+
+
+def evaluate_3dhp(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
+    """The MPI-INF-3DHP protocol of spec 6.5: a window about each valid frame, of which the middle frame counts."""
+    pred = predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size)
+    return evaluate_3dhp_predictions(pred[:, 0], clips)
+
+
+def evaluate_3dhp_predictions(pred_CJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
+    """Metrics of root-relative predictions in mm for the middle frames of centred clips.
+
+    `mpjpe` is the mean over frames and all 17 joints (the root counts, with 0); `pck` (150 mm) and `auc`, in percent,
+    are over frames and the 14 joints of the official evaluation. Overall all frames count alike: the sequences' values
+    weighted by their valid frames.
+    """
+    if not clips.centred:
+        raise ValueError("expected clips centred on the frames to evaluate, got whole windows")
+    frames = clips.index_CT[:, centre_of(clips.index_CT.shape[1])].cpu().numpy()
+    truth, sequence = clips.truth_nJ3[frames], clips.action_n[frames]
+    present = {name: sequence == number for number, name in enumerate(clips.actions) if (sequence == number).any()}
+    return {
+        **_errors_3dhp(pred_CJ3, truth),
+        "per_sequence": {name: _errors_3dhp(pred_CJ3[chosen], truth[chosen]) for name, chosen in present.items()},
+        "per_joint": [float(e) for e in metrics.joint_errors(pred_CJ3, truth).mean(0)],
+    }
+
+
+def _errors_3dhp(pred_CJ3: np.ndarray, truth_CJ3: np.ndarray) -> dict[str, Any]:
+    official = list(JOINTS_3DHP)
+    return {
+        "mpjpe": metrics.mpjpe(pred_CJ3, truth_CJ3),
+        "p_mpjpe": metrics.p_mpjpe(pred_CJ3, truth_CJ3),
+        "pck": metrics.pck(pred_CJ3[:, official], truth_CJ3[:, official]),
+        "auc": metrics.auc(pred_CJ3[:, official], truth_CJ3[:, official]),
+        "n_frames": len(pred_CJ3),
     }
 
 

@@ -90,5 +90,6 @@ def pck(pred: Array, target: Array, threshold: float = 150.0) -> float:
 
 def auc(pred: Array, target: Array, thresholds: Array | None = None) -> float:
     """Mean PCK over 0, 5, ..., 150 mm; 96.77 for perfect predictions, as 0 < 0 is false (spec 6.5)."""
+    errors = joint_errors(pred, target)
     limits = np.arange(0.0, 151.0, 5.0) if thresholds is None else thresholds
-    return float(np.mean([pck(pred, target, float(limit)) for limit in limits]))
+    return float(np.mean([100.0 * (errors < limit).mean() for limit in limits]))

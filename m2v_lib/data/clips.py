@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from m2v_lib.data.mpi_inf_3dhp import is_3dhp
 from m2v_lib.data.store import DataError, Split, Store
 
 # n frames of a split, C clips, B batch, T frames of a clip, J joints
+
+Windows = Literal["whole", "tails", "centred"]
 
 
 def resample(length: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
@@ -38,6 +42,37 @@ def clip_index(spans: Sequence[tuple[int, int]], n_frames: int, stride: int, see
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
 
 
+def clip_index_3dhp(spans: Sequence[tuple[int, int]], n_frames: int, stride: int) -> np.ndarray:
+    """Frame indices (C, T) of MPI-INF-3DHP's training clips, as spec 6.4: one begins at every `stride`-th frame.
+
+    Where fewer than `n_frames` are left of a video, they are spread: floor(linspace).
+    """
+    rows: list[np.ndarray] = []
+    for start, length in spans:
+        for first in range(0, length, stride):
+            left = min(n_frames, length - first)
+            spread = np.floor(np.linspace(0, left, n_frames, endpoint=False)).astype(np.int64)
+            rows.append(start + first + np.minimum(spread, left - 1))
+    return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
+
+
+def centred_index(spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray) -> np.ndarray:
+    """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5: beyond a video's ends its
+    first and last frame are repeated. The chosen frame is number `centre_of(n_frames)` of its window.
+    """
+    around = np.arange(n_frames) - centre_of(n_frames)
+    rows = [np.empty((0, n_frames), dtype=np.int64)]
+    for start, length in spans:
+        frames = start + np.flatnonzero(chosen_n[start : start + length])
+        rows.append(np.clip(frames[:, None] + around, start, start + length - 1))
+    return np.concatenate(rows)
+
+
+def centre_of(n_frames: int) -> int:
+    """The middle of a window: 40 of 81."""
+    return (n_frames - 1) // 2
+
+
 def normalise_screen(points: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
     """Pixels to units of half the image width, centred: xy / w * 2 - [1, h / w]; a third channel is z / w * 2.
 
@@ -56,7 +91,7 @@ class Clips:
 
     input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative (spec 5.4);
     truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres; index_CT frame numbers;
-    valid_n (n,) bool: frames that count in the metric.
+    valid_n (n,) bool: frames that count in the metric. Of `centred` clips only the middle frame is evaluated.
     """
 
     input_nJ3: Tensor
@@ -67,6 +102,7 @@ class Clips:
     action_n: np.ndarray
     actions: tuple[str, ...]
     valid_n: np.ndarray
+    centred: bool = False
 
     def __len__(self) -> int:
         return self.index_CT.shape[0]
@@ -86,16 +122,23 @@ def make_clips(
     subjects: Collection[str] | None = None,
     without: Collection[str] = (),
     blocked: Collection[str] = (),
+    windows: Windows = "whole",
     device: torch.device | str = "cpu",
     what: str = "split",
+    labels: bool = True,
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving out what is `blocked`:
     a source, or a recording with all its cameras.
 
-    Raises DataError when no clip is left.
+    `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too (`clip_index_3dhp`), or "centred" on
+    every `stride`-th valid frame. Raises DataError when no clip is left, and where `labels` are wanted but only 2D is
+    known.
     """
+    if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
+        raise DataError(f"{what}: holds detected 2D alone, which `m2v pretrain` can use; this needs a store with 3D")
     videos = [v for v in split.videos if (subjects is None or v.subject in subjects) and v.subject not in without]
-    index = clip_index([(v.start, v.n_frames) for v in videos], n_frames, stride)
+    valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
+    index = _cut(windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n)
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
@@ -116,32 +159,58 @@ def make_clips(
         mm_per_unit_n=np.asarray(split.factor * width / 2.0, dtype=np.float32),
         action_n=_per_frame(split, action_of).astype(np.int64),
         actions=actions,
-        valid_n=np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid),
+        valid_n=valid_n,
+        centred=windows == "centred",
     )
 
 
+def _cut(
+    windows: Windows, spans: Sequence[tuple[int, int]], n_frames: int, stride: int, valid_n: np.ndarray
+) -> np.ndarray:
+    if windows == "whole":
+        return clip_index(spans, n_frames, stride)
+    if windows == "tails":
+        return clip_index_3dhp(spans, n_frames, stride)
+    chosen_n = np.zeros_like(valid_n)
+    chosen_n[np.flatnonzero(valid_n)[::stride]] = True
+    return centred_index(spans, n_frames, chosen_n)
+
+
 def training_clips(
-    store: Store, n_frames: int, stride: int, *, input_2d: str, validation: bool, device: torch.device | str
-) -> Clips:
-    """The training split, less the validation subjects where these are held out."""
+    store: Store, n_frames: int, stride: int, *, input_2d: str, validation: bool, device: torch.device | str,
+    labels: bool = True,
+) -> Clips:  # fmt: skip
+    """The training split, less the validation subjects where these are held out; cut as the store's protocol says."""
     held_out = store.meta.val_subjects if validation else ()
     return make_clips(
-        store.split("train"), n_frames, stride, input_2d=input_2d, without=held_out, device=device,
-        what=f"{store.path}: split train",
+        store.split("train"), n_frames, stride, input_2d=_input_of(store, input_2d), without=held_out, device=device,
+        windows="tails" if is_3dhp(store.meta) else "whole",
+        what=f"{store.path}: split train", labels=labels,
     )  # fmt: skip
 
 
 def evaluation_clips(
-    store: Store, which: str, n_frames: int, stride: int, *, input_2d: str, device: torch.device | str
-) -> Clips:
-    """Clips of "val" (the store's validation subjects within train) or "test"."""
+    store: Store, which: str, n_frames: int, stride: int, *, input_2d: str, device: torch.device | str,
+    labels: bool = True,
+) -> Clips:  # fmt: skip
+    """Clips of "val" (the store's validation subjects within train) or "test"; cut as the store's protocol says.
+
+    On MPI-INF-3DHP a clip stands about each valid frame of the test, whatever the stride (spec 6.5).
+    """
     subjects = store.meta.val_subjects if which == "val" else None
     if which == "val" and not subjects:
         raise DataError(f"{store.path}: the store names no validation subjects; set data.validation=false")
+    centred = is_3dhp(store.meta)
     return make_clips(
-        store.split("train" if which == "val" else "test"), n_frames, stride, input_2d=input_2d, subjects=subjects,
-        blocked=store.meta.blocked_sources, device=device, what=f"{store.path}: split {which}",
+        store.split("train" if which == "val" else "test"), n_frames, 1 if centred and which == "test" else stride,
+        input_2d=_input_of(store, input_2d), subjects=subjects, blocked=store.meta.blocked_sources, device=device,
+        windows="centred" if centred else "whole", what=f"{store.path}: split {which}", labels=labels,
     )  # fmt: skip
+
+
+def _input_of(store: Store, input_2d: str) -> str:
+    """Where the store's 2D is the ground truth, both kinds of input are that 2D."""
+    return "detected" if store.meta.input_is_truth else input_2d
 
 
 def _per_frame(split: Split, values: Sequence[int]) -> np.ndarray:
