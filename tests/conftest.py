@@ -94,6 +94,23 @@ def tiny_store(write_tiny_store: Callable[..., Path], tmp_path: Path, monkeypatc
 
 
 @pytest.fixture(scope="session")
+def as_3dhp() -> Callable[..., Store]:
+    """`as_3dhp(store, valid)`: the same motion under MPI-INF-3DHP's protocol, with these test frames valid (all)."""
+
+    def change(store: Store, valid: Sequence[int] | None = None) -> Store:
+        meta = replace(
+            store.meta, name="as-3dhp", protocol="in the layout of MPI-INF-3DHP", detector={"model": "ground truth"},
+            blocked_sources=(),
+        )  # fmt: skip
+        test = store.split("test")
+        mask = None if valid is None else np.isin(np.arange(test.n_frames), valid)
+        write_store(store.path.parent, meta, store.split("train"), replace(test, valid=mask))
+        return open_store(meta.name, store.path.parent)
+
+    return change
+
+
+@pytest.fixture(scope="session")
 def tiny_experiment() -> Callable[..., Experiment]:
     """`tiny_experiment(recipe, {key: value})`: clips of 9 frames, two blocks of width 8, a dozen steps."""
 

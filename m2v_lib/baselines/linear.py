@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from m2v_lib.data.clips import Clips
-from m2v_lib.evaluate import evaluate_predictions
+from m2v_lib.data.clips import Clips, centre_of
+from m2v_lib.evaluate import evaluate_3dhp_predictions, evaluate_predictions
 
 # n frames, C clips, T frames of a clip, J joints, F features
 
@@ -37,13 +37,20 @@ def fit_ridge(clips: Clips, strength: float = 1e-3) -> np.ndarray:
 def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
     """Errors in mm on `test` of the training mean pose and of the ridge regression, same protocol as the network."""
     index = test.index_CT.cpu().numpy()
+    if test.centred:
+        middle = centre_of(index.shape[1])
+        index = index[:, middle : middle + 1]
     covered = np.unique(train.index_CT.cpu().numpy())
     mean_pose = train.truth_nJ3[covered].mean(0)
     ridge = (features(test, index.ravel()) @ fit_ridge(train)).reshape(*index.shape, -1, 3)
     ridge = (ridge - ridge[..., :1, :]) * test.mm_per_unit_n[index][..., None, None]
     predictions = {"mean_pose": np.broadcast_to(mean_pose, (*index.shape, *mean_pose.shape)), "ridge": ridge}
-    wanted = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "frame_mean_mpjpe")
+    wanted = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "frame_mean_mpjpe", "pck", "auc")
     return {
-        name: {key: value for key, value in evaluate_predictions(pred, test).items() if key in wanted}
+        name: {key: value for key, value in _evaluated(pred, test).items() if key in wanted}
         for name, pred in predictions.items()
     }
+
+
+def _evaluated(pred_CTJ3: np.ndarray, test: Clips) -> dict[str, Any]:
+    return evaluate_3dhp_predictions(pred_CTJ3[:, 0], test) if test.centred else evaluate_predictions(pred_CTJ3, test)

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from m2v_lib.data.clips import (
+    centre_of,
+    centred_index,
     clip_index,
+    clip_index_3dhp,
     evaluation_clips,
     make_clips,
     normalise_screen,
@@ -211,3 +214,61 @@ def test_a_store_without_validation_subjects_says_what_to_set(tiny_store: Store)
     bare = replace(tiny_store, meta=replace(tiny_store.meta, val_subjects=()))
     with pytest.raises(DataError, match=r"names no validation subjects; set data.validation=false"):
         evaluation_clips(bare, "val", 9, 9, input_2d="detected", device="cpu")
+
+
+def test_3dhp_clips_begin_every_stride_and_tails_are_spread() -> None:
+    """Spec 6.4 with the released resampling: floor of an even spacing, over whatever is left of the video."""
+    lengths = [20, 5, 1]
+    rows, start = [], 0
+    for length in lengths:
+        for first in range(0, length, 3):
+            part = list(range(start + first, start + min(first + 8, length)))
+            even = np.linspace(0, len(part), num=8, endpoint=False)
+            rows.append([part[int(np.floor(at))] for at in even])
+        start += length
+    ours = clip_index_3dhp(spans(lengths), 8, 3)
+    np.testing.assert_array_equal(ours, rows)
+    assert ours[4].tolist() == list(range(12, 20)) and ours[5].tolist() == [15, 15, 16, 16, 17, 18, 18, 19]
+    assert ours[-1].tolist() == [25] * 8
+    assert len(clip_index_3dhp(spans([243]), 81, 9)) == 27
+
+
+def test_windows_stand_about_the_chosen_frames_and_repeat_the_ends() -> None:
+    chosen = np.zeros(30, bool)
+    chosen[[0, 9, 11, 25, 29]] = True
+    ours = centred_index(spans([10, 15, 5]), 5, chosen)
+    assert ours.tolist() == [
+        [0, 0, 0, 1, 2], [7, 8, 9, 9, 9], [10, 10, 11, 12, 13], [25, 25, 25, 26, 27], [27, 28, 29, 29, 29],
+    ]  # fmt: skip
+    assert centre_of(81) == 40 and ours[:, centre_of(5)].tolist() == [0, 9, 11, 25, 29]
+    assert centred_index(spans([10]), 81, chosen[:10])[:, 40].tolist() == [0, 9]
+    assert centred_index(spans([10]), 81, np.zeros(10, bool)).shape == (0, 81)
+
+
+def test_the_protocol_of_a_store_decides_how_it_is_cut(tiny_store: Store, as_3dhp: Callable[..., Store]) -> None:
+    store = as_3dhp(tiny_store, valid=[0, 31, 50])
+    train = training_clips(store, 9, 4, input_2d="detected", validation=True, device="cpu")
+    videos = [v for v in store.split("train").videos if v.subject != "S5"]
+    np.testing.assert_array_equal(train.index_CT, clip_index_3dhp([(v.start, v.n_frames) for v in videos], 9, 4))
+    test = evaluation_clips(store, "test", 9, 50, input_2d="detected", device="cpu")
+    assert test.centred and not train.centred
+    assert test.index_CT[:, 4].tolist() == [0, 31, 50]  # every valid frame, whatever the stride
+    assert test.index_CT[0].tolist() == [0, 0, 0, 0, 0, 1, 2, 3, 4]
+    assert test.index_CT[1].tolist() == [30, 30, 30, 30, 31, 32, 33, 34, 34]  # a video of frames 30 to 34
+    val = evaluation_clips(store, "val", 9, 10, input_2d="detected", device="cpu")
+    held = [f for v in store.split("train").videos if v.subject == "S5" for f in range(v.start, v.start + v.n_frames)]
+    assert set(val.index_CT[:, 4].tolist()) == {f for f in held if f % 10 == 0}
+    assert not evaluation_clips(tiny_store, "test", 9, 50, input_2d="detected", device="cpu").centred
+
+
+def test_where_2d_is_the_truth_gt_does_not_read_the_label(tiny_store: Store, as_3dhp: Callable[..., Store]) -> None:
+    """Otherwise the network would be given x and y of the answer."""
+    store = as_3dhp(tiny_store)
+    for which in ("train", "test"):
+        inputs = [
+            training_clips(store, 9, 4, input_2d=kind, validation=False, device="cpu").input_nJ3
+            if which == "train"
+            else evaluation_clips(store, which, 9, 4, input_2d=kind, device="cpu").input_nJ3
+            for kind in ("gt", "detected")
+        ]
+        torch.testing.assert_close(*inputs)
