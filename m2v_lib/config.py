@@ -76,6 +76,7 @@ class PretrainConfig:
     norm_targets: bool = True  # both layer norms of eq. (14), or neither (audit E3)
     loss_scale: str = choice("none", "sqrt-dim")  # audit E6
     splits: str = choice("train", "train+test")  # audit E8
+    extra_2d: str = added("")  # another store whose 2D is learnt from too, e.g. one of keypoints without 3D
     epochs: int = 15
     batch_size: int = 4
 

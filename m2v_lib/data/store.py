@@ -28,6 +28,7 @@ from m2v_lib.skeleton import N_JOINTS
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
 GROUND_TRUTH: Final = "ground truth"  # Meta.detector["model"] where nothing was detected
+MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = {
     "joint_2d": (N_JOINTS, 2),
@@ -36,17 +37,19 @@ ARRAYS: Final = {
     "truth_mm": (N_JOINTS, 3),
     "factor": (),
 }
+LABELS: Final = ("label_px", "truth_mm", "factor")
 
 
 @dataclass(frozen=True)
 class Split:
     """Frames of all videos one after another, float32.
 
-    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1].
+    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1], a heat map's peak to MAX_CONFIDENCE.
     label_px (n,17,3) px: the true projection and, as z, depth relative to the root in the same scale (spec 5.1).
     truth_mm (n,17,3) mm: ``label_px * factor``, what evaluation compares with; factor (n,) mm per px.
     valid (n,) bool: the frames that count in the metric (MPI-INF-3DHP); None: all do. A store holds it only where some
     do not. An array given to ``write_store`` may have any number type and be a view of a mapped file.
+    Where only 2D is known (see ``Meta.labelled``) label_px, truth_mm and factor are NaN, and no file holds them.
     """
 
     joint_2d: np.ndarray
@@ -59,7 +62,7 @@ class Split:
 
     @property
     def n_frames(self) -> int:
-        return len(self.factor)
+        return len(self.joint_2d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +81,11 @@ class Meta:
     n_joints: int = N_JOINTS
     recipe: str = ""
     fingerprint: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is 3D: a store of keypoints alone has units "px" and serves pre-training only."""
+        return self.units == "mm"
 
     @property
     def input_is_truth(self) -> bool:
@@ -100,7 +108,10 @@ class Store:
         """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory, writing alters no file."""
         if name not in SPLITS:
             raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
-        arrays = map_tensors(self.path / f"{name}.safetensors", ARRAYS, ("valid",))
+        expected = [key for key in ARRAYS if self.meta.labelled or key not in LABELS]
+        arrays = map_tensors(self.path / f"{name}.safetensors", expected, ("valid",))
+        if not self.meta.labelled:
+            arrays |= no_labels(len(arrays["joint_2d"]))
         return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
 
     def verify(self) -> None:
@@ -130,10 +141,15 @@ def open_store(name: str, root: Path | None = None) -> Store:
     for key in ("val_subjects", "blocked_sources"):
         raw[key] = tuple(raw[key])
     meta = Meta(**raw)
-    if (meta.units, meta.skeleton, meta.n_joints) != ("mm", "h36m17", N_JOINTS):
+    if meta.units not in ("mm", "px") or (meta.skeleton, meta.n_joints) != ("h36m17", N_JOINTS):
         raise DataError(f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
                         f"expected {N_JOINTS} of h36m17 in mm")  # fmt: skip
     return Store(path, meta)
+
+
+def no_labels(n_frames: int) -> dict[str, np.ndarray]:
+    """The label arrays of a split of which only 2D is known: NaN, taking no memory."""
+    return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *ARRAYS[key])) for key in LABELS}
 
 
 def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
@@ -143,7 +159,8 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     """
     splits = {"train": train, "test": test}
     for name, split in splits.items():
-        check_split(split, f"{meta.name}: split {name}")
+        if meta.labelled or name == "train" or split.n_frames:  # keypoints alone need no test split
+            check_split(split, f"{meta.name}: split {name}", labelled=meta.labelled)
     root, target = Path(root), Path(root) / meta.name
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
@@ -157,7 +174,7 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     return target
 
 
-def check_split(split: Split, where: str) -> None:
+def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
     """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every promise above."""
     n = split.n_frames
     if n == 0 or not split.videos:
@@ -171,10 +188,13 @@ def check_split(split: Split, where: str) -> None:
     _check_valid(split.valid, n, where)
     _check_videos(split.videos, n, where)
     for name in ARRAYS:
-        check_finite(getattr(split, name), f"{where}: {name}", split.videos)
-    if split.confidence.min() < 0 or split.confidence.max() > 1:
-        bad = int(np.argmax(((split.confidence < 0) | (split.confidence > 1)).any(1)))
+        if labelled or name not in LABELS:
+            check_finite(getattr(split, name), f"{where}: {name}", split.videos)
+    if split.confidence.min() < 0 or split.confidence.max() > MAX_CONFIDENCE:
+        bad = int(np.argmax(((split.confidence < 0) | (split.confidence > MAX_CONFIDENCE)).any(1)))
         raise DataError(f"{where}: confidence at frame {bad} is outside [0, 1]")
+    if not labelled:
+        return
     if split.factor.min() <= 0:
         raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
     check_millimetres(split.truth_mm, f"{where}: truth_mm")
@@ -204,7 +224,7 @@ def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
 
 def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
     for name, split in splits.items():
-        arrays = {key: getattr(split, key) for key in ARRAYS}
+        arrays = {key: getattr(split, key) for key in ARRAYS if meta.labelled or key not in LABELS}
         if split.valid is not None and not split.valid.all():
             arrays["valid"] = split.valid
         write_tensors(folder / f"{name}.safetensors", arrays)

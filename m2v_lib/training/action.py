@@ -20,6 +20,7 @@ from m2v_lib.evaluate import evaluate_action
 from m2v_lib.records import read_metrics, runs_root
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, read_tensors, transfer_encoder
 from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, sole_trainer
+from m2v_lib.training.pretrain import fingerprint_of
 
 
 def train_action(exp: Experiment, root: Path | None = None) -> Path:
@@ -58,7 +59,7 @@ def start_from_stage_1(model: ActionModel, exp: Experiment, root: Path) -> str:
         return "scratch"
     name = exp.action.pretrained_on or exp.data.name
     folder = root / exp.override({"data.name": name}).run_name("pretrain")
-    if not is_finished(folder, open_store(name).meta.fingerprint):
+    if not is_finished(folder, fingerprint_of(exp, open_store(name))):
         raise ConfigError(
             f"action.init=pretrained: no run {folder}; run `m2v pretrain --data {name}` with the same options first"
         )

@@ -19,6 +19,7 @@ from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
 from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, sole_trainer
+from m2v_lib.training.pretrain import fingerprint_of
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
@@ -43,7 +44,7 @@ def _train(exp: Experiment, root: Path, folder: Path, store: Store) -> Path:
         for which in (["val", "test"] if exp.data.validation else ["test"])
     }
     model = build_model(exp.model, seed=exp.run.seed)
-    init = start_from_stage_1(model, exp, root, store.meta.fingerprint)
+    init = start_from_stage_1(model, exp, root, fingerprint_of(exp, store))
     trainer = make_trainer(exp, folder, model.to(device), train, held_out, store, device)
     trainer.run()
     return trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,11 +26,19 @@ def pretrain(exp: Experiment, root: Path | None = None) -> Path:
     folder = (runs_root() if root is None else Path(root)) / exp.run_name("pretrain")
     with sole_trainer(folder):
         store = open_store(exp.data.name)
-        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, folder, store)
+        return folder if is_finished(folder, fingerprint_of(exp, store)) else _train(exp, folder, store)
+
+
+def fingerprint_of(exp: Experiment, store: Store) -> str:
+    """What tells the data of stage 1 from others: the store's fingerprint, or one of it and the extra store's."""
+    if not exp.pretrain.extra_2d:
+        return store.meta.fingerprint
+    both = store.meta.fingerprint + open_store(exp.pretrain.extra_2d).meta.fingerprint
+    return hashlib.sha256(both.encode()).hexdigest()
 
 
 def _train(exp: Experiment, folder: Path, store: Store) -> Path:
-    device = pick_device(exp)
+    device, fingerprint = pick_device(exp), fingerprint_of(exp, store)
     clips = unlabelled_clips(exp, store, device)
     student = build_model(exp.model, seed=exp.run.seed)
     objective = MaskedPrediction(student, exp.pretrain, seeded(torch.device("cpu"), exp.run.seed, 3)).to(device)
@@ -50,25 +60,36 @@ def _train(exp: Experiment, folder: Path, store: Store) -> Path:
 
     trainer = Trainer(
         exp, "pretrain", folder, objective, Schedule(len(clips), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
-        after_step=move_teacher, at_log=signs, fingerprint=store.meta.fingerprint, device=device,
+        after_step=move_teacher, at_log=signs, fingerprint=fingerprint, device=device,
     )  # fmt: skip
     trainer.run()
     final = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"][-1]
-    data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint,
+    data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": fingerprint,
             "input_2d": exp.data.input_2d, "detector": store.meta.detector}  # fmt: skip
+    if exp.pretrain.extra_2d:
+        data["extra_2d"] = exp.pretrain.extra_2d
     return trainer.finish(student, {"data": data, "final": final})
 
 
 def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:
-    """Training clips; with `pretrain.splits=train+test` those of the test subjects too, as released (audit E8)."""
-    sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
-    train = training_clips(store, stride=exp.data.train_stride, validation=exp.data.validation, **sizes)  # type: ignore[arg-type]
-    if exp.pretrain.splits == "train":
-        return train
-    test = evaluation_clips(store, "test", stride=exp.data.test_stride, **sizes)  # type: ignore[arg-type]
+    """Training clips; with `pretrain.splits=train+test` those of the test subjects too, as released (audit E8).
+
+    Those of the store `pretrain.extra_2d` join them; either store may hold keypoints alone.
+    """
+    sizes = {"n_frames": exp.model.n_frames, "device": device, "labels": False}
+    stride, validation = exp.data.train_stride, exp.data.validation
+    parts = [training_clips(store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes)]  # type: ignore[arg-type]
+    if exp.pretrain.splits == "train+test":
+        stride_test = exp.data.test_stride
+        parts.append(evaluation_clips(store, "test", stride=stride_test, input_2d=exp.data.input_2d, **sizes))  # type: ignore[arg-type]
+    if exp.pretrain.extra_2d:
+        extra = open_store(exp.pretrain.extra_2d)
+        kind = exp.data.input_2d if extra.meta.labelled else "detected"
+        parts.append(training_clips(extra, stride=stride, validation=validation, input_2d=kind, **sizes))  # type: ignore[arg-type]
+    first = np.cumsum([0, *(len(part.input_nJ3) for part in parts)])
     return replace(
-        train,
-        input_nJ3=torch.cat([train.input_nJ3, test.input_nJ3]),
-        label_nJ3=torch.cat([train.label_nJ3, test.label_nJ3]),
-        index_CT=torch.cat([train.index_CT, test.index_CT + len(train.input_nJ3)]),
+        parts[0],
+        input_nJ3=torch.cat([part.input_nJ3 for part in parts]),
+        label_nJ3=torch.cat([part.label_nJ3 for part in parts]),
+        index_CT=torch.cat([part.index_CT + int(start) for part, start in zip(parts, first[:-1], strict=True)]),
     )
