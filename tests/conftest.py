@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from m2v_lib.config import Experiment
-from m2v_lib.data.store import Meta, Split, Store, Video, open_store, write_store
+from m2v_lib.data.store import ARRAYS, Meta, Split, Store, Video, open_store, write_store
 from m2v_lib.skeleton import BONES, N_JOINTS
 
 #: (source, subject, action, frames, width, height); several are shorter than the 9 frames of a clip.
@@ -128,22 +128,29 @@ def tiny_experiment() -> Callable[..., Experiment]:
 
 @pytest.fixture(scope="session")
 def write_acted_store() -> Callable[..., Path]:
-    """`write_acted_store(root)` writes the store `acted`: two actions that differ in size, two cameras, two splits."""
+    """`write_acted_store(root)` writes the store `acted`: two actions that differ in shape, two cameras, two splits."""
 
-    def acts(subjects: Sequence[str], seed: int) -> Split:
+    def acts(seed: int) -> Split:
+        subjects = ("S1", "S2", "S3", "S9")  # people of one build who move differently
         kinds = [(s, a, f"cam{c}") for s in subjects for a in ("big", "other", "small") for c in (1, 2)]
-        videos = [(f"{s}.{a}.{c}", s, a, 14 + 3 * i, 1000, 900) for i, (s, a, c) in enumerate(kinds)]
-        split = people(videos, seed=seed)
+        split = people([(f"{s}.{a}.{c}", s, a, 14 + 3 * (i % 6), 1000, 900) for i, (s, a, c) in enumerate(kinds)], seed)
         for video in split.videos:
             rows = slice(video.start, video.start + video.n_frames)
             centre = split.joint_2d[rows].mean(1, keepdims=True)
-            shrink = np.array([1.0, 0.2 if video.action == "small" else 1.0], np.float32)  # a small one is flat
-            split.joint_2d[rows] = centre + shrink * (split.joint_2d[rows] - centre)
+            flat = np.array([1.0, 0.2 if video.action == "small" else 1.0], np.float32)
+            split.joint_2d[rows] = centre + flat * (split.joint_2d[rows] - centre)
         cameras = [camera for _, _, camera in kinds]
         return replace(split, videos=tuple(replace(v, camera=c) for v, c in zip(split.videos, cameras, strict=True)))
 
+    def part(split: Split, subjects: Sequence[str]) -> Split:
+        videos = [video for video in split.videos if video.subject in subjects]
+        first, last = videos[0].start, videos[-1].start + videos[-1].n_frames
+        arrays = {key: getattr(split, key)[first:last] for key in ARRAYS}
+        return Split(**arrays, videos=tuple(replace(v, start=v.start - first) for v in videos))
+
     def write(root: Path, seed: int = 0) -> Path:
         meta = Meta(name="acted", fps=50.0, protocol="by subject", source="made by the tests")
-        return write_store(root, meta, acts(("S1", "S2", "S3"), seed), acts(("S9",), seed + 1))
+        split = acts(seed)
+        return write_store(root, meta, part(split, ("S1", "S2", "S3")), part(split, ("S9",)))
 
     return write

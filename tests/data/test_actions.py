@@ -39,7 +39,7 @@ def test_a_lifting_store_serves_as_action_data(acted: Store) -> None:
     data = actions_of(acted)
     assert data.classes == ("big", "small")  # a group called "other" is no action
     assert len(data) == 4 * 2 * 2 and set(data.n_persons) == {1}
-    videos = {f"{v.subject}.{v.action}.{v.camera}": v for part in ("train", "test") for v in acted.split(part).videos}  # type: ignore[arg-type]
+    videos = {f"{v.subject}.{v.action}.{v.camera}": v for part in ("train", "test") for v in acted.split(part).videos}
     subjects = ("S1", "S2", "S3", "S9")
     for i, name in enumerate(data.names):
         setup, camera, subject, take, label = (int(name[at : at + 3]) for at in (1, 5, 9, 13, 17))
@@ -64,9 +64,7 @@ def test_there_and_back_gives_the_same_arrays(acted: Store, tmp_path: Path) -> N
     assert (back.names, back.classes) == (direct.names, direct.classes)
     for key in ("label", "n_frames", "n_persons", "width", "height", "xsub", "xview"):
         np.testing.assert_array_equal(getattr(back, key), getattr(direct, key), err_msg=key)
-    half = (
-        np.finfo(np.float16).eps / 2
-    )  # relative rounding of the file's type; a derived joint is a mean of rounded ones
+    half = 2.0**-11  # relative rounding of the file's float16; derived joints are means of rounded ones
     np.testing.assert_allclose(back.joint_2d, direct.joint_2d, rtol=0, atol=half * np.abs(direct.joint_2d).max())
     np.testing.assert_allclose(back.confidence, direct.confidence, rtol=0, atol=half)
     np.testing.assert_allclose(back.coco_score, direct.coco_score, rtol=0, atol=half)
