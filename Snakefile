@@ -89,9 +89,9 @@ rule prepare:
     output:
         STORE,
     params:
-        pack=f"--pack {PACK}" if SUITE.data == "mocap" else "",
+        source=f"--source {PACK}" if SUITE.data == "mocap" else "",
     shell:
-        "m2v data prepare {SUITE.data} {params.pack}"
+        "m2v data prepare {SUITE.data} {params.source}"
 
 
 rule pretrain:

@@ -33,17 +33,29 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     data = commands.add_parser("data", help="prepare data sets, list what is prepared").add_subparsers(required=True)
-    prepare = data.add_parser("prepare", help="make a store from synthetic motion or motion capture")
-    prepare.add_argument("name", help="synthetic, mocap, or a name of your own with --pack")
-    prepare.add_argument("--pack", type=Path, help="motion-capture pack (.npz) to read")
+    prepare = data.add_parser("prepare", help="make a store from a data set's published files")
+    prepare.add_argument(
+        "name", help="kind of data (synthetic, mocap, h36m, mpi_inf_3dhp, ntu60) or a name of your own"
+    )
+    prepare.add_argument("--source", type=Path, nargs="+", metavar="PATH", help="its files or folders; their layout is "
+                         "found by content (default: the known names under $M2V_DATA)")  # fmt: skip
     prepare.add_argument("--name", dest="store_name", help="name of the store, if not NAME")
-    prepare.add_argument("--test-subjects", nargs="+", metavar="SUBJECT")
+    prepare.add_argument("--test-subjects", nargs="+", metavar="SUBJECT", help="who tests, in motion capture")
+    prepare.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+                         help="an option of the kind of data, such as scale=released")  # fmt: skip
     prepare.set_defaults(command=_data_prepare)
+    export = data.add_parser("export", help="write a store in the layout its data set is published in")
+    export.add_argument("store", help="name of a prepared store")
+    export.add_argument("--as", dest="form", required=True, help="h36m-sh, h36m-npz, h36m-clips, 3dhp or ntu60")
+    export.add_argument("-o", dest="out", type=Path, required=True, metavar="FOLDER")
+    export.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    export.set_defaults(command=_data_export)
     data.add_parser("list", help="prepared stores").set_defaults(command=_data_list)
 
     for name, text, command in (
         ("pretrain", "stage 1: masked prediction of the teacher's representations", _pretrain),
         ("finetune", "stage 2: lift 2D to 3D, then evaluate", _finetune),
+        ("action", "action recognition: train the classifier, then evaluate", _action),
     ):
         stage = commands.add_parser(name, help=text)
         _add_experiment(stage)
@@ -109,19 +121,31 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _data_prepare(args: argparse.Namespace) -> int:
     from m2v_lib.data import prepare
+    from m2v_lib.data.readers import READERS
 
-    kind = args.name if args.name in ("synthetic", "mocap") else None
-    print(prepare(args.store_name or args.name, kind=kind, pack=args.pack, test_subjects=args.test_subjects))
+    options = {"test_subjects": args.test_subjects, **dict(_pair(text) for text in args.settings)}
+    kind = args.name if args.name in READERS else None
+    print(prepare(args.store_name or args.name, kind=kind, source=args.source, **options))
+    return 0
+
+
+def _data_export(args: argparse.Namespace) -> int:
+    from m2v_lib.data.export import export_store
+
+    for path in export_store(args.store, args.form, args.out, **dict(_pair(text) for text in args.settings)):
+        print(path)
     return 0
 
 
 def _data_list(args: argparse.Namespace) -> int:
+    from m2v_lib.data.action_store import list_action_stores
     from m2v_lib.data.store import default_root, list_stores
 
-    stores = list_stores()
-    for store in stores:
-        print(f"{store.meta.name:16} {store.meta.protocol:24} {store.meta.fps:g} fps  {store.meta.fingerprint[:12]}")
-    if not stores:
+    found: list[tuple[Any, str]] = [(store.meta, f"{store.meta.fps:g} fps") for store in list_stores()]
+    found += [(store.meta, "actions") for store in list_action_stores()]
+    for meta, what in found:
+        print(f"{meta.name:16} {meta.protocol:24} {what}  {meta.fingerprint[:12]}")
+    if not found:
         print(f"no store under {default_root()}; make one with `m2v data prepare synthetic`")
     return 0
 
@@ -138,6 +162,18 @@ def _finetune(args: argparse.Namespace) -> int:
     folder = finetune(experiment_of(args))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     print(f"test MPJPE {result['test']['mpjpe']:.1f} mm, P-MPJPE {result['test']['p_mpjpe']:.1f} mm")
+    return _trained(args, folder)
+
+
+def _action(args: argparse.Namespace) -> int:
+    from m2v_lib.training.action import train_action
+
+    folder = train_action(experiment_of(args))
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    test, floor = result["test"], result["baselines"]["majority"]
+    protocol = {"xsub": "X-Sub", "xview": "X-View"}[result["data"]["split"]]
+    print(f"{protocol} top-1 {test['top1']:.1f} %, top-5 {test['top5']:.1f} %; "
+          f"always {floor['class']} would be {floor['top1']:.1f} %")  # fmt: skip
     return _trained(args, folder)
 
 

@@ -22,9 +22,7 @@ def settings(*pairs: str) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-@pytest.mark.parametrize(
-    ("text", "value"), [("3e-4", 3e-4), ("0.001", 0.001), ("1e-05", 1e-5), ("1", 1.0)], ids=str
-)
+@pytest.mark.parametrize(("text", "value"), [("3e-4", 3e-4), ("0.001", 0.001), ("1e-05", 1e-5), ("1", 1.0)], ids=str)
 def test_numbers_as_people_type_them(text: str, value: float) -> None:
     args = parser().parse_args(["finetune", *settings(f"optim.lr={text}")])
     assert experiment_of(args).optim.lr == value
@@ -81,7 +79,7 @@ def test_prepare_makes_a_store_of_any_name_from_a_pack(tmp_path: Path, capsys: p
     base = open_poses()
     clips = tuple(Clip(f"{s}_1#0", s, "walking", "walk", base) for s in ("P1", "P2"))
     pack = write_pack(tmp_path / "mine.npz", Pack(clips, 50.0))
-    words = ["data", "prepare", "mocap", "--pack", str(pack), "--name", "mine", "--test-subjects", "P2"]
+    words = ["data", "prepare", "mocap", "--source", str(pack), "--name", "mine", "--test-subjects", "P2"]
     assert main(words) == 0, capsys.readouterr().err
     assert {v.subject for v in open_store("mine").split("test").videos} == {"P2"}
     assert main(["data", "list"]) == 0

@@ -34,8 +34,8 @@ class Video:
 
     @property
     def recording(self) -> str:
-        """The take whichever camera saw it: the source less ``_ca_01`` (Human3.6M) or ``.<camera>``."""
-        return re.sub(rf"(_ca_\d+|\.{re.escape(self.camera)})$", "", self.source)
+        """The take whichever camera saw it: the source less ``_ca_01``, ``_cam_01`` (Human3.6M) or ``.<camera>``."""
+        return re.sub(rf"(_cam?_\d+|\.{re.escape(self.camera)})$", "", self.source)
 
 
 def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:

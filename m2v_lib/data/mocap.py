@@ -7,6 +7,7 @@ by the four Human3.6M cameras and by the noisy detector; subjects are split into
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -131,6 +132,36 @@ def _check_pack(path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, s
         raise DataError(f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}")
     check_finite(positions, f"{path}: positions")
     check_millimetres(positions, f"{path}: positions")
+
+
+def looks_like(path: Path | str) -> bool:
+    """Whether a file is a pack, told by the names of its arrays."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"positions.npy", "clip_start.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def prepare_pack(
+    root: Path,
+    store_name: str,
+    sources: Sequence[Path],
+    *,
+    recipe: str,
+    test_subjects: Sequence[str] = TEST_SUBJECTS,
+    val_subjects: Sequence[str] = VAL_SUBJECTS,
+    input_noise_seed: int = 0,
+) -> Path:
+    """Read a pack and film it (``prepare_mocap``); ``input_noise_seed`` fixes the 2D detector's noise."""
+    if len(sources) != 1:
+        raise DataError(f"{store_name}: got {len(sources)} sources, expected one motion capture pack (.npz)")
+    pack = read_pack(sources[0])
+    sha256 = hashlib.sha256(sources[0].read_bytes()).hexdigest()
+    return prepare_mocap(
+        root, store_name, pack, source=f"{sources[0].name} (sha256 {sha256[:12]})", test_subjects=tuple(test_subjects),
+        val_subjects=tuple(val_subjects), detector=DetectorModel(seed=input_noise_seed), recipe=recipe,
+    )  # fmt: skip
 
 
 def prepare_mocap(

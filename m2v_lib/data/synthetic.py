@@ -7,6 +7,7 @@ that whichever foot is on the floor stays where it is. World mm, z up, floor at 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -137,6 +138,13 @@ def make_pack(plan: Plan) -> Pack:
                 positions = make_take(body, style, plan.n_frames, plan.fps, video_generator(plan.seed, name))
                 clips.append(Clip(name, subject, style, style, positions))
     return Pack(tuple(clips), plan.fps)
+
+
+def prepare_people(
+    root: Path, store_name: str, sources: Sequence[Path], *, recipe: str, input_noise_seed: int = 0
+) -> Path:
+    """The default plan's people as a store, from no file; ``input_noise_seed`` fixes the 2D detector's noise."""
+    return prepare_synthetic(root, store_name, detector=DetectorModel(seed=input_noise_seed), recipe=recipe)
 
 
 def prepare_synthetic(

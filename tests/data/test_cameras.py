@@ -8,7 +8,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from m2v_lib.data.cameras import Camera, distort, load_cameras, project, to_image_and_depth, world_to_camera
+from m2v_lib.data.cameras import (
+    CAMERA_NAMES,
+    Camera,
+    camera_to_world,
+    distort,
+    load_cameras,
+    project,
+    subject_cameras,
+    subjects,
+    to_image_and_depth,
+    unproject,
+    world_to_camera,
+)
 
 CAMERAS = load_cameras()
 
@@ -73,3 +85,40 @@ def test_label_times_factor_is_millimetres() -> None:
     step[:, 0] += camera.R[:, 0]  # 1 mm to the camera's right
     moved = to_image_and_depth(step, camera)[0][:, 0, 0] - label[:, 0, 0]
     np.testing.assert_allclose(moved * factor, 1, atol=0.12)
+
+
+def test_where_the_cameras_stood_for_each_subject() -> None:
+    """S1's are the ones motion capture is filmed with, to single precision; the others stood within half a metre."""
+    assert subjects() == ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
+    for subject in subjects():
+        stood = subject_cameras(subject)
+        assert tuple(stood) == CAMERA_NAMES
+        for name, camera in stood.items():
+            np.testing.assert_allclose(camera.R @ camera.R.T, np.eye(3), atol=1e-12)
+            assert np.linalg.det(camera.R) == pytest.approx(1) and camera.height == CAMERAS[name].height
+            tolerance = (2e-7, 1e-3) if subject == "S1" else (0.05, 500)
+            np.testing.assert_allclose(camera.R, CAMERAS[name].R, atol=tolerance[0])
+            np.testing.assert_allclose(camera.T, CAMERAS[name].T, atol=tolerance[1])
+    with pytest.raises(KeyError):
+        subject_cameras("S2")
+
+
+def test_the_lens_formula_of_human36m_by_hand() -> None:
+    """x (radial + tangential) + p r^2, with tangential = p2 x + p1 y once: spec 5.6's projection."""
+    camera = CAMERAS["60457274"]
+    for x, y in ((0.3, -0.2), (-0.1, 0.4), (0.0, 0.0)):
+        r2, (p1, p2) = x * x + y * y, camera.p
+        both = 1 + camera.k[0] * r2 + camera.k[1] * r2**2 + camera.k[2] * r2**3 + p2 * x + p1 * y
+        expected = [x * both + p2 * r2, y * both + p1 * r2]
+        np.testing.assert_allclose(distort(np.array([x, y]), camera, h36m=True), expected, atol=1e-15)
+    point = np.array([900.0, 700.0, 4000.0])
+    assert 0.01 < np.abs(project(point, camera) - project(point, camera, h36m=True)).max() < 0.3
+
+
+@pytest.mark.parametrize("camera", CAMERAS.values(), ids=lambda c: c.name)
+def test_back_from_the_image_into_the_room(camera: Camera) -> None:
+    world = np.random.default_rng(3).uniform([-1500, -1500, 0], [1500, 1500, 2000], (50, 17, 3))
+    seen = world_to_camera(world, camera)
+    back = unproject(project(seen, camera), seen[..., 2], camera)
+    np.testing.assert_allclose(back, seen, atol=1e-6)
+    np.testing.assert_allclose(camera_to_world(back, camera), world, atol=1e-6)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from m2v_lib import data
-from m2v_lib.data import mocap, prepare
+from m2v_lib.data import mocap, prepare, readers
 from m2v_lib.data import store as store_module
 from m2v_lib.data.cameras import load_cameras
 from m2v_lib.data.mocap import Clip, Pack, read_pack, write_pack
@@ -71,7 +71,7 @@ def test_a_faulty_pack_is_one_sentence_and_makes_no_store(fault: str, pack_file:
     edit, sentence = FAULTS[fault]
     bad = spoiled(pack_file, edit)
     with pytest.raises(DataError, match=sentence) as caught:
-        prepare("bad", root=tmp_path / "stores", pack=bad, test_subjects=TEST)
+        prepare("bad", root=tmp_path / "stores", source=bad, test_subjects=TEST)
     assert str(caught.value).startswith(str(bad)) and "\n" not in str(caught.value)
     assert not (tmp_path / "stores").exists()
 
@@ -93,9 +93,9 @@ def test_truncated_missing_foreign_and_pickled_files(pack_file: Path, tmp_path: 
 
 def test_an_empty_split_names_the_subjects(pack_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="split test is empty: test subjects are CMU_06.*the pack has SYN_1, SYN_2"):
-        prepare("mine", root=tmp_path, pack=pack_file)
+        prepare("mine", root=tmp_path, source=pack_file)
     with pytest.raises(DataError, match="split train is empty"):
-        prepare("mine", root=tmp_path, pack=pack_file, test_subjects=["SYN_1", "SYN_2", "SYN_3"])
+        prepare("mine", root=tmp_path, source=pack_file, test_subjects=["SYN_1", "SYN_2", "SYN_3"])
 
 
 def test_a_person_behind_the_camera_is_named(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_full_disk_while_saving_leaves_nothing(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store_module, "save_file", full)
+    monkeypatch.setattr(store_module, "write_tensors", full)
     with pytest.raises(DataError, match=r"could not be written \(No space left on device\)"):
-        prepare("mine", root=tmp_path / "stores", pack=pack_file, test_subjects=TEST)
+        prepare("mine", root=tmp_path / "stores", source=pack_file, test_subjects=TEST)
     assert not list((tmp_path / "stores").iterdir())
     before = pack_file.read_bytes()
     monkeypatch.setattr(np, "savez_compressed", full)
@@ -126,7 +126,7 @@ def test_full_disk_while_saving_leaves_nothing(
 
 
 def test_the_store_keeps_the_conventions(pack_file: Path, tmp_path: Path) -> None:
-    prepare("mine", root=tmp_path, pack=pack_file, test_subjects=TEST, val_subjects=["SYN_2", "elsewhere"])
+    prepare("mine", root=tmp_path, source=pack_file, test_subjects=TEST, val_subjects=["SYN_2", "elsewhere"])
     store = open_store("mine", tmp_path)
     assert (store.meta.fps, store.meta.val_subjects) == (50.0, ("SYN_2",))
     train, test = store.split("train"), store.split("test")
@@ -139,7 +139,7 @@ def test_the_store_keeps_the_conventions(pack_file: Path, tmp_path: Path) -> Non
 
 
 def test_prepare_is_idempotent_until_something_changes(pack_file: Path, tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"root": tmp_path, "pack": pack_file, "test_subjects": TEST}
+    arguments: dict[str, Any] = {"root": tmp_path, "source": pack_file, "test_subjects": TEST}
     path = prepare("mine", **arguments)
     stamp, print_ = (path / "meta.json").stat().st_mtime_ns, open_store("mine", tmp_path).meta.fingerprint
     prepare("mine", **arguments)
@@ -156,14 +156,15 @@ def test_without_data_the_sentence_says_what_to_run(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=r"run `python data_scripts/fetch_cmu.py`"):
         prepare("mocap", root=tmp_path)
-    with pytest.raises(DataError, match="no such data set, expected synthetic, mocap or a name with --pack FILE"):
+    with pytest.raises(DataError, match="no such data set, expected one of synthetic, mocap.* with --source FILE"):
         prepare("walks", root=tmp_path)
-    with pytest.raises(DataError, match="takes no pack"):
-        prepare("synthetic", root=tmp_path, pack="x.npz")
+    with pytest.raises(DataError, match="synthetic: takes no source"):
+        prepare("synthetic", root=tmp_path, source="x.npz")
 
 
 def test_a_store_made_by_other_code_is_remade(pack_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments: dict[str, Any] = {"root": tmp_path, "pack": pack_file, "test_subjects": TEST}
+    arguments: dict[str, Any] = {"root": tmp_path, "source": pack_file, "test_subjects": TEST}
     stamp = (prepare("mine", **arguments) / "meta.json").stat().st_mtime_ns
-    monkeypatch.setattr(data, "_CODE", ("cameras.py",))
+    other = replace(readers.READERS["mocap"], code=("cameras.py",))
+    monkeypatch.setitem(readers.READERS, "mocap", other)
     assert (prepare("mine", **arguments) / "meta.json").stat().st_mtime_ns != stamp

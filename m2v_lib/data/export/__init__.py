@@ -1,1 +1,33 @@
-"""Stores written in the files and layouts their data sets are passed around in, one file a data set."""
+"""Stores written in the files and layouts their data sets are passed around in, to check code against ours."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, Final
+
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.store import open_store
+
+#: layout -> module of this package and its function ``export(store, out, **options) -> files written``
+FORMS: Final = {
+    "h36m-sh": ("h36m", "export_pickle"),
+    "h36m-clips": ("h36m", "export_clips"),
+    "h36m-npz": ("h36m", "export_npz"),
+    "3dhp": ("mpi_inf_3dhp", "export"),
+    "ntu60": ("ntu", "export"),
+}
+
+
+def export_store(name: str, form: str, out: Path | str, *, root: Path | None = None, **options: Any) -> list[Path]:
+    """Write the store of a name into the folder ``out`` in the layout ``form``; returns the files. Raises DataError."""
+    if form not in FORMS:
+        raise DataError(f"there is no layout {form!r}, expected one of {', '.join(FORMS)}")
+    module, function = FORMS[form]
+    export = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    known = list(inspect.signature(export).parameters)[2:]
+    if unknown := [key for key in options if key not in known]:
+        takes = f"takes {', '.join(known)}" if known else "takes none"
+        raise DataError(f"{form}: there is no option {unknown[0]!r}, this layout {takes}")
+    return export(open_store(name, root), Path(out), **options)

@@ -1,0 +1,64 @@
+"""Which frames make a clip: the cutting rules of spec 5.3 and 6, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# n frames of a split, C clips, T frames of a clip
+
+
+def resample(length: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
+    """`n_frames` sorted indices spread over a shorter video (T,): each the floor or ceiling of an even spacing."""
+    even = np.linspace(0, length, n_frames, endpoint=False)
+    chosen = np.where(rng.integers(2, size=n_frames) == 1, np.floor(even), np.ceil(even))
+    return np.clip(np.sort(chosen), 0, length - 1).astype(np.int64)
+
+
+def clip_index(spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0) -> np.ndarray:
+    """Frame indices (C, T) of the clips of videos given as (first frame, length), exactly as spec 5.3.
+
+    Whole windows every `stride` frames; the tail that fills no window is dropped. A video too short for one window
+    gives one resampled clip, unless it is the last video, which gives none.
+    """
+    rng = np.random.default_rng(seed)
+    rows: list[np.ndarray] = []
+    window = np.arange(n_frames)
+    for i, (start, length) in enumerate(spans):
+        if length >= n_frames:
+            rows.extend(start + first + window for first in range(0, length - n_frames + 1, stride))
+        elif i < len(spans) - 1:
+            rows.append(start + resample(length, n_frames, rng))
+    return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
+
+
+def clip_index_3dhp(spans: Sequence[tuple[int, int]], n_frames: int, stride: int) -> np.ndarray:
+    """Frame indices (C, T) of MPI-INF-3DHP's training clips, as spec 6.4: one begins at every `stride`-th frame.
+
+    Where fewer than `n_frames` are left of a video, they are spread: floor(linspace).
+    """
+    rows: list[np.ndarray] = []
+    for start, length in spans:
+        for first in range(0, length, stride):
+            left = min(n_frames, length - first)
+            spread = np.floor(np.linspace(0, left, n_frames, endpoint=False)).astype(np.int64)
+            rows.append(start + first + np.minimum(spread, left - 1))
+    return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
+
+
+def centred_index(spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray) -> np.ndarray:
+    """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5: beyond a video's ends its
+    first and last frame are repeated. The chosen frame is number `centre_of(n_frames)` of its window.
+    """
+    around = np.arange(n_frames) - centre_of(n_frames)
+    rows = [np.empty((0, n_frames), dtype=np.int64)]
+    for start, length in spans:
+        frames = start + np.flatnonzero(chosen_n[start : start + length])
+        rows.append(np.clip(frames[:, None] + around, start, start + length - 1))
+    return np.concatenate(rows)
+
+
+def centre_of(n_frames: int) -> int:
+    """The middle of a window: 40 of 81."""
+    return (n_frames - 1) // 2
