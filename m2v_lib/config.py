@@ -113,6 +113,7 @@ class ActionConfig:
 
 @dataclass(frozen=True)
 class OptimConfig:
+    algorithm: str = added("adamw", "adam-amsgrad")  # the second: as released on MPI-INF-3DHP (audit D8)
     lr: float = 5e-4
     weight_decay: float = 0.01
     schedule: str = choice("decay", "cosine")  # decay: lr * lr_decay ** epoch

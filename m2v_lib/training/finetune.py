@@ -13,7 +13,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.augment import random_flip
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.evaluate import evaluate_pose
+from m2v_lib.evaluate import evaluate_lifting
 from m2v_lib.losses import pose_loss
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import runs_root
@@ -79,8 +79,8 @@ def make_trainer(
     watched = "test" if cfg.select == "best-on-test" else "val"
 
     def validate() -> dict[str, float]:
-        errors = evaluate_pose(model, held_out[watched], flip_test=cfg.flip_test)
-        return {"mpjpe": errors["mpjpe"], "p_mpjpe": errors["p_mpjpe"]}
+        errors = evaluate_lifting(model, held_out[watched], flip_test=cfg.flip_test)
+        return {key: errors[key] for key in ("mpjpe", "p_mpjpe", "pck", "auc") if key in errors}
 
     return Trainer(
         exp, "finetune", folder, model, Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
@@ -95,7 +95,7 @@ def result_of(
     """Errors of the last epoch, of the best one under its own name, and of the linear floors; leaves the selected
     weights in `model`."""
     flip = exp.finetune.flip_test
-    errors = {which: evaluate_pose(model, clips, flip_test=flip) for which, clips in held_out.items()}
+    errors = {which: evaluate_lifting(model, clips, flip_test=flip) for which, clips in held_out.items()}
     result: dict[str, Any] = {
         "data": {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint,
                  "input_2d": exp.data.input_2d, "detector": store.meta.detector},
@@ -112,6 +112,6 @@ def result_of(
     if exp.finetune.select != "last" and best.exists():
         tensors, state = read_tensors(best)
         load_weights(model, tensors, best)
-        chosen = {**evaluate_pose(model, held_out["test"], flip_test=flip), "step": state["step"]}
+        chosen = {**evaluate_lifting(model, held_out["test"], flip_test=flip), "step": state["step"]}
         result[exp.finetune.select.replace("-", "_")] = result["test"] = chosen
     return result

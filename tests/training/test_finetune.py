@@ -15,7 +15,7 @@ from m2v_lib.baselines.linear import evaluate_floors
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, make_clips, training_clips
 from m2v_lib.data.store import Split, Store
-from m2v_lib.evaluate import evaluate_pose
+from m2v_lib.evaluate import evaluate_3dhp, evaluate_pose
 from m2v_lib.losses import pose_loss
 from m2v_lib.model import build_model
 from m2v_lib.records import load_record, read_metrics
@@ -150,6 +150,25 @@ def test_the_same_seed_gives_the_same_numbers(tiny_store: Store, tiny_experiment
     assert outcome("b") == first
     assert outcome("c", seed=1)[0] != first[0]
     assert outcome("d", **{"data.flip_train": False})[0] != first[0]
+
+
+def test_a_store_of_mpi_inf_3dhp_is_trained_and_evaluated_by_its_own_protocol(
+    tiny_store: Store, as_3dhp: Callable[..., Store], tiny_experiment: Make
+) -> None:
+    store = as_3dhp(tiny_store, [0, 12, 29, 33, 70])
+    changes = {"data.name": "as-3dhp", "optim.algorithm": "adam-amsgrad", "optim.weight_decay": 0.0,
+               "model.spatial_graph": "released-3dhp", "run.eval_every": 6}  # fmt: skip
+    folder = finetune(tiny_experiment("paper", changes))
+    result, model = result_of(folder), load_checkpoint(folder)[0]
+    train = training_clips(store, 9, 4, input_2d="detected", validation=True, device="cpu")
+    assert result["schedule"]["n_clips"] == len(train) == sum(-(-n // 4) for n in (40, 31, 6, 22))
+    test, val = (evaluation_clips(store, which, 9, 9, input_2d="detected", device="cpu") for which in ("test", "val"))
+    assert result["test"] == evaluate_3dhp(model, test) and result["val"] == evaluate_3dhp(model, val)
+    assert result["test"]["n_frames"] == 5 and set(result["test"]["per_sequence"]) == {"walk", "sit", "greet"}
+    assert result["baselines"] == evaluate_floors(train, test)
+    lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val"]
+    assert [line["step"] for line in lines] == [6, 12] and lines[-1]["auc"] == result["val"]["auc"]
+    assert result["data"]["protocol"] == store.meta.protocol
 
 
 def test_a_finished_run_is_left_as_it_is(tiny_store: Store, tiny_experiment: Make) -> None:

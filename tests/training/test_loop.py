@@ -178,6 +178,32 @@ def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
     assert [line["step"] for line in lines if line["kind"] == "val"] == [5, 10, 13]
 
 
+def test_adam_with_amsgrad_and_where_it_was_killed(tmp_path: Path) -> None:
+    """Against torch's unfused optimiser; the largest second moment outlives a kill."""
+    changes = {"optim.algorithm": "adam-amsgrad", "optim.weight_decay": 0.0, "optim.lr": 0.05, "run.max_steps": N_STEPS,
+               "run.checkpoint_every": 4}  # fmt: skip
+    exp = Experiment.preset("smoke").override(changes)
+    chosen: list[list[int]] = []
+    make(tmp_path / "whole", chosen=chosen, exp=exp).run()
+    with pytest.raises(Killed):
+        make(tmp_path / "killed", die_before=7, exp=exp).run()
+    make(tmp_path / "killed", exp=exp).run()
+    whole, killed = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole) and whole.keys() == killed.keys()
+
+    model = Regression()
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05, amsgrad=True, foreach=False)
+    for step, batch in enumerate(chosen):
+        optimiser.param_groups[0]["lr"] = 0.05 * 0.99 ** (step // 3)
+        noise = torch.randn(len(batch), generator=seeded(CPU, 0, sum(b"pretrain"), 2, step))
+        optimiser.zero_grad()
+        (model(DATA[batch]) - DATA[batch].sum(1) - 0.1 * noise).square().mean().backward()
+        optimiser.step()
+    torch.testing.assert_close(whole["module.weight"], model.weight.detach(), rtol=1e-5, atol=1e-6)
+    largest = optimiser.state[model.weight]["max_exp_avg_sq"]
+    torch.testing.assert_close(whole["optim.max_exp_avg_sq.weight"], largest, rtol=1e-4, atol=1e-8)
+
+
 def test_the_global_random_state_does_not_matter(tmp_path: Path, uninterrupted: Path) -> None:
     torch.manual_seed(123)
     make(tmp_path / "run").run()
