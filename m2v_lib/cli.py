@@ -161,7 +161,9 @@ def _finetune(args: argparse.Namespace) -> int:
 
     folder = finetune(experiment_of(args))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
-    print(f"test MPJPE {result['test']['mpjpe']:.1f} mm, P-MPJPE {result['test']['p_mpjpe']:.1f} mm")
+    test = result["test"]
+    percent = f", PCK {test['pck']:.1f} %, AUC {test['auc']:.1f} %" if "pck" in test else ""
+    print(f"test MPJPE {test['mpjpe']:.1f} mm, P-MPJPE {test['p_mpjpe']:.1f} mm{percent}")
     return _trained(args, folder)
 
 
@@ -191,7 +193,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 
     from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
-    from m2v_lib.evaluate import evaluate_pose
+    from m2v_lib.evaluate import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
 
     device = torch.device(args.device)
@@ -200,7 +202,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         open_store(args.data or exp.data.name), args.split, exp.model.n_frames, exp.data.test_stride,
         input_2d=exp.data.input_2d, device=device,
     )  # fmt: skip
-    print(json.dumps(evaluate_pose(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
     return 0
 
 

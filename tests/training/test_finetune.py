@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_numbers(tiny_store: Store, tiny_experiment
 def test_a_store_of_mpi_inf_3dhp_is_trained_and_evaluated_by_its_own_protocol(
     tiny_store: Store, as_3dhp: Callable[..., Store], tiny_experiment: Make
 ) -> None:
-    store = as_3dhp(tiny_store, [0, 12, 29, 33, 70])
+    store = as_3dhp(tiny_store, [0, 12, 29, 33, 90])
     changes = {"data.name": "as-3dhp", "optim.algorithm": "adam-amsgrad", "optim.weight_decay": 0.0,
                "model.spatial_graph": "released-3dhp", "run.eval_every": 6}  # fmt: skip
     folder = finetune(tiny_experiment("paper", changes))
