@@ -37,7 +37,7 @@ def export(store: Store, out: Path | str, *, input_2d: str = "gt", valid_every: 
     tests = {take.sequence: {**_poses(take), "valid": take.valid.astype(np.uint8)} for take in test}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    return [_write(out / name, data) for name, data in ((TRAIN_FILE, by_sequence), (TEST_FILE, tests))]
+    return [write_npz(out / name, data) for name, data in ((TRAIN_FILE, by_sequence), (TEST_FILE, tests))]
 
 
 def takes(store: Store, *, input_2d: str = "gt", valid_every: int = 1) -> tuple[list[Take], list[Take]]:
@@ -91,7 +91,8 @@ def _poses(take: Take) -> dict[str, np.ndarray]:
     return {key: array.astype(np.float64) for key, array in in_order.items()}
 
 
-def _write(path: Path, data: dict[str, Any]) -> Path:
+def write_npz(path: Path, data: dict[str, Any]) -> Path:
+    """Write a dict as the one object ``data`` of an ``.npz``, as both files are: beside the target, then into place."""
     partial = path.with_name(f".{path.name}.part")
     try:
         with partial.open("wb") as stream:
