@@ -249,3 +249,19 @@ def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, ti
         ax.set_yticks(range(len(names)), names, fontsize=6)
     ax.set(xlabel="from node", ylabel="to node", title=title)
     return fig
+
+
+def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") -> Figure:
+    """Share of each class's samples (row) that were named as each class (column), in percent; empty rows stay blank."""
+    counts = np.asarray(counts_CC, dtype=float)
+    if counts.shape != (len(classes), len(classes)):
+        raise ValueError(f"expected counts of {len(classes)} by {len(classes)} classes, got shape {counts.shape}")
+    total = counts.sum(1, keepdims=True)
+    share = 100 * np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
+    fig, ax = _axes(2.8 + 0.42 * len(classes), 1.2 + 0.42 * len(classes))
+    image = ax.imshow(share, cmap=_MAP, vmin=0, vmax=100, interpolation="nearest")
+    fig.colorbar(image, ax=ax, label="of the class's samples (%)")
+    ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+    ax.set_yticks(range(len(classes)), classes, fontsize="small")
+    ax.set(xlabel="named as", ylabel="is", title=title)
+    return fig

@@ -33,6 +33,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "per_joint_error": lambda: plots.per_joint_error(np.arange(17.0)),
     "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
     "adjacency": lambda: plots.adjacency(np.eye(17)),
+    "confusion": lambda: plots.confusion([[3, 1], [0, 0]], ["walk", "run"]),
 }
 
 
@@ -115,6 +116,7 @@ def test_mask_title_gives_the_share() -> None:
         lambda: plots.per_joint_error(np.zeros(16)),
         lambda: plots.mask_image(np.zeros(17)),
         lambda: plots.adjacency(np.zeros((3, 4))),
+        lambda: plots.confusion(np.zeros((3, 3)), ["walk", "run"]),
         lambda: plots.loss_curves({}),
         lambda: plots.panels({}),
         lambda: plots.per_action({}),
@@ -123,3 +125,10 @@ def test_mask_title_gives_the_share() -> None:
 def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
     with pytest.raises(ValueError, match=r"expected|no curve|nothing to draw"):
         call()
+
+
+def test_confusion_shows_shares_of_each_row_and_leaves_empty_rows_blank() -> None:
+    fig = plots.confusion([[3, 1, 0], [0, 0, 0], [0, 0, 2]], ["walk", "run", "jump"])
+    shown = np.ma.filled(fig.axes[0].images[0].get_array(), np.nan)
+    np.testing.assert_allclose(shown, [[75, 25, 0], [np.nan] * 3, [0, 0, 100]])
+    assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["walk", "run", "jump"]
