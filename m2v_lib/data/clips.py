@@ -158,6 +158,9 @@ def evaluation_clips(
 
 def _input_of(store: Store, input_2d: str) -> str:
     """Where the store's 2D is the ground truth, both kinds of input are that 2D."""
+    if input_2d == "gt" and not store.meta.input_is_truth and not store.meta.label_is_projection:
+        raise DataError(f"{store.path}: holds detected 2D with labels in camera space; data.input_2d=gt needs a store "
+                        "prepared with the ground-truth 2D file")  # fmt: skip
     return "detected" if store.meta.input_is_truth else input_2d
 
 

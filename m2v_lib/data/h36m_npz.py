@@ -19,7 +19,7 @@ from m2v_lib.data.cameras import CAMERA_NAMES, Camera, project, subject_cameras,
 from m2v_lib.data.checks import DataError, Video, check_finite, check_millimetres
 from m2v_lib.data.foreign import read_object_npz
 from m2v_lib.data.pose_checks import check_inside, check_limbs, check_projection
-from m2v_lib.data.store import GROUND_TRUTH, Split
+from m2v_lib.data.store import CAMERA_SPACE, GROUND_TRUTH, Split
 from m2v_lib.skeleton import N_JOINTS
 
 SUBJECTS: Final = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
@@ -61,7 +61,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
     every = [take for found in takes.values() for take in found]
     off = np.median([_check_take(take, path_2d) for take in every])
     check_inside((take.seen[:: max(1, len(take.seen) // SAMPLE)] for take in every), (1000, 1002), str(path_2d))
-    detector = {"model": GROUND_TRUTH} if off < COMPUTED else {"model": path_2d.stem, "projection": "not kept"}
+    detector = {"model": GROUND_TRUTH} if off < COMPUTED else {"model": path_2d.stem, "labels": CAMERA_SPACE}
     return to_split(takes["train"]), to_split(takes["test"]), detector
 
 

@@ -105,7 +105,7 @@ def _numbers(value: Any, where: str) -> np.ndarray:
 def _names(part: dict[str, Any], where: str) -> Names:
     """Videos are runs of one source; what a source cannot be is named with its frame."""
     starts = _changes(part["source"])
-    if len(starts) * 20 > len(part["source"]):
+    if len(starts) * 3 > len(part["source"]):
         raise DataError(f"{where}: source changes {len(starts)} times in {len(part['source'])} frames, "
                         "expected the frames of a video one after another")  # fmt: skip
     sources = [str(part["source"][i]) for i in starts]

@@ -82,8 +82,10 @@ def kind_of(name: str, sources: Sequence[Path]) -> str:
         return name
     if not sources:
         raise DataError(f"{name}: no such data set, expected one of {', '.join(READERS)} or a name with --source FILE")
-    with_files = {kind: reader for kind, reader in READERS.items() if reader.files}
-    found = [kind for kind, reader in with_files.items() if any(reader.call("looks_like")(path) for path in sources)]
+    with_files = [kind for kind, reader in READERS.items() if reader.files]
+    found = [kind for kind in with_files if any(READERS[kind].call("looks_like")(path) for path in sources)]
+    if len(found) > 1 and "keypoints" in found:  # tables of keypoints are many things
+        found.remove("keypoints")
     if len(found) != 1:
         what = "files of several kinds" if found else "no file that is known"
         raise DataError(f"{', '.join(map(str, sources))}: {what}, expected those of {', '.join(found or with_files)}")

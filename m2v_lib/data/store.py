@@ -28,6 +28,7 @@ from m2v_lib.skeleton import N_JOINTS
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
 GROUND_TRUTH: Final = "ground truth"  # Meta.detector["model"] where nothing was detected
+CAMERA_SPACE: Final = "camera space"  # Meta.detector["labels"] of detected 2D whose labels are no projection
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = {
@@ -91,6 +92,11 @@ class Meta:
     def input_is_truth(self) -> bool:
         """Whether ``joint_2d`` is the true projection itself; ``label_px`` then need not be one."""
         return self.detector.get("model") == GROUND_TRUTH
+
+    @property
+    def label_is_projection(self) -> bool:
+        """Whether x, y of ``label_px`` are the true projection, and not camera space in another unit."""
+        return not self.input_is_truth and self.detector.get("labels") != CAMERA_SPACE
 
 
 @dataclass(frozen=True)
