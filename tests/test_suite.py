@@ -61,6 +61,14 @@ def test_chapters_run_once_and_results_wait_for_training(folder: Path) -> None:
     assert set(made["58_table8"].needs) == {name for name in made if name.startswith("40_finetune-")}
 
 
+def test_chapters_with_data_of_their_own_run_as_they_stand_in_other_suites(folder: Path) -> None:
+    """Otherwise a night of mocap would train once more on mocap in another layout."""
+    nbformat.write(notebook(parameters("data: str = 'synthetic'  # data")), str(folder / "41_finetune_3dhp.ipynb"))
+    chapter = {data: {job.name: job for job in jobs(Suite(data=data), folder)} for data in ("mocap", "mpi_inf_3dhp")}
+    assert chapter["mocap"]["41_finetune_3dhp"].parameters == {}
+    assert chapter["mpi_inf_3dhp"]["41_finetune_3dhp"].parameters == {"data": "mpi_inf_3dhp"}
+
+
 def test_a_row_wins_over_the_users_override_of_the_same_key(folder: Path) -> None:
     suite = Suite(overrides={"model.streams": "both", "model.dim": 32})
     (gcn,) = [job for job in jobs(suite, folder) if job.kind == "finetune" and "GCN stream only" in job.label]
