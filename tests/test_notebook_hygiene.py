@@ -16,6 +16,7 @@ EXPECTED = {
     "00_start_here",
     "13_synthetic_motion",
     "14_motion_capture",
+    "15_keypoints_from_anywhere",
     "24_whole_model",
     "30_masking",
     "31_teacher_targets",
