@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from m2v_lib.config import ConfigError, Experiment, ModelConfig
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import write_atomically
-from m2v_lib.skeleton import N_JOINTS
+from m2v_lib.skeleton import H36M_FROM_MPI, N_JOINTS
 
 #: First names of what a pre-training file lacks and fine-tuning starts fresh (audit D7).
 HEADS = ("rep_logit.", "head.")
@@ -89,20 +89,28 @@ def transfer_encoder(model: DualStreamModel, path: Path) -> int:
     return len(wanted)
 
 
-def load_released(path: Path | str, temporal_graph: str = "similarity") -> DualStreamModel:
+def load_released(path: Path | str, temporal_graph: str = "similarity", *, joints: str = "h36m") -> DualStreamModel:
     """The authors' (or MotionAGFormer's) checkpoint as a `released` model in evaluation mode.
 
     Sizes follow from the tensors' shapes (8 heads, LayerScale, BatchNorm per node). `temporal_graph` is "similarity"
-    or "released-fixed": the graph is not in the file. Read with `weights_only=True`: no code in the file runs. A
-    pre-training file (known by its `mask_emb`) has no heads: theirs are fresh. The loaded model's `n_matched` says how
-    many tensors came from the file; one that is missing, unknown or of another shape is a CheckpointError.
+    or "released-fixed": the graph is not in the file. Nor is the order of `joints`: "3dhp" is for a model of
+    MPI-INF-3DHP, which then takes and gives poses in our order. Read with `weights_only=True`: no code in the file
+    runs. A pre-training file (known by its `mask_emb`) has no heads: theirs are fresh. The loaded model's `n_matched`
+    says how many tensors came from the file; one that is missing, unknown or of another shape is a CheckpointError.
     """
+    if joints not in ("h36m", "3dhp"):
+        raise ConfigError(f"joints must be h36m or 3dhp, got {joints!r}")
     if temporal_graph not in ("similarity", "released-fixed"):
         raise ConfigError(f"temporal_graph must be similarity or released-fixed, got {temporal_graph!r}")
     path = Path(path)
     tensors = _released_tensors(path)
     pretrained = tensors.pop("mask_emb", None) is not None
-    model = build_model(_released_config(tensors, temporal_graph, path), seed=0)
+    graphs = {"model.temporal_graph": temporal_graph}
+    if joints == "3dhp":
+        graphs["model.spatial_graph"] = "released-3dhp"
+    model = build_model(_released_config(tensors, graphs, path), seed=0)
+    if joints == "3dhp":
+        tensors = {name: _in_our_order(name, tensor) for name, tensor in tensors.items()}
     heads = {k: v for k, v in model.state_dict().items() if k.startswith(HEADS)}
     fresh = heads if pretrained and not heads.keys() & tensors.keys() else {}
     load_weights(model, {**fresh, **tensors}, path)
@@ -135,7 +143,16 @@ def _numpy_scalars() -> list[Any]:
     return [*names, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i8"))]
 
 
-def _released_config(tensors: Mapping[str, Tensor], temporal_graph: str, path: Path) -> ModelConfig:
+def _in_our_order(name: str, tensor: Tensor) -> Tensor:
+    """A tensor that has one entry a joint, from MPI-INF-3DHP's order to ours; any other as it is."""
+    order = list(H36M_FROM_MPI)
+    if name == "pos_embed" and tensor.ndim == 3 and tensor.shape[1] == N_JOINTS:
+        return tensor[:, order]
+    per_joint = ".graph_spatial.mixer.batch_norm." in name and tensor.shape == (N_JOINTS,)
+    return tensor[order] if per_joint else tensor
+
+
+def _released_config(tensors: Mapping[str, Tensor], graphs: Mapping[str, str], path: Path) -> ModelConfig:
     released = Experiment.preset("base", "released")
     try:
         sizes = {
@@ -149,7 +166,7 @@ def _released_config(tensors: Mapping[str, Tensor], temporal_graph: str, path: P
         if sizes["n_joints"] != N_JOINTS:
             raise CheckpointError(f"{path}: is a model of {sizes['n_joints']} joints, expected {N_JOINTS}")
         sizes_by_key = {f"model.{key}": value for key, value in sizes.items()}
-        small = {"pretrain.target_layers": 1, "model.temporal_graph": temporal_graph}  # K must not exceed n_layers
+        small = {"pretrain.target_layers": 1, **graphs}  # K must not exceed n_layers
         return released.override({**sizes_by_key, **small}).model
     except (KeyError, IndexError, ValueError) as error:
         if isinstance(error, CheckpointError):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.model import DualStreamModel, build_model
+from m2v_lib.skeleton import H36M_FROM_MPI
 from m2v_lib.training import checkpoint
 from m2v_lib.training.checkpoint import (
     CheckpointError,
@@ -185,6 +186,19 @@ def test_released_file_gives_the_output_of_the_model_that_made_it(temporal_graph
     torch.testing.assert_close(loaded(clip(model)), model(clip(model)), rtol=0, atol=0)
     assert loaded.n_matched == len(model.state_dict()) == 141 and not loaded.training
     assert loaded.cfg == model.cfg
+
+
+def test_a_model_of_mpi_inf_3dhp_takes_poses_in_our_order(tmp_path: Path) -> None:
+    """Theirs has Human3.6M's edges on the other order of joints, root at 14."""
+    theirs = released_model()
+    file = authors_file(tmp_path / "best_epoch.pth.tr", theirs.state_dict())
+    ours, order = load_released(file, joints="3dhp"), list(H36M_FROM_MPI)
+    x = clip(theirs)
+    torch.testing.assert_close(ours(x[:, :, order]), theirs(x)[:, :, order], rtol=1e-5, atol=1e-6)
+    assert (load_released(file)(x[:, :, order]) - theirs(x)[:, :, order]).abs().max() > 1e-3
+    assert ours.cfg.spatial_graph == "released-3dhp" and ours.n_matched == 141
+    with pytest.raises(ConfigError, match="joints must be h36m or 3dhp, got 'mpi'"):
+        load_released(file, joints="mpi")
 
 
 def test_the_temporal_graph_is_an_argument_because_the_file_does_not_say() -> None:
