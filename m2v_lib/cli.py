@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     data = commands.add_parser("data", help="prepare data sets, list what is prepared").add_subparsers(required=True)
     prepare = data.add_parser("prepare", help="make a store from a data set's published files")
     prepare.add_argument(
-        "name", help="kind of data (synthetic, mocap, h36m, mpi_inf_3dhp, ntu60) or a name of your own"
+        "name", help="kind of data (synthetic, mocap, h36m, mpi_inf_3dhp, ntu60, keypoints) or a name of your own"
     )
     prepare.add_argument("--source", type=Path, nargs="+", metavar="PATH", help="its files or folders; their layout is "
                          "found by content (default: the known names under $M2V_DATA)")  # fmt: skip

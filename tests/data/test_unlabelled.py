@@ -89,7 +89,7 @@ def test_prepared_once_and_again_when_a_file_changes(store: Store, folder: Path)
     prepare("extra", kind="keypoints", source=folder, fps=25)
     assert (store.path / "meta.json").stat().st_mtime_ns == stamp
     (folder / "more.csv").unlink()
-    prepare("extra", kind="keypoints", source=folder, fps=25)
+    prepare("extra", source=folder, fps=25)
     assert len(open_store("extra").split("train").videos) == 9
 
 
