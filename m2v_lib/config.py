@@ -125,7 +125,12 @@ class OptimConfig:
 class RunConfig:
     seed: int = 0
     device: str = "cpu"
+    devices: int = 1  # processes, one a device; several train one run together
     threads: int = 0  # 0 leaves torch's own choice
+    path: str = choice("fast", "reference")  # how blocks are computed; the numbers agree to rounding
+    precision: str = choice("fp32", "bf16")  # bf16: products in bfloat16, weights and optimiser in float32
+    compile: bool = False  # compile the blocks with torch.compile
+    max_minutes: float = 0.0  # stop at a checkpoint after so long, to be resumed; 0: no limit
     max_steps: int = 0  # 0 runs all epochs; otherwise the schedule's length in steps
     eval_every: int = 0  # steps between validations; 0: once an epoch
     checkpoint_every: int = 500
@@ -289,6 +294,8 @@ class Experiment:
             names.append("pretrain")
         chosen: dict[str, Any] = {name: _digested(getattr(self, name)) for name in names}
         chosen["run"] = {"max_steps": self.run.max_steps}
+        if self.run.precision != "fp32":
+            chosen["run"]["precision"] = self.run.precision
         if getattr(getattr(self, stage), "select", "last") != "last":
             chosen["run"]["eval_every"] = self.run.eval_every  # decides which weights can be the best
         text = json.dumps(chosen, sort_keys=True)
@@ -369,7 +376,11 @@ def _check_sense(exp: Experiment) -> None:
         **{"finetune.epochs": f.epochs, "finetune.batch_size": f.batch_size},
         **{f"action.{k}": getattr(a, k) for k in ("hidden", "n_persons", "lr", "epochs", "batch_size")},
         **{"optim.lr": exp.optim.lr, "run.log_every": exp.run.log_every},
-        **{"run.checkpoint_every": exp.run.checkpoint_every, "pretrain.target_layers": p.target_layers},
+        **{
+            "run.devices": exp.run.devices,
+            "run.checkpoint_every": exp.run.checkpoint_every,
+            "pretrain.target_layers": p.target_layers,
+        },
     }
     for key, value in positive.items():
         if not value > 0:
@@ -379,6 +390,7 @@ def _check_sense(exp: Experiment) -> None:
         "action.max_steps": exp.action.max_steps,
         "run.eval_every": exp.run.eval_every,
         "run.threads": exp.run.threads,
+        "run.max_minutes": exp.run.max_minutes,
         "optim.warmup_steps": exp.optim.warmup_steps,
     }
     for key, value in counts.items():

@@ -219,8 +219,10 @@ def test_paper_sizes(preset: str, dim: int) -> None:
 
 
 IGNORED = {"run.seed": 3, "run.device": "cuda", "run.threads": 2, "run.log_every": 7, "run.checkpoint_every": 9,
-           "run.eval_every": 11}  # fmt: skip
-ALWAYS = {"optim.lr": 1e-3, "model.dim": 64, "data.name": "mocap", "data.flip_train": False, "run.max_steps": 10}
+           "run.eval_every": 11, "run.devices": 2, "run.path": "reference", "run.compile": True,
+           "run.max_minutes": 5.0}  # fmt: skip
+ALWAYS = {"optim.lr": 1e-3, "model.dim": 64, "data.name": "mocap", "data.flip_train": False, "run.max_steps": 10,
+          "run.precision": "bf16"}  # fmt: skip
 
 
 def test_digest_names_what_decides_the_result() -> None:

@@ -16,20 +16,32 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from m2v_lib.layers.attention import Attention
+from m2v_lib.layers.cpu import ChunkedMlp, ShortAttention
 from m2v_lib.layers.fusion import AdaptiveFusion
 from m2v_lib.layers.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation, similar_frames
 from m2v_lib.layers.mlp import Mlp
 
 # B batch, T frames, J joints, D features, H heads, E features of a head
 
+#: Up to so many nodes explicit weights are cheaper on a CPU than the fused kernel.
+SHORT = 32
+
 
 def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
     """Attention before its output projection (B, T, J, D)."""
     B, T, J, D = x_BTJD.shape
     H, E = layer.n_heads, D // layer.n_heads
-    if layer.axis == "spatial":
-        qkv = linear(x_BTJD, layer.qkv.weight).view(B * T, J, 3, H, E)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    spatial = layer.axis == "spatial"
+    if _on_cpu(x_BTJD) and (J if spatial else T) <= SHORT:
+        parts = (
+            linear(x_BTJD, layer.qkv.weight)
+            .view(B, T, J, 3, H, E)
+            .permute(3, 0, *((1, 4, 2) if spatial else (2, 4, 1)), 5)
+        )
+        mixed = ShortAttention.apply(parts.reshape(3, -1, parts.shape[-2], E), layer.scale).view(parts.shape[1:])
+        return mixed.permute(0, *((1, 3, 2) if spatial else (3, 1, 2)), 4).reshape(B, T, J, D)
+    if spatial:
+        q, k, v = linear(x_BTJD, layer.qkv.weight).view(B * T, J, 3, H, E).permute(2, 0, 3, 1, 4)
     else:  # one product each: then joints and heads are one axis of a view
         q, k, v = (linear(x_BTJD, w).view(B, T, J * H, E).transpose(1, 2) for w in layer.qkv.weight.chunk(3))
     return scaled_dot_product_attention(q, k, v, scale=layer.scale).transpose(1, 2).reshape(B, T, J, D)
@@ -87,7 +99,12 @@ class _Chain(torch.autograd.Function):
 
 def mlp(layer: Mlp, x: Tensor, scale_D: Tensor | None) -> Tensor:
     """The MLP times LayerScale."""
-    return _scaled_linear(layer.fc2, layer.act(layer.fc1(x)), scale_D)
+    if not _on_cpu(x):
+        return _scaled_linear(layer.fc2, layer.act(layer.fc1(x)), scale_D)
+    weights = [layer.fc1.weight, layer.fc1.bias, *_scaled_weights(layer.fc2, scale_D)]
+    if torch.is_autocast_enabled("cpu"):
+        x, *weights = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *weights))
+    return ChunkedMlp.apply(x.flatten(0, -2), *weights).view(*x.shape[:-1], -1)
 
 
 def fuse(layer: AdaptiveFusion, attention_BTJD: Tensor, graph_BTJD: Tensor) -> Tensor:
@@ -101,6 +118,15 @@ def fuse(layer: AdaptiveFusion, attention_BTJD: Tensor, graph_BTJD: Tensor) -> T
 
 def _scaled_linear(layer: nn.Linear, x: Tensor, scale_D: Tensor | None) -> Tensor:
     """scale * layer(x), the scale folded into the layer's weights."""
+    return linear(x, *_scaled_weights(layer, scale_D))
+
+
+def _scaled_weights(layer: nn.Linear, scale_D: Tensor | None) -> tuple[Tensor, Tensor]:
     if scale_D is None:
-        return layer(x)
-    return linear(x, layer.weight * scale_D.unsqueeze(-1), layer.bias * scale_D)
+        return layer.weight, layer.bias
+    return layer.weight * scale_D.unsqueeze(-1), layer.bias * scale_D
+
+
+def _on_cpu(x: Tensor) -> bool:
+    """Whether the CPU's own parts are worth it; a compiler fuses the plain ones."""
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
