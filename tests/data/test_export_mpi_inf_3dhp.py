@@ -105,11 +105,24 @@ def test_a_store_of_the_data_set_keeps_its_2d_and_its_valid_frames(store: Store,
         assert np.flatnonzero(third.valid[frames]).tolist() == np.flatnonzero(first.valid[frames])[::2].tolist()
 
 
+def test_a_few_videos_of_each_split(store: Store, tmp_path: Path) -> None:
+    train, test = takes(store, videos=3)
+    given = [store.split(name).videos for name in ("train", "test")]
+    assert [t.sequence for t in test] == ["TS1", "TS2", "TS3"]
+    assert [(t.sequence, t.camera) for t in train] == [("S1 Seq1", "0"), ("S2 Seq1", "0"), ("S2 Seq2", "0")]
+    for made, videos in zip((train, test), given, strict=True):
+        picked = [videos[0], videos[round((len(videos) - 1) / 2)], videos[-1]]
+        assert [len(t.joints_mm) for t in made] == [v.n_frames for v in picked]
+    assert len(takes(store, videos=1000)[1]) == len(given[1])
+
+
 def test_wishes_that_cannot_be_met(store: Store, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="input_2d is 'truth', expected one of gt, detected"):
         export(store, tmp_path / "no", input_2d="truth")
     with pytest.raises(DataError, match="valid_every is 0, expected 1 or more"):
         export(store, tmp_path / "no", valid_every=0)
+    with pytest.raises(DataError, match="videos is -1, expected 0 for all, or how many of each split"):
+        export(store, tmp_path / "no", videos=-1)
     (tmp_path / "data_train_3dhp.npz").mkdir()
     with pytest.raises(DataError, match=r"data_train_3dhp.npz: could not be written \(Is a directory\)"):
         export(store, tmp_path)

@@ -22,13 +22,14 @@ MPI_FROM_H36M: Final = tuple(int(j) for j in np.argsort(H36M_FROM_MPI))
 KINDS_2D: Final = ("gt", "detected")
 
 
-def export(store: Store, out: Path | str, *, input_2d: str = "gt", valid_every: int = 1) -> list[Path]:
+def export(store: Store, out: Path | str, *, input_2d: str = "gt", valid_every: int = 1, videos: int = 0) -> list[Path]:
     """Write both files into the folder ``out``; ``data_2d`` is the true projection or what the detector found.
 
     Valid are the store's valid test frames, thinned to every ``valid_every``-th: the published file counts about one
-    frame in ten, and evaluation takes as long as there are valid frames.
+    frame in ten, and evaluation takes as long as there are valid frames. ``videos`` of each split are taken, evenly
+    spread; 0 takes all.
     """
-    train, test = takes(store, input_2d=input_2d, valid_every=valid_every)
+    train, test = takes(store, input_2d=input_2d, valid_every=valid_every, videos=videos)
     by_sequence: dict[str, Any] = {}
     for take in train:
         fps = int(take.fps) if take.fps == int(take.fps) else take.fps
@@ -40,18 +41,29 @@ def export(store: Store, out: Path | str, *, input_2d: str = "gt", valid_every: 
     return [write_npz(out / name, data) for name, data in ((TRAIN_FILE, by_sequence), (TEST_FILE, tests))]
 
 
-def takes(store: Store, *, input_2d: str = "gt", valid_every: int = 1) -> tuple[list[Take], list[Take]]:
+def takes(
+    store: Store, *, input_2d: str = "gt", valid_every: int = 1, videos: int = 0
+) -> tuple[list[Take], list[Take]]:
     """The training and the test takes that ``export`` writes: what reading its files gives back."""
     if input_2d not in KINDS_2D:
         raise DataError(f"{store.path}: input_2d is {input_2d!r}, expected one of {', '.join(KINDS_2D)}")
     if valid_every < 1:
         raise DataError(f"{store.path}: valid_every is {valid_every}, expected 1 or more")
+    if videos < 0:
+        raise DataError(f"{store.path}: videos is {videos}, expected 0 for all, or how many of each split")
     train, test = store.split("train"), store.split("test")
-    names = _train_names(train.videos, store.path)
+    training, testing = (_spread(split.videos, videos) for split in (train, test))
+    names = _train_names(training, store.path)
     return (
-        [_take(store, train, v, *name, input_2d, 1) for v, name in zip(train.videos, names, strict=True)],
-        [_take(store, test, v, f"TS{i}", "0", input_2d, valid_every) for i, v in enumerate(test.videos, 1)],
+        [_take(store, train, v, *name, input_2d, 1) for v, name in zip(training, names, strict=True)],
+        [_take(store, test, v, f"TS{i}", "0", input_2d, valid_every) for i, v in enumerate(testing, 1)],
     )
+
+
+def _spread(videos: tuple[Video, ...], n: int) -> tuple[Video, ...]:
+    if not 0 < n < len(videos):
+        return videos
+    return tuple(videos[i] for i in np.linspace(0, len(videos) - 1, n).round().astype(int))
 
 
 def _train_names(videos: tuple[Video, ...], path: Path) -> list[tuple[str, str]]:
