@@ -241,5 +241,5 @@ def _check_values(split: Split, where: str) -> None:
     if (off := float(np.median(np.linalg.norm(apart, axis=-1)))) > 5:
         raise DataError(f"{where}: joints_2.5d_image is {off:.0f} mm from joint3d_image times 2.5d_factor, "
                         "expected the same pose")  # fmt: skip
-    check_inside([seen], (1000, 1002), f"{where}: joint_2d")
     check_projection(seen, truth, f"{where}: joint_2d")
+    check_inside([seen], (1000, 1002), f"{where}: joint_2d")
