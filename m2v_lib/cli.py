@@ -191,6 +191,9 @@ def _trained(args: argparse.Namespace, folder: Path) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import torch
 
+    folder = args.run if args.run.is_dir() else args.run.parent
+    if folder.name.startswith("action-"):
+        return _evaluate_action(args)
     from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluate import evaluate_lifting
@@ -203,6 +206,23 @@ def _evaluate(args: argparse.Namespace) -> int:
         input_2d=exp.data.input_2d, device=device,
     )  # fmt: skip
     print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    return 0
+
+
+def _evaluate_action(args: argparse.Namespace) -> int:
+    from m2v_lib.data.action_clips import make_samples
+    from m2v_lib.data.actions import open_actions
+    from m2v_lib.evaluate import evaluate_action
+    from m2v_lib.training.action import load_action
+
+    if args.split == "val":
+        raise ConfigError(f"{args.run}: action recognition has no validation people; leave out --split")
+    model, exp = load_action(args.run, device=args.device)
+    samples = make_samples(
+        open_actions(args.data or exp.data.name).data, exp.action.split, n_frames=exp.model.n_frames,
+        n_persons=exp.action.n_persons, confidence=exp.action.confidence, device=args.device,
+    )  # fmt: skip
+    print(json.dumps(evaluate_action(model, samples["test"])))
     return 0
 
 

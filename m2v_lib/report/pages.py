@@ -175,25 +175,30 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
 
 def records_page(records: Sequence[Record]) -> str:
     """Every run record the book was built from."""
-    head = "# Run records\n\nWhat each training run wrote down about itself; MPJPE in mm on the test subjects.\n\n"
+    head = "# Run records\n\nWhat each training run wrote down about itself, and its result on the test subjects.\n\n"
     if not records:
         return head + "None yet.\n"
-    lines = ["| run | data | steps | schedule | MPJPE | device | time | commit |", "|---|---|--:|---|--:|---|--:|---|"]
+    lines = ["| run | data | steps | schedule | result | device | time | commit |", "|---|---|--:|---|--:|---|--:|---|"]
     for record in records:
         result = record.result
-        error = (result.get("test") or {}).get("mpjpe")
         cells = [
             f"`{record.name}`",
             result["data"]["name"],
             f"{result['schedule']['steps']:,}",
             "partial" if result["schedule"].get("partial") else "full",
-            "" if error is None else f"{error:.1f}",
+            _outcome(result.get("test") or {}),
             result.get("device", "?"),
             f"{result.get('seconds', 0):.0f} s",
             result.get("commit", "?"),
         ]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     return head + "\n".join(lines) + "\n"
+
+
+def _outcome(test: Mapping[str, Any]) -> str:
+    if "top1" in test:
+        return f"top-1 {test['top1']:.1f} %"
+    return f"MPJPE {test['mpjpe']:.1f} mm" if "mpjpe" in test else ""
 
 
 def environment_page(records: Sequence[Record]) -> str:

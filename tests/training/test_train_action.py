@@ -211,3 +211,17 @@ def test_the_command_line_trains_and_says_the_accuracy(
     assert said[-1] == str(tmp_path / "runs" / exp.run_name("action"))
     top1 = load_record(Path(said[-1])).result["test"]["top1"]
     assert said[-2].startswith(f"X-Sub top-1 {top1:.1f} %")
+
+
+def test_evaluate_gives_the_runs_numbers_again_also_on_other_data(
+    acted: Store, make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = train_action(make(LEARNS))
+    prepare_ntu60(tmp_path / "stores", "file", [export(acted, tmp_path)[0]], recipe="")
+    test = load_record(folder).result["test"]
+    for words in ([str(folder)], [str(folder / "weights.safetensors")], [str(folder), "--data", "file"]):
+        capsys.readouterr()
+        assert main(["evaluate", *words]) == 0
+        assert json.loads(capsys.readouterr().out) == test
+    assert main(["evaluate", str(folder), "--split", "val"]) == 2
+    assert "no validation people" in capsys.readouterr().err
