@@ -9,15 +9,18 @@ import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fakes.browser import Browser, chromium
 from fakes.suite import FIGURE, SUITE, write_record, write_run, write_suite
 
 from m2v_lib.config import ConfigError
+from m2v_lib.records import Record
 from m2v_lib.report import build
 from m2v_lib.report.collect import read_suite
 from m2v_lib.report.convert import plotly_html
+from m2v_lib.report.pages import records_page
 
 ROOT = Path(__file__).resolve().parents[1]
 #: builds the book in a process that cannot import torch
@@ -164,6 +167,15 @@ def test_status_that_cannot_be_read_and_half_a_notebook_are_failures(tmp_path: P
     assert states["00_a"] == ("failed", "its executed notebook is not readable")
     assert states["13_b"] == ("failed", "its executed notebook is missing")
     assert states["24_c"] == ("failed", "its status file is not readable")
+
+
+def test_a_record_says_its_result_in_its_own_unit() -> None:
+    head = {"data": {"name": "mocap"}, "schedule": {"steps": 3}}
+    tests: dict[str, Any] = {"lifted": {"mpjpe": 53.64}, "named": {"top1": 71.25}, "pretrained": None}
+    page = records_page([Record(Path(name), {}, {**head, "test": test}, [], {}) for name, test in tests.items()])
+    rows = {line.split("`")[1]: line for line in page.splitlines() if "`" in line}
+    assert "| MPJPE 53.6 mm |" in rows["lifted"] and "| top-1 71.2 % |" in rows["named"]
+    assert "MPJPE" not in rows["pretrained"] and "top-1" not in rows["pretrained"]
 
 
 def test_nothing_to_report_is_said_in_a_sentence(tmp_path: Path) -> None:
