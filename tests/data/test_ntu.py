@@ -118,6 +118,15 @@ def test_someone_left_alone_stays_who_he_was() -> None:
     np.testing.assert_array_equal(found_score, score)
 
 
+def test_someone_out_of_sight_is_where_he_was_last_seen_not_in_the_corner() -> None:
+    """Zeros stand for the missing; the first walks towards the image's corner, where they lie."""
+    points, score = np.zeros((2, 4, 17, 2)), np.ones((2, 4, 17))
+    points[0] = np.array([100, 60, 20, 10])[:, None, None]
+    points[1, :1] = 700
+    score[1, 1:] = 0
+    np.testing.assert_array_equal(follow(points, score)[0], points)
+
+
 def test_one_person_and_two_who_keep_their_places_come_back_as_given() -> None:
     one = person(0, 5)
     two = np.concatenate([person(0, 5, (100, 100)), person(1, 5, (800, 100))])
