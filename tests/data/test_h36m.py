@@ -16,6 +16,7 @@ from m2v_lib.data.cameras import load_cameras, subject_cameras, world_to_camera
 from m2v_lib.data.clips import evaluation_clips, normalise_screen, training_clips
 from m2v_lib.data.export import export_store
 from m2v_lib.data.h36m import FAULTY, looks_like, prepare_h36m
+from m2v_lib.data.h36m_npz import KEPT, Take, _check_take
 from m2v_lib.data.h36m_pickle import estimate_factor, read_h36m_pickle
 from m2v_lib.data.store import DataError, Split, Store, Video, open_store
 from m2v_lib.skeleton import PARENTS
@@ -233,6 +234,30 @@ def test_camera_space_by_hand(files: Files, tmp_path: Path) -> None:
     np.testing.assert_allclose(clips.label_nJ3[frame, 2], (right_knee - root) / 1000, atol=1e-5)  # a unit is a metre
     np.testing.assert_allclose(clips.mm_per_unit_n, 1000)
     np.testing.assert_allclose(clips.input_nJ3[frame, :, :2], split.joint_2d[frame] / 500 - (1, 1.002), atol=1e-6)
+
+
+def test_which_of_the_32_joints_are_the_17() -> None:
+    """Spec 5.6: those that are left out; the parents of those kept are our skeleton's, shoulders moved to the thorax."""
+    left_out = {4, 5, 9, 10, 11, 16, *range(20, 25), *range(28, 32)}
+    assert tuple(i for i in range(32) if i not in left_out) == KEPT
+    parents = [-1, 0, 1, 2, 3, 4, 0, 6, 7, 8, 9, 0, 11, 12, 13, 14, 12, 16, 17, 18, 19, 20, 19, 22, 12, 24, 25, 26, 27,
+               28, 27, 30]  # fmt: skip
+    found = []
+    for joint in KEPT:
+        parent = parents[joint]
+        while parent in left_out:
+            parent = parents[parent]
+        found.append(-1 if parent < 0 else KEPT.index(parent))
+    found[11] = found[14] = 8
+    assert tuple(found) == PARENTS
+
+
+def test_the_ground_truth_file_is_the_projection(files: Files) -> None:
+    """To the rounding of float32, with the lens formula those files were made with."""
+    world, seen = files.npz(WORLD)["positions_3d"], files.npz(GT)["positions_2d"]
+    for camera, view in zip(subject_cameras("S9").values(), seen["S9"]["walk 1"], strict=True):
+        take = Take("S9", "walk 1", camera, world["S9"]["walk 1"][:, list(KEPT)].astype(float) * 1000, view)
+        assert _check_take(take, Path("here")) < 1e-3
 
 
 def test_detections_of_the_other_file(files: Files, tmp_path: Path) -> None:
