@@ -237,7 +237,7 @@ def test_camera_space_by_hand(files: Files, tmp_path: Path) -> None:
 
 
 def test_which_of_the_32_joints_are_the_17() -> None:
-    """Spec 5.6: those that are left out; the parents of those kept are our skeleton's, shoulders moved to the thorax."""
+    """Spec 5.6: those that are left out; the parents of those kept are our skeleton's, shoulders at the thorax."""
     left_out = {4, 5, 9, 10, 11, 16, *range(20, 25), *range(28, 32)}
     assert tuple(i for i in range(32) if i not in left_out) == KEPT
     parents = [-1, 0, 1, 2, 3, 4, 0, 6, 7, 8, 9, 0, 11, 12, 13, 14, 12, 16, 17, 18, 19, 20, 19, 22, 12, 24, 25, 26, 27,
