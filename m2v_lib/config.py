@@ -37,6 +37,7 @@ class DataConfig:
     test_stride: int = 27
     flip_train: bool = True  # mirror half of the training clips
     validation: bool = True  # hold the store's validation subjects out of training
+    label_fraction: float = added(1.0)  # share of the training clips that fine-tuning may use; pre-training uses all
 
 
 @dataclass(frozen=True)
@@ -289,10 +290,11 @@ class Experiment:
     def digest(self, stage: str) -> str:
         """Eight hex digits naming everything that decides the stage's result but the seed."""
         _require_known("stage", stage, STAGE_SECTIONS)
+        every = dataclasses.replace(self.data, label_fraction=1.0) if stage == "pretrain" else self.data
         names = [*STAGE_SECTIONS[stage]]
         if getattr(getattr(self, stage), "init", "scratch") == "pretrained":
             names.append("pretrain")
-        chosen: dict[str, Any] = {name: _digested(getattr(self, name)) for name in names}
+        chosen: dict[str, Any] = {name: _digested(every if name == "data" else getattr(self, name)) for name in names}
         chosen["run"] = {"max_steps": self.run.max_steps}
         if self.run.precision != "fp32":
             chosen["run"]["precision"] = self.run.precision
@@ -400,6 +402,8 @@ def _check_sense(exp: Experiment) -> None:
         raise ConfigError(f"model.dim={m.dim} is not divisible by model.n_heads={m.n_heads}")
     if p.target_layers > m.n_layers:
         raise ConfigError(f"pretrain.target_layers={p.target_layers} is more than model.n_layers={m.n_layers}")
+    if not 0 < exp.data.label_fraction <= 1:
+        raise ConfigError(f"data.label_fraction must lie in 0..1, more than 0, got {exp.data.label_fraction}")
     if not 0 < p.mask_prob < 1:
         raise ConfigError(f"pretrain.mask_prob must lie between 0 and 1, got {p.mask_prob}")
     if not 0 <= a.dropout < 1:

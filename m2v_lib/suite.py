@@ -88,7 +88,7 @@ def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], lis
     for seed in suite.seeds:
         for row in trained:
             exp = suite.experiment(row, seed)
-            parameters = suite.parameters(seed, row.overrides)
+            parameters = suite.parameters(seed, row.overrides_at(suite.preset))
             needs: tuple[str, ...] = ()
             if exp.finetune.init == "pretrained":
                 needs = (_share(pretraining, exp.run_name("pretrain"), PRETRAIN, row, seed, parameters).name,)

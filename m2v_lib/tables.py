@@ -11,14 +11,11 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from m2v_lib import paper
-from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments import Row as Row
+from m2v_lib.experiments import rows as rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,46 +30,6 @@ PUBLISHED_PROTOCOL = "Human3.6M: S1 S5 S6 S7 S8 train, S9 S11 test, action-avera
 PUBLISHED_PRESET = "base"
 
 METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE"}
-
-
-@dataclass(frozen=True)
-class Row:
-    """One experiment of a table: a name for files, a label for readers, and what it changes in the preset."""
-
-    table: str
-    row: int
-    name: str
-    label: str
-    overrides: Mapping[str, Any]
-    published: tuple[str, int] | None = None  # table and row of the paper it stands beside
-
-    def experiment(
-        self, *, data: str, preset: str, recipe: str = "paper", overrides: Mapping[str, Any] | None = None
-    ) -> Experiment:
-        """The row's experiment; where `overrides` names a key that the row ablates, the row wins."""
-        changes = {"data.name": data, **(overrides or {}), **self.overrides}
-        return Experiment.preset(preset, recipe=recipe).override(changes)
-
-
-def rows(table: str) -> list[Row]:
-    """The rows of a table of `experiments.yaml`, in order. Raises ConfigError for a table that is not there."""
-    known = _experiments()
-    if table not in known:
-        raise ConfigError(f"there is no table of experiments {table!r}; choose one of {', '.join(known)}")
-    return list(known[table])
-
-
-@cache
-def _experiments() -> dict[str, tuple[Row, ...]]:
-    read = yaml.safe_load(files("m2v_lib").joinpath("experiments.yaml").read_text(encoding="utf-8"))
-    return {table: tuple(_row(table, entry) for entry in entries) for table, entries in read.items()}
-
-
-def _row(table: str, entry: Mapping[str, Any]) -> Row:
-    at = entry.get("published")
-    name = entry.get("name", f"{table}-row{entry['row']}")
-    published = (at["table"], at["row"]) if at else None
-    return Row(table, entry["row"], name, entry["label"], entry["overrides"], published)
 
 
 def cell_state(result: Mapping[str, Any]) -> str:
@@ -123,7 +80,7 @@ def build_table(
     lines = []
     for row in rows(table):
         exp = row.experiment(**asked)  # type: ignore[arg-type]
-        lines.append(_line(row, list(found.get(exp.digest("finetune"), {}).values())))
+        lines.append(_line(row, preset, list(found.get(exp.digest("finetune"), {}).values())))
     frame = pd.DataFrame(lines)
     frame.attrs.update(table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines))
     return frame
@@ -139,8 +96,8 @@ def _by_digest_and_seed(records: Iterable[Record], seeds: Sequence[int] | None) 
     return found
 
 
-def _line(row: Row, runs: Sequence[Record]) -> dict[str, Any]:
-    line: dict[str, Any] = {"row": row.row, "label": row.label}
+def _line(row: Row, preset: str, runs: Sequence[Record]) -> dict[str, Any]:
+    line: dict[str, Any] = {"row": row.row, "label": row.label_at(preset)}
     for key, metric in METRICS.items():
         line[f"published_{key}"] = _published(row, metric)
     line["source"] = paper.cite(*row.published) if row.published else ""
@@ -164,7 +121,7 @@ def _line(row: Row, runs: Sequence[Record]) -> dict[str, Any]:
 def _published(row: Row, metric: str) -> float:
     if row.published is None:
         return math.nan
-    value = paper.value(row.published[0], row=row.published[1], metric=metric)
+    value = paper.nth(row.published[0], row.published[1], metric)
     return math.nan if value is None else value
 
 

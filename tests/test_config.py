@@ -244,6 +244,14 @@ def test_each_stage_ignores_the_other_unless_it_builds_on_it() -> None:
     assert started.digest("finetune") != BASE.digest("finetune")
 
 
+def test_stage_1_does_not_care_how_many_labels_stage_2_may_use() -> None:
+    every = Experiment.preset("smoke").override({"finetune.init": "pretrained"})
+    few = every.override({"data.label_fraction": 0.1})
+    assert few.digest("pretrain") == every.digest("pretrain") and few.digest("finetune") != every.digest("finetune")
+    with pytest.raises(ConfigError, match="data.label_fraction"):
+        every.override({"data.label_fraction": 0.0})
+
+
 def test_the_action_stage_stands_beside_the_others() -> None:
     dropout = {"action.dropout": 0.1}
     for stage in ("pretrain", "finetune"):

@@ -16,7 +16,20 @@ ORDER = ("layers", "model", "pretraining", "training", "cli")
 #: what training runs on: it must work on a machine with nothing else
 TRAINING = {*LEAVES, *ORDER[:-1], "losses", "data", "evaluate", "baselines", "complexity"}
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
-WITHOUT_TORCH = {"records", "paper", "tables", "report", "config", "skeleton", "notebooks", "suite", "plots", "viewer"}
+WITHOUT_TORCH = {
+    "records",
+    "paper",
+    "experiments",
+    "queue",
+    "tables",
+    "report",
+    "config",
+    "skeleton",
+    "notebooks",
+    "suite",
+    "plots",
+    "viewer",
+}
 ONLY_IN = {
     "plotly": {"viewer"},
     "IPython": {"nb"},

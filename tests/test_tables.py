@@ -214,7 +214,7 @@ def test_mixed_builds_of_the_data_are_pointed_out() -> None:
 
 
 def test_unknown_table_and_setting() -> None:
-    with pytest.raises(ConfigError, match="no table of experiments 'table9'; choose one of table8, teachers"):
+    with pytest.raises(ConfigError, match="no table of experiments 'table9'; choose one of table8, table5"):
         rows("table9")
     with pytest.raises(ConfigError, match="nearest is 'model.dim'"):
         table(overrides={"model.dimm": 3})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from m2v_lib.data.cutting import centre_of as centre_of
-from m2v_lib.data.cutting import centred_index, clip_index, clip_index_3dhp
+from m2v_lib.data.cutting import centred_index, clip_index, clip_index_3dhp, labelled_share
 from m2v_lib.data.cutting import resample as resample
 from m2v_lib.data.mpi_inf_3dhp import is_3dhp
 from m2v_lib.data.store import DataError, Split, Store
@@ -74,13 +74,14 @@ def make_clips(
     device: torch.device | str = "cpu",
     what: str = "split",
     labels: bool = True,
+    label_fraction: float = 1.0,
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving out what is `blocked`:
     a source, or a recording with all its cameras.
 
     `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too (`clip_index_3dhp`), or "centred" on
-    every `stride`-th valid frame. Raises DataError when no clip is left, and where `labels` are wanted but only 2D is
-    known.
+    every `stride`-th valid frame. Of the clips a `label_fraction` is kept (`labelled_share`). Raises DataError when no
+    clip is left, and where `labels` are wanted but only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
         raise DataError(f"{what}: holds detected 2D alone, which `m2v pretrain` can use; this needs a store with 3D")
@@ -90,6 +91,9 @@ def make_clips(
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
+    if label_fraction < 1:
+        video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
+        index = index[labelled_share([videos[i].recording for i in video_of_C], label_fraction)]
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
     width = _per_frame(split, [v.width for v in split.videos])
@@ -126,14 +130,14 @@ def _cut(
 
 def training_clips(
     store: Store, n_frames: int, stride: int, *, input_2d: str, validation: bool, device: torch.device | str,
-    labels: bool = True,
+    labels: bool = True, label_fraction: float = 1.0,
 ) -> Clips:  # fmt: skip
     """The training split, less the validation subjects where these are held out; cut as the store's protocol says."""
     held_out = store.meta.val_subjects if validation else ()
     return make_clips(
         store.split("train"), n_frames, stride, input_2d=_input_of(store, input_2d), without=held_out, device=device,
         windows="tails" if is_3dhp(store.meta) else "whole",
-        what=f"{store.path}: split train", labels=labels,
+        what=f"{store.path}: split train", labels=labels, label_fraction=label_fraction,
     )  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,6 +59,19 @@ def centred_index(spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.
         frames = start + np.flatnonzero(chosen_n[start : start + length])
         rows.append(np.clip(frames[:, None] + around, start, start + length - 1))
     return np.concatenate(rows)
+
+
+def labelled_share(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
+    """Which clips (C,) bool have labels when only a `fraction` of them shall: whole recordings, with all cameras.
+
+    Clips of one recording overlap and its cameras see the same poses, so single clips would label nearly all of it.
+    Recordings come in the order of their names' sha256, whatever the seed, until the share is reached: at least one,
+    and a smaller fraction is part of a larger one.
+    """
+    clips_of = Counter(recording_of_C)
+    order = sorted(clips_of, key=lambda name: hashlib.sha256(name.encode()).digest())
+    before = dict(zip(order, np.cumsum([0, *(clips_of[name] for name in order[:-1])]), strict=True))
+    return np.array([before[name] < fraction * len(recording_of_C) for name in recording_of_C])
 
 
 def centre_of(n_frames: int) -> int:

@@ -70,6 +70,17 @@ def value(name: str, **where: Any) -> float | None:
     return fits[0]["value"]
 
 
+def nth(name: str, row: int, metric: str) -> float | None:
+    """The value of a metric in the row-th printed row, counted from 1: where labels repeat, as in Table VII.
+
+    None where the paper leaves the field empty; ConfigError where there is no such row.
+    """
+    values = [line["value"] for line in table(name) if line["metric"] == metric]
+    if not 1 <= row <= len(values):
+        raise ConfigError(f"{cite(name)} has {len(values)} rows with {metric}, so no row {row}")
+    return values[row - 1]
+
+
 def cite(name: str, row: int | str | None = None) -> str:
     """Where a printed number stands: 'Table VIII, row 2', 'Table III, Ours-L (its 91.8 G are probably 191.8 G)'."""
     full = resolve(name)

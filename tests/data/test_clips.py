@@ -15,6 +15,7 @@ from m2v_lib.data.clips import (
     clip_index,
     clip_index_3dhp,
     evaluation_clips,
+    labelled_share,
     make_clips,
     normalise_screen,
     resample,
@@ -272,3 +273,29 @@ def test_where_2d_is_the_truth_gt_does_not_read_the_label(tiny_store: Store, as_
             for kind in ("gt", "detected")
         ]
         torch.testing.assert_close(*inputs)
+
+
+def test_a_share_of_the_labels_is_whole_recordings_whatever_their_order() -> None:
+    names = [name for name, n in (("a", 30), ("b", 20), ("c", 25), ("d", 25)) for _ in range(n)]
+    kept = {fraction: labelled_share(names, fraction) for fraction in (0.1, 0.3, 0.6, 1.0)}
+    of = {
+        fraction: {name for name, chosen in zip(names, mask, strict=True) if chosen} for fraction, mask in kept.items()
+    }
+    assert len(of[0.1]) == 1 and of[0.1] < of[0.6] < of[1.0] == set("abcd")
+    for fraction, mask in kept.items():
+        assert [name in of[fraction] for name in names] == mask.tolist(), "a recording is in or out as a whole"
+        assert fraction <= mask.mean() < fraction + 0.3, "the last recording may reach over the share"
+    shuffled = names[50:] + names[:50]
+    assert labelled_share(shuffled, 0.6).tolist() == [name in of[0.6] for name in shuffled]
+
+
+def test_fewer_labels_are_fewer_recordings_seen_by_every_camera(make_people: Callable[..., Split]) -> None:
+    """Cameras of one take see the same poses: one of them must not bring in the labels of another."""
+    videos = [(f"take{take}.{camera}", "S1", "walk", 20, 1000, 1000) for take in range(6) for camera in ("cam", "eye")]
+    split = make_people(videos)
+    split = replace(split, videos=tuple(replace(v, camera=v.source[-3:]) for v in split.videos))
+    every, some = (make_clips(split, 9, 4, label_fraction=fraction) for fraction in (1.0, 0.5))
+    assert (len(every), len(some)) == (36, 18)
+    kept = {int(first) // 20 for first in some.index_CT[:, 0]}
+    assert kept == {2 * (video // 2) + camera for video in kept for camera in (0, 1)}
+    assert {tuple(row) for row in some.index_CT.tolist()} < {tuple(row) for row in every.index_CT.tolist()}

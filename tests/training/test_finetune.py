@@ -178,9 +178,7 @@ def test_a_finished_run_is_left_as_it_is(tiny_store: Store, tiny_experiment: Mak
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
 
 
-def test_a_run_on_other_data_of_the_same_name_is_not_taken_for_done(
-    tiny_store: Store, tiny_experiment: Make
-) -> None:
+def test_a_run_on_other_data_of_the_same_name_is_not_taken_for_done(tiny_store: Store, tiny_experiment: Make) -> None:
     folder = finetune(tiny_experiment())
     result = result_of(folder)
     result["data"]["fingerprint"] = "0" * 64
@@ -196,3 +194,13 @@ def test_ground_truth_input_and_no_flip_reach_training_and_test(tiny_store: Stor
     model, _ = load_checkpoint(folder)
     assert evaluate_pose(model, clips, flip_test=False) == result_of(folder)["test"]
     assert result_of(folder)["data"]["input_2d"] == "gt"
+
+
+def test_fewer_labels_for_stage_2_leave_stage_1_all_its_clips(tiny_store: Store, tiny_experiment: Make) -> None:
+    exp = tiny_experiment("paper", {"finetune.init": "pretrained", "data.label_fraction": 0.5})
+    first = result_of(pretrain(exp))
+    result = result_of(finetune(exp))
+    assert result["init"] == first["name"], "the pre-training run of all labels"
+    assert 0 < result["schedule"]["n_clips"] < first["schedule"]["n_clips"]
+    every = finetune(exp.override({"data.label_fraction": 1.0}))
+    assert result_of(every)["schedule"]["n_clips"] == first["schedule"]["n_clips"]
