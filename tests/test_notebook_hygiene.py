@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
 EXPECTED = {
     "00_start_here",
+    "11_mpi_inf_3dhp",
     "12_ntu_rgbd",
     "13_synthetic_motion",
     "14_motion_capture",
@@ -23,6 +24,7 @@ EXPECTED = {
     "31_teacher_targets",
     "32_pretrain",
     "40_finetune",
+    "41_finetune_3dhp",
     "42_finetune_action",
     "58_table8",
     "60_qualitative",

@@ -118,9 +118,10 @@ def protocol(train: Iterable[Take], test: Iterable[Take], scale: str) -> str:
     sequences = {f"S{s} Seq{q}" for s in range(1, 9) for q in (1, 2)}
     published = {take.sequence for take in train} == sequences
     published = published and {take.sequence: int(take.valid.sum()) for take in test} == VALID_FRAMES
-    what = f"{NAME}: S1-S8 train, TS1-TS6 test" if published else f"other data in the layout of {NAME}"
+    files = f"{NAME}: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton"
+    what = files if published else f"other data in the layout of {NAME}"
     unit = "one unit for all sequences" if scale == "paper" else "TS5 and TS6 in their own unit, as released"
-    return f"{what}; ground-truth 2D, universal skeleton, valid frames; {unit}"
+    return f"{what}; valid frames; {unit}"
 
 
 def to_split(takes: Sequence[Take], scale: str = "paper") -> Split:
