@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -148,15 +149,23 @@ class DualStreamModel(nn.Module):
         self.head = nn.Linear(cfg.dim_rep, 3)
 
     def forward(self, x_BTJ3: Tensor) -> Tensor:
-        return self.head(self.encode(x_BTJ3))
+        rep = self.encode(x_BTJ3)
+        with full_precision(rep):
+            return self.head(rep)
 
     def encode(self, x_BTJ3: Tensor) -> Tensor:
         """The representation (B, T, J, dim_rep) that the pose and action heads read."""
         self.check_input(x_BTJ3)
-        x = self.add_positions(self.joints_embed(x_BTJ3))
+        x = self.add_positions(self.embed(x_BTJ3))
         for block in self.layers:
             x = block(x)
-        return self.rep_logit(self.norm(x))
+        with full_precision(x):
+            return self.rep_logit(self.norm(x))
+
+    def embed(self, x_BTJ3: Tensor) -> Tensor:
+        """The joints embedding (B, T, J, D)."""
+        with full_precision(x_BTJ3):
+            return self.joints_embed(x_BTJ3)
 
     def use(self, path: str) -> DualStreamModel:
         """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers are the same."""
@@ -178,6 +187,11 @@ class DualStreamModel(nn.Module):
         expected = (self.cfg.n_frames, self.cfg.n_joints, 3)
         if x_BTJ3.ndim != 4 or tuple(x_BTJ3.shape[1:]) != expected:
             raise ValueError(f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}")
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast where coordinates go in and come out: bfloat16 has three digits, a pose needs four."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
 
 
 def build_model(cfg: ModelConfig, *, seed: int | None = None, path: str = "fast") -> DualStreamModel:

@@ -20,39 +20,53 @@ class MaskedPrediction(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.student = student
+        student.rep_logit.requires_grad_(False)  # the heads have no part in stage 1
+        student.head.requires_grad_(False)
         self.teacher = Teacher(student.layers)
         dim = student.cfg.dim
         if cfg.fill == "learned":
             self.mask_emb = nn.Parameter(torch.rand(1, 1, 1, dim, generator=generator))
 
-    def forward(self, x_BTJ3: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Masked-token loss and what the log shows: mask ratio, and `targets` for `collapse_signs`."""
+    def forward(
+        self, x_BTJ3: Tensor, generator: torch.Generator, own: slice = slice(None)
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masked-token loss and what the log shows: mask ratio, and `targets` for `collapse_signs`.
+
+        Of several processes each passes the whole batch and its `own` clips: masks and noise are drawn for all, only
+        these clips are computed, and the sum of the losses over the processes is the loss of the batch.
+        """
         self.student.check_input(x_BTJ3)
-        embedded = self.student.joints_embed(x_BTJ3)
+        B, T, J, _ = x_BTJ3.shape
+        M = self.cfg.n_masks
+        every_mask = draw_masks(self.cfg, (B * M, T, J), generator)
+        first, last, _ = own.indices(B)
+        views = slice(first * M, last * M)
+        mask = every_mask[views]
+        embedded = self.student.embed(x_BTJ3[own])
         clean = self.student.add_positions(embedded)
         target = self.teacher.targets(clean, self.cfg.target_layers, normalise=self.cfg.norm_targets)
-
-        B, T, J, _ = embedded.shape
-        mask = draw_masks(self.cfg, (B * self.cfg.n_masks, T, J), generator)
-        x = self.hide(embedded, clean, mask, generator)
+        x = self.hide(embedded, clean, mask, self.draw_fill(every_mask, generator)[views])
         for block in self.student.layers:
             x = block(x)
         predicted = self.student.norm(x)
-        views = target.repeat_interleave(self.cfg.n_masks, dim=0)
-        loss = masked_mse(predicted, views, mask)
+        loss = masked_mse(predicted, target.repeat_interleave(M, dim=0), mask) * (mask.sum() / every_mask.sum())
         if self.cfg.loss_scale == "sqrt-dim":
             loss = loss / target.shape[-1] ** 0.5
-        return loss, {"mask_ratio": mask.float().mean(), "targets": target, "clean": clean.detach()}
+        return loss, {"mask_ratio": every_mask.float().mean(), "targets": target, "clean": clean.detach()}
 
-    def hide(self, embedded_BTJD: Tensor, clean_BTJD: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
+    def draw_fill(self, mask_BTJ: Tensor, generator: torch.Generator) -> Tensor:
+        """What stands in place of masked tokens (B M, T, J, D): the learned vector, or noise (audit E4)."""
+        weight = self.student.joints_embed.weight
+        shape = (*mask_BTJ.shape, len(weight))
+        if self.cfg.fill == "learned":
+            return self.mask_emb.expand(shape)
+        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=weight.dtype)
+        return self.cfg.mask_noise_std * noise
+
+    def hide(self, embedded_BTJD: Tensor, clean_BTJD: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
         """M views (B M, T, J, D) with masked tokens filled; position embeddings go on after, or are lost (E4)."""
         source = embedded_BTJD if self.cfg.keep_spatial_pos else clean_BTJD
         views = source.repeat_interleave(self.cfg.n_masks, dim=0)
-        if self.cfg.fill == "learned":
-            fill: Tensor = self.mask_emb
-        else:
-            noise = torch.randn(views.shape, generator=generator, device=generator.device, dtype=views.dtype)
-            fill = self.cfg.mask_noise_std * noise
         filled = torch.where(mask.unsqueeze(-1), fill, views)
         return self.student.add_positions(filled) if self.cfg.keep_spatial_pos else filled
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from m2v_lib.action import ActionModel, build_action_model
@@ -19,8 +19,9 @@ from m2v_lib.data.store import open_store
 from m2v_lib.evaluate import evaluate_action
 from m2v_lib.records import read_metrics, runs_root
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, read_tensors, transfer_encoder
-from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, sole_trainer
+from m2v_lib.training.loop import Trainer, is_finished, pick_device, prepare_blocks, sole_trainer
 from m2v_lib.training.pretrain import fingerprint_of
+from m2v_lib.training.schedule import Schedule
 
 
 def train_action(exp: Experiment, root: Path | None = None) -> Path:
@@ -29,6 +30,8 @@ def train_action(exp: Experiment, root: Path | None = None) -> Path:
     With `action.init=pretrained` the encoder starts from the pre-training run of the same settings and seed; where
     there is none, ConfigError says how to make it.
     """
+    if exp.run.devices > 1:
+        raise ConfigError(f"run.devices={exp.run.devices}: action recognition trains on one device")
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("action")
     with sole_trainer(folder):
@@ -44,6 +47,7 @@ def _train(exp: Experiment, root: Path, folder: Path, actions: Actions) -> Path:
     )  # fmt: skip
     model = build_action_model(exp.model, cfg, len(actions.data.classes), seed=exp.run.seed)
     init = start_from_stage_1(model, exp, root)
+    prepare_blocks(model.backbone, exp)
     trainer = make_trainer(exp, folder, model.to(device), samples, actions.fingerprint, device)
     trainer.run()
     return trainer.finish(model, result_of(exp, model, trainer, samples, actions, init))
@@ -74,11 +78,11 @@ def make_trainer(
     cfg, train = exp.action, samples["train"]
     schedule = Schedule(len(train), cfg.batch_size, cfg.epochs, cfg.max_steps or exp.run.max_steps)
 
-    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if len(chosen_B) == 1:  # the batch norm needs two: the same sample, moved and cropped twice
             chosen_B = chosen_B.repeat(2)
         x, label = train.batch(chosen_B)
-        scores = model(for_training(x, generator), generator)
+        scores = network(for_training(x, generator), generator)
         hits = (scores.detach().argmax(1) == label).float().mean()
         return F.cross_entropy(scores, label), {"top1": 100 * hits}
 

@@ -27,10 +27,15 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, truncated, or of another model."""
 
 
+def on_cpu(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in main memory that later steps leave alone."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Tensors and a JSON state in one file, written beside the target and moved into place."""
-    flat = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     metadata = {"state": json.dumps(dict(state))}
+    flat = on_cpu(tensors)
     write_atomically(path, lambda beside: save_file(flat, beside, metadata))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2v_lib.baselines.linear import evaluate_floors
 from m2v_lib.config import ConfigError, Experiment
@@ -18,8 +18,10 @@ from m2v_lib.losses import pose_loss
 from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
-from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, sole_trainer
+from m2v_lib.training.distributed import ALONE, Team, joined, launch, must_launch
+from m2v_lib.training.loop import Trainer, check_finished, is_finished, pick_device, prepare_blocks, sole_trainer
 from m2v_lib.training.pretrain import fingerprint_of
+from m2v_lib.training.schedule import Schedule
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
@@ -30,23 +32,30 @@ def finetune(exp: Experiment, root: Path | None = None) -> Path:
     """
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("finetune")
-    with sole_trainer(folder):
+    if must_launch(exp):
+        launch("finetune", exp, root)
+        return check_finished(folder)
+    with joined(exp) as team, sole_trainer(folder, team):
         store = open_store(exp.data.name)
-        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, root, folder, store)
+        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, root, folder, store, team)
 
 
-def _train(exp: Experiment, root: Path, folder: Path, store: Store) -> Path:
+def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) -> Path:
     device = pick_device(exp)
     sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
-    train = training_clips(store, stride=exp.data.train_stride, validation=exp.data.validation, **sizes)  # type: ignore[arg-type]
+    cut = {"stride": exp.data.train_stride, "validation": exp.data.validation}
+    train = training_clips(store, **cut, label_fraction=exp.data.label_fraction, **sizes)  # type: ignore[arg-type]
     held_out = {
         which: evaluation_clips(store, which, stride=exp.data.test_stride, **sizes)  # type: ignore[arg-type]
         for which in (["val", "test"] if exp.data.validation else ["test"])
     }
     model = build_model(exp.model, seed=exp.run.seed)
     init = start_from_stage_1(model, exp, root, fingerprint_of(exp, store))
-    trainer = make_trainer(exp, folder, model.to(device), train, held_out, store, device)
+    prepare_blocks(model, exp).to(device)
+    trainer = make_trainer(exp, folder, model, train, held_out, store, device, team)
     trainer.run()
+    if not team.leads:
+        return folder
     return trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
 
 
@@ -66,15 +75,17 @@ def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path, fing
 
 def make_trainer(
     exp: Experiment, folder: Path, model: DualStreamModel, train: Clips, held_out: dict[str, Clips], store: Store,
-    device: torch.device,
+    device: torch.device, team: Team = ALONE,
 ) -> Trainer:  # fmt: skip
     cfg = exp.finetune
 
-    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x, y = train.batch(chosen_B)
         if exp.data.flip_train:
             x, y = random_flip(x, y, generator)
-        return pose_loss(model(x), y, cfg.w_scale, cfg.w_velocity)
+        own, weight = team.share(len(x)), team.weight(len(x))
+        loss, parts = pose_loss(network(x[own]), y[own], cfg.w_scale, cfg.w_velocity)
+        return weight * loss, {name: weight * value for name, value in parts.items()}
 
     watched = "test" if cfg.select == "best-on-test" else "val"
 
@@ -85,6 +96,7 @@ def make_trainer(
     return Trainer(
         exp, "finetune", folder, model, Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
         evaluate=validate if watched in held_out else None, fingerprint=store.meta.fingerprint, device=device,
+        team=team,
     )  # fmt: skip
 
 

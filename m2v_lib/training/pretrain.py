@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from m2v_lib.config import Experiment
 from m2v_lib.data.augment import random_flip
@@ -18,15 +18,28 @@ from m2v_lib.model import build_model
 from m2v_lib.pretraining.objective import MaskedPrediction
 from m2v_lib.pretraining.teacher import tau_at
 from m2v_lib.records import read_metrics, runs_root
-from m2v_lib.training.loop import Schedule, Trainer, is_finished, pick_device, seeded, sole_trainer
+from m2v_lib.training.distributed import Team, joined, launch, must_launch
+from m2v_lib.training.loop import (
+    Trainer,
+    check_finished,
+    is_finished,
+    pick_device,
+    prepare_blocks,
+    seeded,
+    sole_trainer,
+)
+from m2v_lib.training.schedule import Schedule
 
 
 def pretrain(exp: Experiment, root: Path | None = None) -> Path:
     """Pre-train the encoder; returns the run's folder. A finished run is left as it is, a killed one goes on."""
     folder = (runs_root() if root is None else Path(root)) / exp.run_name("pretrain")
-    with sole_trainer(folder):
+    if must_launch(exp):
+        launch("pretrain", exp, folder.parent)
+        return check_finished(folder)
+    with joined(exp) as team, sole_trainer(folder, team):
         store = open_store(exp.data.name)
-        return folder if is_finished(folder, fingerprint_of(exp, store)) else _train(exp, folder, store)
+        return folder if is_finished(folder, fingerprint_of(exp, store)) else _train(exp, folder, store, team)
 
 
 def fingerprint_of(exp: Experiment, store: Store) -> str:
@@ -37,18 +50,19 @@ def fingerprint_of(exp: Experiment, store: Store) -> str:
     return hashlib.sha256(both.encode()).hexdigest()
 
 
-def _train(exp: Experiment, folder: Path, store: Store) -> Path:
+def _train(exp: Experiment, folder: Path, store: Store, team: Team) -> Path:
     device, fingerprint = pick_device(exp), fingerprint_of(exp, store)
     clips = unlabelled_clips(exp, store, device)
-    student = build_model(exp.model, seed=exp.run.seed)
+    student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
     objective = MaskedPrediction(student, exp.pretrain, seeded(torch.device("cpu"), exp.run.seed, 3)).to(device)
     cfg = exp.pretrain
 
-    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         x, y = clips.batch(chosen_B)
         if exp.data.flip_train:
             x, y = random_flip(x, y, generator)
-        return objective(x, generator)
+        loss, extras = network(x, generator, team.share(len(x)))
+        return team.size * loss, extras
 
     def move_teacher(step_number: int, n_steps: int) -> None:
         if cfg.teacher == "ema":
@@ -60,9 +74,11 @@ def _train(exp: Experiment, folder: Path, store: Store) -> Path:
 
     trainer = Trainer(
         exp, "pretrain", folder, objective, Schedule(len(clips), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
-        after_step=move_teacher, at_log=signs, fingerprint=fingerprint, device=device,
+        after_step=move_teacher, at_log=signs, fingerprint=fingerprint, device=device, team=team,
     )  # fmt: skip
     trainer.run()
+    if not team.leads:
+        return folder
     final = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"][-1]
     data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": fingerprint,
             "input_2d": exp.data.input_2d, "detector": store.meta.detector}  # fmt: skip

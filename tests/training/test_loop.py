@@ -19,7 +19,8 @@ from m2v_lib.config import Experiment, OptimConfig
 from m2v_lib.records import read_metrics
 from m2v_lib.training import checkpoint
 from m2v_lib.training.checkpoint import CheckpointError
-from m2v_lib.training.loop import Schedule, Trainer, learning_rate, seeded
+from m2v_lib.training.loop import Trainer, seeded
+from m2v_lib.training.schedule import Schedule, learning_rate
 
 CPU = torch.device("cpu")
 
@@ -94,13 +95,13 @@ def make(
     exp = exp or Experiment.preset("smoke").override(default)
     count = iter(range(1, 10**6))
 
-    def step(chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         if trainer.step + 1 == die_before:
             raise Killed
         if chosen is not None:
             chosen.append(chosen_B.tolist())
         noise = torch.randn(len(chosen_B), generator=generator)
-        loss = (module(DATA[chosen_B]) - DATA[chosen_B].sum(1) - 0.1 * noise).square().mean()
+        loss = (network(DATA[chosen_B]) - DATA[chosen_B].sum(1) - 0.1 * noise).square().mean()
         return loss, {"n_clips": torch.tensor(float(len(chosen_B))), "noise": noise, "count": torch.tensor(next(count))}
 
     def average(step_number: int, n_steps: int) -> None:
@@ -306,7 +307,7 @@ def test_the_best_validation_is_kept_apart(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     trainer = make(tmp_path / "run")
     step = trainer.step_fn
-    trainer.step_fn = lambda chosen, generator: (step(chosen, generator)[0] * float("nan"), {})
+    trainer.step_fn = lambda network, chosen, generator: (step(network, chosen, generator)[0] * float("nan"), {})
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step 3; lower optim.lr"):
         trainer.run()
     assert not read_metrics(tmp_path / "run" / "metrics.jsonl")

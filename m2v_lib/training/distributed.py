@@ -1,0 +1,160 @@
+"""One run on several devices or hosts: torch's elastic launcher starts the processes, DDP averages their gradients.
+
+Each process draws the randomness of the whole batch and computes its own share of the clips, and batch norm spans all
+of them (m2v_lib.layers.norm): the run is the one that a single process makes at the same batch size, up to rounding.
+
+`m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them with the launcher:
+``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT --max-restarts 3 -m m2v_lib.cli finetune ...``
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from m2v_lib.config import ConfigError, Experiment
+
+#: How often the launcher starts a run again from its last checkpoint when one of its processes dies.
+RESTARTS = 20
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that train one run; alone by default."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes the files."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """This process's part of a batch of `n` clips."""
+        return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
+
+    def weight(self, n: int) -> float:
+        """Factor of the mean over this process's clips, for which the mean over processes is that of the batch."""
+        own = self.share(n)
+        return (own.stop - own.start) * self.size / n
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean of each value over the processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def any(self, flag: bool, device: torch.device) -> bool:
+        """Whether the flag is set in one process at least."""
+        if self.size == 1:
+            return flag
+        raised = torch.tensor(float(flag), device=device)
+        dist.all_reduce(raised, dist.ReduceOp.MAX)
+        return bool(raised)
+
+    def from_leader(self, value: Any) -> Any:
+        """What the leader passes, in every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+    def wrap(self, module: nn.Module, device: torch.device) -> nn.Module:
+        """The module with its gradients averaged over the processes; itself where there is one."""
+        if self.size == 1:
+            return module
+        devices = [device] if device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+
+
+ALONE = Team()
+
+
+@contextlib.contextmanager
+def joined(exp: Experiment) -> Iterator[Team]:
+    """The team this process belongs to: the launcher's, else itself alone."""
+    if not in_launched_process():
+        yield ALONE
+        return
+    if exp.run.device.startswith("cuda"):
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
+    dist.init_process_group("nccl" if exp.run.device.startswith("cuda") else "gloo")
+    try:
+        yield Team(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+def in_launched_process() -> bool:
+    """Whether torch's launcher started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def must_launch(exp: Experiment) -> bool:
+    """Whether the experiment asks for several devices and nobody has started their processes yet."""
+    if exp.run.devices == 1 or in_launched_process():
+        return False
+    available = torch.cuda.device_count()
+    if exp.run.device.startswith("cuda") and exp.run.devices > available:
+        raise ConfigError(f"run.devices={exp.run.devices}: this machine has {available} CUDA devices")
+    return True
+
+
+def launch(stage: str, exp: Experiment, root: Path) -> None:
+    """Run a stage (pretrain, finetune) in `run.devices` processes of this host and wait for them.
+
+    SIGTERM is passed on, so that they stop at a checkpoint. Raises RuntimeError when they fail for good.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "experiment.yaml"
+        config.write_text(exp.to_yaml(), encoding="utf-8")
+        command = [
+            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={exp.run.devices}",
+            f"--max-restarts={RESTARTS}", "--monitor-interval=0.2", "-m", "m2v_lib.cli", stage, "--config", str(config),
+        ]  # fmt: skip
+        threads = exp.run.threads or max(1, torch.get_num_threads() // exp.run.devices)
+        package = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**os.environ, "M2V_RUNS": str(root.resolve()), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        process = subprocess.Popen(command, env=env)
+        with passing_on_sigterm(process):
+            code = process.wait()
+    if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM, 1):
+        raise RuntimeError(f"{exp.run_name(stage)}: the launcher ended with exit code {code}")
+    if code == 1:
+        raise RuntimeError(f"{exp.run_name(stage)}: its processes failed, see their messages above")
+
+
+@contextlib.contextmanager
+def passing_on_sigterm(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Send SIGTERM on to a child process for as long as the block runs (where signals can be handled)."""
+    try:
+        before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

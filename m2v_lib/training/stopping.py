@@ -1,0 +1,39 @@
+"""Stopping a long run at a checkpoint: after so many minutes, or when SIGTERM asks for it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+
+#: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of sysexits.h).
+RESUME_EXIT_CODE = 75
+
+
+class StoppedEarly(Exception):
+    """A run stopped at a checkpoint before its end; the same call goes on from there."""
+
+
+class StopRequest:
+    """Whether training should stop: SIGTERM came, or the time is up. Use it as a context around the loop."""
+
+    def __init__(self, max_minutes: float) -> None:
+        self.terminated = False
+        self.deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
+
+    def __enter__(self) -> StopRequest:
+        try:
+            self.before = signal.signal(signal.SIGTERM, self._terminate)
+        except ValueError:  # not in the main thread: only time can stop it
+            self.before = None
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        self.terminated = True
+
+    def __bool__(self) -> bool:
+        return self.terminated or time.monotonic() >= self.deadline
