@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,12 @@ def test_wishes_that_cannot_be_met(store: Store, tmp_path: Path) -> None:
         export(store, tmp_path / "no", valid_every=0)
     with pytest.raises(DataError, match="videos is -1, expected 0 for all, or how many of each split"):
         export(store, tmp_path / "no", videos=-1)
+    camera_space = replace(store.meta, detector={"model": "cpn", "labels": "camera space"})
+    with pytest.raises(DataError, match="detected 2D without the true projection, set input_2d=detected"):
+        export(Store(store.path, camera_space), tmp_path / "no")
+    assert takes(Store(store.path, camera_space), input_2d="detected", videos=1)
+    with pytest.raises(DataError, match="holds 2D alone, expected a store with 3D"):
+        export(Store(store.path, replace(store.meta, units="px")), tmp_path / "no")
     (tmp_path / "data_train_3dhp.npz").mkdir()
     with pytest.raises(DataError, match=r"data_train_3dhp.npz: could not be written \(Is a directory\)"):
         export(store, tmp_path)

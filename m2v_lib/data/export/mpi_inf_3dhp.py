@@ -51,6 +51,10 @@ def takes(
         raise DataError(f"{store.path}: valid_every is {valid_every}, expected 1 or more")
     if videos < 0:
         raise DataError(f"{store.path}: videos is {videos}, expected 0 for all, or how many of each split")
+    if not store.meta.labelled:
+        raise DataError(f"{store.path}: holds 2D alone, expected a store with 3D")
+    if input_2d == "gt" and not (store.meta.input_is_truth or store.meta.label_is_projection):
+        raise DataError(f"{store.path}: holds detected 2D without the true projection, set input_2d=detected")
     train, test = store.split("train"), store.split("test")
     training, testing = (_spread(split.videos, videos) for split in (train, test))
     names = _train_names(training, store.path)
