@@ -8,13 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2v_lib.data.clips import normalise_screen
+from m2v_lib import metrics
+from m2v_lib.config import Experiment
+from m2v_lib.data.clips import evaluation_clips, make_clips, normalise_screen
 from m2v_lib.data.detector import DetectorModel
 from m2v_lib.data.export.mpi_inf_3dhp import export, takes
 from m2v_lib.data.mocap import Pack, prepare_mocap
 from m2v_lib.data.mpi_inf_3dhp import prepare_3dhp, to_split
 from m2v_lib.data.store import DataError, Split, Store, open_store
 from m2v_lib.data.synthetic import Plan, make_pack
+from m2v_lib.evaluate import evaluate_3dhp, evaluate_3dhp_predictions
+from m2v_lib.model import build_model
 
 THEIRS = [10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6, 0, 7, 9]  # our joint in each place of their order
 
@@ -87,6 +91,26 @@ def test_reading_gives_what_was_written(store: Store, tmp_path: Path, input_2d: 
         seen = first.joint_2d if input_2d == "detected" else first.label_px[..., :2]
         np.testing.assert_allclose(normalised(read, read.joint_2d), normalised(first, seen), atol=2e-7)
     assert back.meta.input_is_truth
+
+
+def test_scores_are_those_of_the_direct_path(store: Store, tmp_path: Path) -> None:
+    """A network on the store read back and on takes that were never written; and predictions of the first store."""
+    export(store, tmp_path / "files", valid_every=20)
+    prepare_3dhp(tmp_path, "back", [tmp_path / "files"])
+    read = evaluation_clips(open_store("back", tmp_path), "test", 27, 27, input_2d="detected", device="cpu")
+    direct = make_clips(to_split(takes(store, valid_every=20)[1]), 27, 1, windows="centred")
+    model = build_model(Experiment.preset("smoke").model, seed=0)
+    errors = evaluate_3dhp(model, read)
+    assert errors == evaluate_3dhp(model, direct) and errors["n_frames"] == len(read) > 50
+
+    truth = np.asarray(store.split("test").truth_mm)[read.index_CT[:, 13]]
+    truth = truth - truth[:, :1]
+    pred = truth + np.random.default_rng(0).normal(0, 60, truth.shape)
+    official = [j for j in range(17) if j not in (0, 7, 9)]
+    scored = evaluate_3dhp_predictions(pred, read)
+    assert scored["mpjpe"] == pytest.approx(metrics.mpjpe(pred, truth), rel=1e-6)
+    assert scored["pck"] == metrics.pck(pred[:, official], truth[:, official])
+    assert scored["auc"] == metrics.auc(pred[:, official], truth[:, official])
 
 
 def test_a_store_of_the_data_set_keeps_its_2d_and_its_valid_frames(store: Store, tmp_path: Path) -> None:
