@@ -35,6 +35,8 @@ PICKLE: Final = KNOWN[0]
 #: act numbers begin at 2 in Human3.6M: 1 is the standing pose before the actions
 FIRST_ACT: Final = 2
 KINDS_2D: Final = ("gt", "detected")
+#: what a 2D file says of its joints
+METADATA: Final = {"layout_name": "h36m", "num_joints": N_JOINTS, "keypoints_symmetry": SYMMETRY}
 
 
 def export_pickle(store: Store, out: Path | str) -> list[Path]:
@@ -83,12 +85,11 @@ def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> 
             world.setdefault(subject, {})[key] = _with_others(joints)
             views = [_view(split, v, joints, subject, input_2d) for v in sorted(videos, key=lambda v: v.camera)]
             seen.setdefault(subject, {})[key] = views
-    metadata = {"layout_name": "h36m", "num_joints": N_JOINTS, "keypoints_symmetry": SYMMETRY}
     out = Path(out)
     name_2d = KNOWN[2] if input_2d == "detected" else KNOWN[3]
     return [
-        _write_npz(out / KNOWN[1], positions_3d=world),
-        _write_npz(out / name_2d, positions_2d=seen, metadata=metadata),
+        write_objects(out / KNOWN[1], positions_3d=world),
+        write_objects(out / name_2d, positions_2d=seen, metadata=METADATA),
     ]
 
 
@@ -201,7 +202,8 @@ def _write_pickle(path: Path, content: Any) -> Path:
     return _write(path, lambda stream: pickle.dump(content, stream, protocol=4))
 
 
-def _write_npz(path: Path, **objects: Any) -> Path:
+def write_objects(path: Path, **objects: Any) -> Path:
+    """Write dicts as object arrays of an ``.npz``."""
     arrays = {key: np.array(value, dtype=object) for key, value in objects.items()}
     return _write(path, lambda stream: np.savez_compressed(stream, allow_pickle=True, **arrays))
 
