@@ -69,15 +69,9 @@ def prepare_h36m(
     """
     if faulty not in ("left-out", "kept"):
         raise DataError(f"{store_name}: faulty is {faulty!r}, expected left-out or kept")
-    files = _sort(sources)
+    files = sort_sources(sources)
     layout = "npz" if "3d" in files else "pickle"
-    if layout == "npz":
-        train, test, detector = read_h36m_npz(files["3d"], files["2d"])
-    else:
-        train, test = read_h36m_pickle(files["pickle"])
-        detector = {"model": "stacked hourglass, fine-tuned" if is_published(train, test, layout) else "of the file"}
-        if "clips" in files:
-            train, test = put_clips(files["clips"], train, test)
+    train, test, detector = read(files)
     blocked = FAULTY if layout == "pickle" and faulty == "left-out" else ()
     meta = Meta(
         name=store_name,
@@ -90,6 +84,17 @@ def prepare_h36m(
         recipe=recipe,
     )
     return write_store(Path(root), meta, train, test)
+
+
+def read(files: Mapping[str, Path]) -> tuple[Split, Split, dict[str, Any]]:
+    """The training and the test split of one layout's files, and what made their 2D."""
+    if "3d" in files:
+        return read_h36m_npz(files["3d"], files["2d"])
+    train, test = read_h36m_pickle(files["pickle"])
+    if "clips" in files:
+        return *put_clips(files["clips"], train, test), {"model": "of the clips"}
+    published = is_published(train, test, "pickle")
+    return train, test, {"model": "stacked hourglass, fine-tuned" if published else "of the file"}
 
 
 def is_published(train: Split, test: Split, layout: str) -> bool:
@@ -106,7 +111,7 @@ def protocol(train: Split, test: Split, layout: str) -> str:
     return f"other data in the layout of Human3.6M ({train.n_frames:,} and {test.n_frames:,} frames), {SPACE[layout]}"
 
 
-def _sort(sources: Sequence[Path | str]) -> dict[str, Path]:
+def sort_sources(sources: Sequence[Path | str]) -> dict[str, Path]:
     """The files of one layout by what they are: pickle, pickle and clips, or 3d and 2d."""
     files: dict[str, Path] = {}
     for path in map(Path, sources):
