@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from convert_3dhp import SEQUENCES as SEQUENCES_3DHP
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.cutting import clip_index
+from m2v_lib.data.cutting import clip_index, clip_index_3dhp
 from m2v_lib.data.readers import kind_of, sha256_of
 from m2v_lib.data.store import Split
 
@@ -93,17 +94,30 @@ def mpi_inf_3dhp_rows(paths: Sequence[Path]) -> Iterator[Row]:
     """MPI-INF-3DHP's two files (spec 6)."""
     from m2v_lib.data import mpi_inf_3dhp as mpi
 
-    files = mpi._find(paths)
+    files = mpi.find_files(paths)
     train, test = mpi.read_train(files["train"]), mpi.read_test(files["test"])
-    sequences = [f"S{s} Seq{q}" for s in range(1, 9) for q in (1, 2)]
-    yield equal("train: sequences", sorted({t.sequence for t in train}), sequences)
+    yield equal("train: sequences", sorted({t.sequence for t in train}), list(SEQUENCES_3DHP))
     yield equal("train: cameras", sorted({t.camera for t in train}), list(mpi.CAMERAS))
-    yield Row("train: frames", _text(sum(len(t.joints_mm) for t in train)))
+    off = [f"{t.sequence} camera {t.camera}" for t in train if _frames_and_rate(t) != SEQUENCES_3DHP.get(t.sequence)]
+    yield equal("train: of other length or rate", off[:3] or "none", "none")
+    n_cameras, lengths = len(mpi.CAMERAS), [n for n, _ in SEQUENCES_3DHP.values()]
+    yield equal("train: frames", sum(len(t.joints_mm) for t in train), n_cameras * sum(lengths))
+    clips = len(clip_index_3dhp([(0, len(t.joints_mm)) for t in train], 81, 9))
+    yield equal("train: clips of 81", clips, n_cameras * sum(-(-n // 9) for n in lengths))
     yield equal("test: sequences", sorted(t.sequence for t in test), list(mpi.VALID_FRAMES))
     for take in test:
         expected = mpi.VALID_FRAMES.get(take.sequence, 0)
         yield equal(f"test: valid frames of {take.sequence}", int(take.valid.sum()), expected)
     yield equal("test: valid frames", int(sum(t.valid.sum() for t in test)), sum(mpi.VALID_FRAMES.values()))
+    for name, takes in (("train", train), ("test", test)):
+        joints = np.concatenate([t.joints_mm[t.valid][::20] for t in takes])
+        yield within(f"{name}: 2D (px)", np.concatenate([t.joint_2d[t.valid][::20] for t in takes]), -2048, 4096)
+        yield within(f"{name}: joint from root (mm)", joints - joints[:, :1], -2000, 2000)
+        yield within(f"{name}: depth (mm)", joints[..., 2], 500, 15_000)
+
+
+def _frames_and_rate(take: Any) -> tuple[int, float]:
+    return len(take.joints_mm), take.fps
 
 
 def ntu60_rows(paths: Sequence[Path]) -> Iterator[Row]:

@@ -95,7 +95,7 @@ def prepare_3dhp(
     """
     if scale not in SCALES:
         raise DataError(f"{store_name}: scale is {scale!r}, expected one of {', '.join(SCALES)}")
-    files = _find(sources)
+    files = find_files(sources)
     train, test = read_train(files["train"]), read_test(files["test"])
     subjects = sorted({take.sequence.split()[0] for take in train}, key=lambda name: int(name[1:]))
     val = tuple(subjects[-1:] if len(subjects) > 1 else ()) if val_subjects is None else tuple(val_subjects)
@@ -177,8 +177,8 @@ def read_test(path: Path | str) -> list[Take]:
     return takes
 
 
-def _find(sources: Sequence[Path | str]) -> dict[str, Path]:
-    """The training and the test file among files and folders."""
+def find_files(sources: Sequence[Path | str]) -> dict[str, Path]:
+    """The training and the test file among files and folders, by what they hold."""
     files: dict[str, Path] = {}
     for path in map(Path, sources):
         inside = [path / name for name in (TRAIN_FILE, TEST_FILE)] if path.is_dir() else [path]

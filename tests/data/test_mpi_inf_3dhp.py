@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -138,6 +139,33 @@ def test_files_are_known_by_what_they_hold(write: Callable[..., Path], tmp_path:
     renamed = [test.rename(tmp_path / "a.npz"), train.rename(tmp_path / "b.npz")]
     store = open_store("x", prepare_3dhp(tmp_path, "x", renamed).parent)
     assert len(store.split("train").videos) == 6 and store.meta.source == "b.npz, a.npz"
+
+
+def test_what_a_user_has_against_what_is_published(
+    write: Callable[..., Path], contents: tuple[Content, Content], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "data_scripts"))
+    script = importlib.import_module("verify")
+    lengths = {name: (len(entry[0]["0"]["data_3d"]), entry[1]) for name, entry in contents[0].items()}
+    monkeypatch.setattr(script, "SEQUENCES_3DHP", lengths)
+    monkeypatch.setattr("m2v_lib.data.mpi_inf_3dhp.CAMERAS", ("0", "4"))
+    monkeypatch.setattr("m2v_lib.data.mpi_inf_3dhp.VALID_FRAMES", {"TS1": 8, "TS5": 8})
+    assert script.main([str(write())]) == 0
+    assert "all as published" in capsys.readouterr().out
+    short = copy.deepcopy(contents[0])
+    short["S1 Seq2"][0]["4"] = {key: array[:-2] for key, array in short["S1 Seq2"][0]["4"].items()}
+    short["S2 Seq1"][1] = 50
+    ahead = copy.deepcopy(contents[1])
+    ahead["TS5"]["valid"][0] = 1
+    assert script.main([str(write(train=short, test=ahead))]) == 1
+    crosses = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.startswith("✗")]
+    assert crosses == [
+        "✗ train: of other length or rate S1 Seq2 camera 4 S2 Seq1 camera 0 S2 Seq1 camera 4 expected none",
+        "✗ train: frames 186 expected 188",
+        "✗ test: valid frames of TS5 9 expected 8",
+        "✗ test: valid frames 17 expected 16",
+    ]
 
 
 def test_validation_subjects_can_be_chosen(write: Callable[..., Path], tmp_path: Path) -> None:

@@ -77,6 +77,7 @@ def test_clips_and_other_data_sets(
     status, rows, _ = table(script, capsys, *sorted(tmp_path.glob("*.npz")))
     assert status == 1 and rows["test: valid frames of TS1"] == "✗ 24 expected 603"
     assert rows["test: valid frames"] == "✗ 384 expected 2,929"
+    assert rows["train: frames"] == "✗ 384 expected 1,052,736" and rows["train: clips of 81"].endswith("117,024")
 
 
 def test_what_cannot_be_read_is_one_cross(
