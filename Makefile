@@ -29,10 +29,10 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report gpu-queue lab test lint unit notebooks outputs clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 	@echo
 	@echo "Variables (here with their values): DATA=$(DATA) PRESET=$(PRESET) RECIPE=$(RECIPE) SEEDS=$(SEEDS) JOBS=$(JOBS)"
 	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
@@ -60,6 +60,9 @@ resume: $(STAMP) ## go on after a killed or failed run
 
 report: $(STAMP) ## build the book again from what has run
 	@m2v report --suite $(SUITE)
+
+gpu-queue: $(STAMP) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
+	@m2v queue --preset base --device cuda $(if $(RUN),--run)
 
 lab: $(STAMP) ## open the notebooks in Jupyter Lab
 	jupyter lab notebooks

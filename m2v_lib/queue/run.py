@@ -1,0 +1,134 @@
+"""The state of the wanted runs, and running what is not done, one after another."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from m2v_lib.queue.pace import count_clips, expected_minutes
+from m2v_lib.queue.wanted import Item
+from m2v_lib.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
+
+
+@dataclass
+class Queue:
+    """The items and the state of their runs: `runs` is where training writes, `kept` where records are committed."""
+
+    items: list[Item]
+    runs: Path
+    kept: Path
+    failed: set[str] = field(default_factory=set)
+
+    def done(self, item: Item) -> bool:
+        """A run with a result; of a pre-training whose weights a run still waits for, the weights have to be there."""
+        if (self.runs / item.name / "weights.safetensors").exists() and _has_result(self.runs / item.name):
+            return True
+        waiting = [other for other in self.items if other.needs == item.name and not self.done(other)]
+        return not waiting and (_has_result(self.kept / item.name) or _has_result(self.runs / item.name))
+
+    def waiting(self) -> list[Item]:
+        """What is not done, in order."""
+        return [item for item in self.items if not self.done(item)]
+
+    def ready(self) -> list[Item]:
+        """What can be run now: not done, did not fail before, its pre-training there, no other process at it."""
+        by_name = {item.name: item for item in self.items}
+        able = [i for i in self.waiting() if i.name not in self.failed and not is_running(self.runs / i.name)]
+        return [item for item in able if not item.needs or self.done(by_name[item.needs])]
+
+    def step(self, item: Item) -> int:
+        """The last step that an unfinished run has logged."""
+        log = self.runs / item.name / "metrics.jsonl"
+        lines = read_metrics(log) if log.exists() else []
+        return int(lines[-1]["step"]) if lines else 0
+
+
+def _has_result(folder: Path) -> bool:
+    return (folder / "result.json").exists()
+
+
+def is_running(folder: Path) -> bool:
+    """Whether a process trains in this run folder: it holds the lock of `training.loop.sole_trainer`."""
+    lock = folder.with_name(f".{folder.name}.lock")
+    if not lock.exists():
+        return False
+    with lock.open("r+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
+    """The queue as text: how much is done, then what is not, next first, with its command."""
+    waiting = queue.waiting()
+    lines = [f"{len(queue.items) - len(waiting)} of {len(queue.items)} runs are done"]
+    total, clips = 0.0, {}
+    for number, item in enumerate(waiting, 1):
+        data = (item.exp.data, item.exp.model.n_frames, item.stage)
+        if not item.exp.run.max_steps and data not in clips:
+            clips[data] = count_clips(item.exp, item.stage)
+        minutes = expected_minutes(item, records, device, clips.get(data))
+        total += minutes or 0.0
+        began = f", at step {queue.step(item)}" if queue.step(item) else ""
+        running = ", running" if is_running(queue.runs / item.name) else ""
+        about = f"about {minutes:.0f} min" if minutes else "duration unknown, no record of this device"
+        lines.append(f"{number}. {'; '.join(item.labels)} ({about}{began}{running})")
+        lines.append("   " + shlex.join(item.command({"run.device": device})))
+    return "\n".join([*lines, f"together about {total / 60:.1f} hours" if total else ""]).rstrip()
+
+
+def run_queue(queue: Queue, settings: Mapping[str, Any], *, max_minutes: float = 0.0, poll: float = 20.0) -> int:
+    """Run what is not done until nothing is left or the time is up, and keep each finished run's record.
+
+    Each run is a process of its own, so memory is free again after it and its failure stops only what builds on it.
+    Several such queues may work side by side: none takes a run that another is at. `settings` are added to every
+    command. Returns 0 when all is done, 75 (resume me) when the time is up, 1 when a run failed.
+    """
+    deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
+    while queue.waiting():
+        if time.monotonic() >= deadline:
+            return RESUME_EXIT_CODE
+        ready = queue.ready()
+        if not ready:
+            if not any(is_running(queue.runs / item.name) for item in queue.waiting()):
+                return 1  # what is left failed or waits for what failed
+            time.sleep(poll)
+            continue
+        code = _run(ready[0], settings, queue.runs, deadline)
+        if _has_result(queue.runs / ready[0].name):
+            print(f"kept {keep_record(queue.runs / ready[0].name, queue.kept)}", flush=True)
+        elif code == RESUME_EXIT_CODE:
+            return code
+        else:
+            print(f"failed with exit code {code}: {ready[0].name}", file=sys.stderr, flush=True)
+            queue.failed.add(ready[0].name)
+    return 0
+
+
+def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -> int:
+    extra = dict(settings)
+    if deadline != float("inf"):
+        extra["run.max_minutes"] = max(0.1, (deadline - time.monotonic()) / 60)
+    command = item.command(extra)
+    print(shlex.join(command), flush=True)
+    environment = {**os.environ, "M2V_RUNS": str(runs)}
+    child = subprocess.Popen([sys.executable, "-m", "m2v_lib.cli", *command[1:]], env=environment)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())  # it stops at a checkpoint
+    try:
+        return child.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        if child.poll() is None:  # this process was interrupted
+            child.terminate()
+            child.wait()
