@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from m2v_lib.records import Record
 
 #: What a cell of a table can be; `paper` is a published value, the others are measured here.
-STATES = ("paper", "reproduced", "partial schedule", "mocap", "synthetic", "not run")
+STATES = ("paper", "reproduced", "partial schedule", "mocap", "mocap, partial schedule", "synthetic", "not run")
 #: What a run must have been for its number to be set against the paper's. The Human3.6M store writes this protocol.
 PUBLISHED_DATA = "h36m"
 PUBLISHED_PROTOCOL = "Human3.6M: S1 S5 S6 S7 S8 train, S9 S11 test, action-averaged, 2.5D frames"
@@ -38,8 +38,13 @@ def cell_state(result: Mapping[str, Any]) -> str:
     if data == "synthetic":
         return "synthetic"
     if data != PUBLISHED_DATA:
-        return "mocap"
+        return "mocap, partial schedule" if result["schedule"]["partial"] else "mocap"
     return "reproduced" if not _departures(result) else "partial schedule"
+
+
+def state_class(state: str) -> str:
+    """The state as part of a CSS class."""
+    return state.replace(", ", "-").replace(" ", "-")
 
 
 def _departures(result: Mapping[str, Any]) -> list[str]:
@@ -71,7 +76,7 @@ def build_table(
     A run belongs to a row when its resolved settings have the row's digest, so a table never mixes schedules, data or
     overrides; `seeds` keeps only some of them. Columns: row, label, published_mpjpe, published_p_mpjpe, source, mpjpe,
     mpjpe_spread (sample standard deviation over seeds, nan for one), p_mpjpe, p_mpjpe_spread, n_seeds, state, data,
-    schedule, difference_mpjpe, difference_p_mpjpe, runs. Unknown numbers are nan.
+    schedule, by_seed ({seed: {metric: value}}), difference_mpjpe, difference_p_mpjpe, runs. Unknown numbers are nan.
     """
     import pandas as pd
 
@@ -108,8 +113,9 @@ def _line(row: Row, preset: str, runs: Sequence[Record]) -> dict[str, Any]:
         line[f"{key}_spread"] = statistics.stdev(values) if len(values) > 1 else math.nan
     states = {cell_state(result) for result in results}
     line["n_seeds"] = len(results)
-    line["state"] = "partial schedule" if len(states) > 1 else states.pop() if states else "not run"
+    line["state"] = max(states, key=lambda state: "partial" in state, default="not run")
     line["data"] = results[0]["data"]["name"] if results else ""
+    line["by_seed"] = {result["seed"]: {key: float(result["test"][key]) for key in METRICS} for result in results}
     line["schedule"] = "; ".join(sorted({_schedule(result) for result in results}))
     for key in METRICS:
         comparable = line["state"] == "reproduced"
@@ -233,7 +239,7 @@ def _html(block: _Block) -> str:
     body = []
     for line in block.lines:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-        body.append(f'<tr class="m2v-{line[state_at].replace(" ", "-")}">{cells}</tr>')
+        body.append(f'<tr class="m2v-{state_class(line[state_at])}">{cells}</tr>')
     lines = [
         f'<table class="m2v-table">\n<caption>{html.escape(block.title)}</caption>',
         f"<thead><tr>{head}</tr></thead>\n<tbody>",

@@ -140,6 +140,7 @@ def test_a_difference_needs_the_papers_data_protocol_network_and_schedule() -> N
     [
         ("mocap", "base", {}, "mocap"),
         ("my-capture", "base", {}, "mocap"),
+        ("mocap", "base", {"schedule": SHORT}, "mocap, partial schedule"),
         ("synthetic", "base", {}, "synthetic"),
         ("h36m", "base", {"schedule": SHORT}, "partial schedule"),
         ("h36m", "small", {}, "partial schedule"),
@@ -157,6 +158,14 @@ def test_one_partial_seed_takes_the_difference_away() -> None:
     runs = [record(1, data="h36m", preset="base"), record(1, data="h36m", preset="base", seed=1, schedule=SHORT)]
     frame = table(*runs, data="h36m", preset="base")
     assert frame["state"][0] == "partial schedule" and math.isnan(frame["difference_mpjpe"][0])
+
+
+def test_one_partial_seed_marks_the_row_on_other_data_too() -> None:
+    runs = [record(1, data="mocap", preset="base"), record(1, data="mocap", preset="base", seed=1, schedule=SHORT)]
+    frame = table(*runs, data="mocap", preset="base")
+    assert frame["state"][0] == "mocap, partial schedule"
+    assert frame["by_seed"][0] == {0: {"mpjpe": 50.0, "p_mpjpe": 40.0}, 1: {"mpjpe": 51.0, "p_mpjpe": 41.0}}
+    assert '<tr class="m2v-mocap-partial-schedule">' in tables.to_html(frame)
 
 
 def test_on_other_data_published_values_stand_in_a_table_of_their_own() -> None:

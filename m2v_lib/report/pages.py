@@ -33,6 +33,7 @@ CELL_MEANING = {
     "reproduced": "measured here on the paper's data set, protocol and full schedule",
     "partial schedule": "measured on the paper's data set and protocol, but trained for less than the full schedule",
     "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark than the paper's",
+    "mocap, partial schedule": "the same, trained for less than the full schedule: a stated number of steps",
     "synthetic": "measured on generated motion: shows that everything runs, not how good the method is",
     "not run": "no run record yet",
 }
@@ -43,7 +44,7 @@ def badge(text: str, colour: str) -> str:
 
 
 def cell_badge(state: str) -> str:
-    return badge(state, state.replace(" ", "-"))
+    return badge(state, tables.state_class(state))
 
 
 def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
