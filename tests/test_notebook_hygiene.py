@@ -14,6 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
 EXPECTED = {
     "00_start_here",
+    "10_human36m",
     "11_mpi_inf_3dhp",
     "12_ntu_rgbd",
     "13_synthetic_motion",
