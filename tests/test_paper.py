@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from m2v_lib import paper
-from m2v_lib.config import ConfigError
+from m2v_lib.config import RECIPES, ConfigError, Experiment
 
 # Audit A1: the printed averages that lie more than 0.1 from the mean of their 15 actions.
 WRONG_AVERAGES = {
@@ -106,3 +106,56 @@ def test_unknown_and_ambiguous_names() -> None:
         paper.table("table9")
     with pytest.raises(ConfigError, match="'table1' fits several tables; choose one of table1_protocol1"):
         paper.table("table1")
+
+
+def test_rows_count_where_labels_repeat() -> None:
+    assert (paper.nth("table7", 9, "MPJPE"), paper.nth("table7", 13, "MPJPE")) == (39.4, 38.5)
+    assert [paper.nth("table8", i, "MPJPE") for i in range(1, 9)] == [
+        paper.value("table8", row=i, metric="MPJPE") for i in range(1, 9)
+    ]
+    with pytest.raises(ConfigError, match="has 15 rows with MPJPE, so no row 16"):
+        paper.nth("table7", 16, "MPJPE")
+
+
+def test_claims_have_a_place_and_numbers_of_their_own() -> None:
+    found = paper.claims()
+    assert len({claim["id"] for claim in found}) == len(found) >= 40
+    for claim in found:
+        assert claim["line"] > 0 or claim["where"] == "code", claim["id"]
+        assert len(claim["claim"].split()) >= 4
+    assert paper.said("stage1-p-mpjpe", "gain") == 0.4
+    with pytest.raises(ConfigError, match="no claim 'stage1-p-mpjpe' with a number 'loss'"):
+        paper.said("stage1-p-mpjpe", "loss")
+
+
+AUDIT = [
+    *(f"A{i}" for i in (1, 2, 3)), *(f"A4.{i}" for i in range(1, 24)), *(f"A5.{i}" for i in range(1, 7)),
+    *(f"A6.{i}" for i in range(1, 6)), "A7", *(f"B{i}" for i in range(1, 22)), *(f"C{i}" for i in range(1, 7)),
+    *(f"D{i}" for i in range(1, 12)), *(f"E{i}" for i in range(1, 12)), *(f"F{i}" for i in range(1, 6)),
+]  # fmt: skip
+
+
+def test_every_point_of_the_audit_has_both_readings_and_evidence() -> None:
+    found = paper.conflicts()
+    assert [conflict["id"] for conflict in found] == AUDIT
+    for conflict in found:
+        assert all(conflict[key] for key in ("about", "paper", "released", "evidence")), conflict["id"]
+        assert bool(conflict.get("fields")) != bool(conflict.get("no_switch")), conflict["id"]
+    settled = {claim for conflict in found for claim in conflict.get("claims", [])}
+    assert settled - {claim["id"] for claim in paper.claims()} == set()
+
+
+def test_the_named_settings_exist_and_switch_between_the_two_recipes() -> None:
+    plain = Experiment()
+    recipes = [{**plain.flat(), **RECIPES[name]} for name in ("paper", "released")]
+    named = set()
+    for conflict in paper.conflicts():
+        for field, readings in conflict.get("fields", {}).items():
+            named.add(field)
+            assert len(readings) == 2, (conflict["id"], field)
+            for reading in readings:
+                assert plain.override({field: reading}).flat()[field] == reading
+            if readings[0] != readings[1] and "3dhp" not in str(readings[1]):
+                assert [recipe[field] for recipe in recipes] == readings, (conflict["id"], field)
+    differing = set(RECIPES["released"]) - {"action.select"}
+    assert differing - named == set(), "a difference between the recipes that no point of the audit explains"

@@ -12,6 +12,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import yaml
+
 from m2v_lib.config import ConfigError
 
 TITLES = {
@@ -89,6 +91,29 @@ def cite(name: str, row: int | str | None = None) -> str:
     place = f"{TITLES[full]}, {f'row {row}' if isinstance(row, int) else row}"
     doubt = DOUBTS.get((full, row))
     return f"{place} ({doubt})" if doubt else place
+
+
+def claims() -> list[dict[str, Any]]:
+    """What the paper says: id, where (section), line of its text, claim; `values` where the sentence has numbers."""
+    return _entries("claims.yaml")
+
+
+def said(claim: str, value: str) -> float:
+    """A number from a sentence of the paper, e.g. ``said("stage1-mpjpe", "gain")``. Raises ConfigError."""
+    for entry in claims():
+        if entry["id"] == claim and value in entry.get("values", {}):
+            return float(entry["values"][value])
+    raise ConfigError(f"no claim {claim!r} with a number {value!r}")
+
+
+def conflicts() -> list[dict[str, Any]]:
+    """Where paper, tables and released code disagree: id of the audit's point, about, paper, released, evidence,
+    `fields` ({setting: [paper, released]}) or `no_switch` (why there is none), and the `claims` that settle it."""
+    return _entries("conflicts.yaml")
+
+
+def _entries(name: str) -> list[dict[str, Any]]:
+    return yaml.safe_load(files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
 
 @cache
