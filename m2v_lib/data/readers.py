@@ -54,7 +54,8 @@ READERS: Final = {
         "run `python data_scripts/fetch_cmu.py` to download CMU motion capture",
     ),
     "h36m": Reader(
-        "h36m", "prepare_h36m", (*_CAMERAS, "h36m.py", "h36m_pickle.py", "h36m_clips.py", "h36m_npz.py"),
+        "h36m", "prepare_h36m",
+        (*_CAMERAS, "h36m_subjects.json", "h36m.py", "h36m_pickle.py", "h36m_clips.py", "h36m_npz.py", "cutting.py"),
         (("h36m_sh_conf_cam_source_final.pkl",),
          ("data_3d_h36m.npz", "data_2d_h36m_cpn_ft_h36m_dbb.npz"), ("data_3d_h36m.npz", "data_2d_h36m_gt.npz")),
         "data_scripts/README.md says where users of Human3.6M get it",
