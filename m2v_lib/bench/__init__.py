@@ -1,0 +1,172 @@
+"""`m2v bench`: what a step costs here, both paths side by side in one run, against what this device can do at best.
+
+Importing this needs no torch; the workers (m2v_lib.bench.worker) bring it. The record's schema is in `bench.record`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from m2v_lib.bench.client import Failed
+from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
+from m2v_lib.bench.turns import VARIANTS, Effort, Limits, Point, Turns
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.records import environment, project_root, runs_root, write_json, write_text
+
+__all__ = ["PARTS", "TASKS", "VARIANTS", "bench", "find_benches", "load_bench"]
+
+TASKS = ("train", "pretrain", "inference")
+PARTS = ("att_spatial", "att_temporal", "graph_spatial", "graph_temporal", "fusion")
+MASKED_CLIPS = 96
+#: On a CPU, models with more blocks x frames x features than this take seconds a step.
+HEAVY = 100_000
+QUICK = Effort(rounds=2, rounds_elsewhere=2, repetition=0.005, quick=True)
+#: Sizes along each axis of the scaling run, all with one block, and how memory and time grow at most along it.
+AXES: dict[str, tuple[tuple[int, ...], int]] = {
+    "n_frames": ((27, 81, 243, 729, 2187), 2),
+    "n_layers": ((1, 2, 4, 8), 1),
+    "dim": ((32, 64, 128, 256), 2),
+    "batch": ((1, 2, 4, 8, 16), 1),
+}
+
+
+def bench(
+    exp: Experiment,
+    *,
+    variants: Sequence[str] = (),
+    tasks: Sequence[str] = TASKS,
+    batches: Sequence[int] = (),
+    max_memory: float = 0.0,
+    max_seconds: float = 0.0,
+    scaling: bool = False,
+    quick: bool = False,
+    out: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Measure the experiment's model on its device and threads; returns the record's folder (in `out`).
+
+    `variants` (all; of a large model on a CPU those in fp32) are compared at the batch sizes `batches` (those of the
+    experiment; on a GPU also 32, of a large model on a CPU 1). The eager ones are measured at 1, 2, 4 ... too, until
+    memory (GiB; 4 on a CPU) or a step's seconds (2 on a CPU, 10 on a GPU) run out. With `scaling`, instead: how the
+    cost of one block and of its parts grows with frames, blocks, features and batch. A `quick` run shows that
+    everything works; its record goes to the runs instead of the kept records.
+
+    Raises ConfigError where there is nothing to measure.
+    """
+    for name, chosen, known in (("variant", variants, VARIANTS), ("task", tasks, TASKS)):
+        for item in chosen:
+            if item not in known:
+                raise ConfigError(f"there is no {name} {item!r} to measure; choose among {', '.join(known)}")
+    if any(size < 1 for size in batches):
+        raise ConfigError(f"batch sizes must be positive, got {min(batches)}")
+    on_gpu, heavy = exp.run.device.startswith("cuda"), _weight(exp) > HEAVY
+    limits = Limits(math.inf, 10.0, 4096) if on_gpu else Limits(4.0, 2.0, 32)
+    limits = Limits(max_memory or limits.gib, max_seconds or limits.seconds, 2 if quick else limits.batch)
+    ready = tuple(VARIANTS)[: 2 if quick else 3 if heavy and not on_gpu else None]
+    if scaling:
+        ready = ("reference", "fast")
+    effort = QUICK if quick else Effort()
+    turns = Turns(exp, variants or ready, effort, limits, say)
+    load = [round(x, 2) for x in os.getloadavg()]
+    try:
+        ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=quick)
+        say(f"{ceilings['device']}, {ceilings['threads']} threads: products {ceilings['fp32_tflops']:.3g} TFLOP/s in "
+            f"fp32, {ceilings['bf16_tflops']:.3g} in bf16; copy {ceilings['copy_gb_per_s']:.3g} GB/s")  # fmt: skip
+        found = _scaling(turns) if scaling else _speed(turns, tasks, _main_sizes(exp, batches, quick, on_gpu, heavy))
+        count = turns.ask("counts", do="flops", experiment=exp.to_dict(), task="fusion")["n_parameters"]
+    except Failed as failure:
+        raise ConfigError(str(failure)) from failure
+    finally:
+        turns.close()
+    if not found["measurements"] and not found["scaling"]:
+        raise ConfigError(f"nothing could be measured: {turns.left_out[0]}")
+    rates = {k: ceilings.pop(k) for k in ("fp32_tflops", "bf16_tflops", "copy_gb_per_s", "product_size")}
+    record = {
+        "schema": SCHEMA, "kind": "scaling" if scaling else "speed", "name": "", "quick": quick,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"), "preset": exp.preset_name, "recipe": exp.recipe,
+        "model": exp.sections()["model"], "n_parameters": count, "load_average": load,
+        **environment(ceilings), "ceilings": rates, **found, "left_out": turns.left_out,
+    }  # fmt: skip
+    record["name"] = _name(exp, record)
+    folder = (out or (runs_root() if quick else project_root() / "reports" / "records")) / record["name"]
+    write_json(folder / FILE, record)
+    write_text(folder / "bench.md", as_markdown(record))
+    return folder
+
+
+def _weight(exp: Experiment) -> int:
+    return exp.model.n_layers * exp.model.n_frames * exp.model.dim
+
+
+def _main_sizes(
+    exp: Experiment, batches: Sequence[int], quick: bool, on_gpu: bool, heavy: bool
+) -> dict[str, Sequence[int]]:
+    """Batch sizes of each task at which all variants are compared."""
+    own = {"train": exp.finetune.batch_size, "pretrain": exp.pretrain.batch_size}
+    own["inference"] = own["train"]
+    ready = {task: [2] if quick else [size, 32] if on_gpu else [1 if heavy else size] for task, size in own.items()}
+    return {task: batches or sizes for task, sizes in ready.items()}
+
+
+def _speed(turns: Turns, tasks: Sequence[str], main: dict[str, Sequence[int]]) -> dict[str, Any]:
+    """Every task at batch sizes 1, 2, 4 ... by the eager variants, at its main sizes by all of them; the masks."""
+    rows: list[Row] = []
+    flops = {}
+    masks = None
+    for task in tasks:
+        flops[task] = turns.count_flops(turns.exp.override(VARIANTS["fast"]), task)
+        doubled = [2**k for k in range(turns.limits.batch.bit_length())]
+        sizes = sorted({*doubled, *main[task]})
+        found = turns.climb([Point(turns.exp, task, n, main=n in main[task]) for n in sizes], 1, flops[task])
+        if task == "pretrain":
+            masks = _masks(turns, found)
+        rows += [{k: v for k, v in row.items() if k not in ("axis", "value", "flops")} for row in found]
+    return {"flops": flops, "measurements": rows, "masks": masks, "scaling": [], "slopes": []}
+
+
+def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
+    """Drawing 96 clips' masks against the fastest pre-training step that was measured, both per clip."""
+    if not rows:
+        return None
+    fastest = min(row["ms_per_clip"]["median"] for row in rows)
+    exp = turns.exp.to_dict()
+    seconds = turns.ask("counts", do="masks", experiment=exp, n_clips=MASKED_CLIPS)["seconds"]
+    share = 1e3 * seconds / MASKED_CLIPS / fastest
+    return {"n_clips": MASKED_CLIPS, "n_masks": turns.exp.pretrain.n_masks, "seconds": seconds, "share_of_step": share}
+
+
+def _scaling(turns: Turns) -> dict[str, Any]:
+    """One block, whole and in parts, along each axis."""
+    one = turns.exp.override({"model.n_layers": 1, "pretrain.target_layers": 1})
+    turns.variants = [v for v in turns.variants if not VARIANTS[v].get("run.compile")]
+    rows: list[Row] = []
+    for axis, (values, power) in AXES.items():
+        if turns.effort.quick:
+            values = values[:2]
+        if axis == "batch":
+            sized = [(one, n) for n in values]
+        else:
+            sized = [(one.override({f"model.{axis}": n}), 1) for n in values]
+        for task in (*PARTS, "train") if axis == "n_frames" else ("train",):
+            rows += turns.climb([Point(changed, task, n, axis) for changed, n in sized], power)
+    return {"flops": {}, "measurements": [], "masks": None, "scaling": rows, "slopes": slopes(rows)}
+
+
+def _name(exp: Experiment, record: dict[str, Any]) -> str:
+    """bench-DEVICE-PRESET-RECIPE, with threads on a CPU and a digest where the model is not the preset's."""
+    device = re.sub(r"[^a-z0-9]+", "-", record["device"].lower()).strip("-")
+    if device == "cpu":
+        device += f"{record['threads']}"
+    words = ["bench", device, exp.preset_name, exp.recipe]
+    if exp.model != Experiment.preset(exp.preset_name, exp.recipe).model:
+        words.append(hashlib.sha256(json.dumps(record["model"], sort_keys=True).encode()).hexdigest()[:8])
+    words += ["scaling"] * (record["kind"] == "scaling") + ["quick"] * record["quick"]
+    return "-".join(words)

@@ -1,0 +1,114 @@
+"""Operations and bytes of a step, counted rather than timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from m2v_lib.config import Experiment
+from m2v_lib.losses import pose_loss
+from m2v_lib.model import DualStreamBlock, DualStreamModel, build_model
+
+#: Operators that give out memory or a new name for it, but move nothing.
+_STILL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "lift_fresh"}
+
+
+class ByteCounter(TorchDispatchMode):
+    """Sums, over the operators that run inside it, the bytes of the tensors each one reads and writes.
+
+    Views cost nothing; an expanded tensor costs what it stores. Every operator is taken to fetch its operands from
+    memory and to write its result there: what stays in a cache between two operators is counted all the same, so the
+    rate can lie above what memory alone would allow. A compiled block fuses operators and is not seen from here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if moves_data(func):
+            self.bytes += n_bytes(tree_leaves((args, kwargs))) + n_bytes(tree_leaves(out))
+            if not func._schema.returns:  # an update of lists in place: what it writes is among its arguments
+                self.bytes += n_bytes(tree_leaves(_written(func, args, kwargs)))
+        return out
+
+
+def moves_data(func: Any) -> bool:
+    """Whether an operator reads or writes elements, which a view does not."""
+    aliases = [a.alias_info for a in func._schema.arguments if a.alias_info is not None]
+    is_view = any(not alias.is_write for alias in aliases)
+    return not is_view and func._schema.name.split("::")[-1] not in _STILL
+
+
+def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
+    named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
+    writes = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    return [named.get(name) for name in writes]
+
+
+def n_bytes(values: Iterable[Any]) -> int:
+    """What the tensors among the values store, each at most as much as its memory holds."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    return sum(min(t.numel() * t.element_size(), t.untyped_storage().nbytes()) for t in tensors)
+
+
+def count_flops(exp: Experiment, task: str) -> int:
+    """Floating-point operations (2 a multiply-accumulate) of all matrix products in a step on one clip.
+
+    `task` is train, pretrain, inference, or a part of a block, forwards. On the path "fast" this is the essential work:
+    a graph over time costs no product there, and the fusion's two weights a token, a thousandth of the whole, are
+    products with a vector, which are not counted. Shapes alone are computed, so any size is quick.
+    """
+    if exp.run.path == "fast" and task != "fusion":
+        exp = exp.override({"model.fusion": "mean"})  # as said; `fast.fuse` does not compute shapes alone
+    m, p = exp.model, exp.pretrain
+    with torch.device("meta"):
+        clip = torch.empty(1, m.n_frames, m.n_joints, 3)
+        features = torch.empty(1, m.n_frames, m.n_joints, m.dim)
+        if task in ("train", "inference"):
+            model = build_model(m, path=exp.run.path)
+            return _flops_of_model(model, clip, training=task == "train")
+        block = DualStreamBlock(m)
+        block.path = exp.run.path
+        if task == "pretrain":  # the teacher forwards once, the student both ways for each mask; one embedding
+            forwards, both_ways = (_flops_of_block(block, features, training=t) for t in (False, True))
+            embedding = 2 * m.n_frames * m.n_joints * 3 * m.dim
+            return m.n_layers * (forwards + p.n_masks * both_ways) + 2 * embedding
+        return _flops_of_part(block, task, features)
+
+
+def _flops_of_model(model: DualStreamModel, clip: Tensor, *, training: bool) -> int:
+    model.train(training)
+    with torch.set_grad_enabled(training), FlopCounterMode(display=False) as counter:
+        out = model(clip)
+        if training:
+            pose_loss(out, torch.empty_like(out), 1.0, 1.0)[0].backward()
+    return counter.get_total_flops()
+
+
+def _flops_of_block(block: nn.Module, features: Tensor, *, training: bool) -> int:
+    block.train(training)
+    with torch.set_grad_enabled(training), FlopCounterMode(display=False) as counter:
+        out = block(features.clone().requires_grad_(training))
+        if training:
+            out.sum().backward()
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def _flops_of_part(block: DualStreamBlock, name: str, features: Tensor) -> int:
+    part = getattr(block.eval(), name)
+    with FlopCounterMode(display=False) as counter:
+        if name == "fusion":
+            part(features, features)
+        else:
+            (part.fast if block.path == "fast" else part)(features)
+    return counter.get_total_flops()
