@@ -87,6 +87,13 @@ def test_which_frames_stand_for_a_sample(length: int, n_frames: int) -> None:
         assert len({tuple(frames) for frames in drawn}) > 1
 
 
+def test_a_short_sample_is_resampled_as_short_videos_are() -> None:
+    drawn = np.array([frames_of(3, 10, np.random.default_rng(seed)) for seed in range(200)])
+    even = np.arange(10) * 3 / 10
+    expected = (np.floor(even) + np.ceil(even).clip(0, 2)) / 2  # floor or ceiling, evenly often; sorting keeps the sum
+    assert drawn.mean(0).sum() == pytest.approx(expected.sum(), abs=0.4)
+
+
 def test_training_samples_are_drawn_once_by_seed(data: ActionData) -> None:
     a, b, c = (make_samples(data, "xsub", n_frames=6, n_persons=2, seed=s) for s in (0, 0, 1))
     assert torch.equal(a["train"].index_SMT, b["train"].index_SMT)

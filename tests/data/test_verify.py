@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from fakes.h36m import CPN, N_FRAMES, PICKLE, WORLD, Files, save_pickle
 
-from m2v_lib.data import h36m
+from m2v_lib.data import h36m, ntu
 from m2v_lib.data.export import export_store
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data_scripts"
@@ -91,3 +92,25 @@ def test_what_cannot_be_read_is_one_cross(
     for path, said in ((tmp_path / "none", "no such file"), (SCRIPTS / "verify.py", "no file that is known")):
         assert script.main([str(path)]) == 2
         assert said in capsys.readouterr().out
+
+
+def test_action_data_by_counts_and_by_what_the_names_say(
+    script: ModuleType, tmp_path: Path, write_acted_store: Callable[..., Path], capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    write_acted_store(tmp_path)
+    path = export_store("acted", "ntu60", tmp_path / "out", root=tmp_path)[0]
+    status, rows, _ = table(script, capsys, path)
+    assert status == 1 and rows["samples"] == "✗ 16 expected 56,578"
+    assert rows["xsub: samples that train"] == "✗ 12 expected 40,091" and rows["names as NTU's"] == "✓ 16"
+    assert rows["xsub: people who train"].startswith("✗ 1 2 3 expected 1 2 4 5 8")
+    assert rows["xview: cameras that test"] == "✓ 1" and rows["labels that are not the name's"] == "✓ 0"
+    assert rows["confidence"][0] == rows["frames of a sample"][0] == "✓" and rows["kind"] == "· ntu60"
+    counts = {"all": 16, ("xsub", "train"): 12, ("xsub", "test"): 4, ("xview", "train"): 8, ("xview", "test"): 8}
+    assert {k[0]: sum(v for p, v in script.NTU60_SAMPLES.items() if p[0] == k[0]) for k in counts if k != "all"} == {
+        "xsub": script.NTU60_SAMPLES["all"], "xview": script.NTU60_SAMPLES["all"]
+    }  # fmt: skip
+    monkeypatch.setattr(script, "NTU60_SAMPLES", counts)
+    monkeypatch.setattr(ntu, "TRAIN_SUBJECTS", (1, 2, 3))
+    monkeypatch.setattr(ntu, "CLASSES", ("big", "small"))
+    assert table(script, capsys, path)[::2] == (0, "all as published")
