@@ -28,6 +28,7 @@ EXPECTED = {
     "41_finetune_3dhp",
     "42_finetune_action",
     "58_table8",
+    "59_paper_vs_code",
     "60_qualitative",
 }
 #: what every chapter takes, with the smoke preset's values
