@@ -17,7 +17,7 @@ from snakemake.exceptions import WorkflowError
 from m2v_lib.config import ConfigError
 from m2v_lib.data.mocap import PACK_FILE
 from m2v_lib.data.store import default_root
-from m2v_lib.records import write_json
+from m2v_lib.records import RESUME_EXIT_CODE, write_json
 from m2v_lib.suite import Suite, plan
 
 try:
@@ -33,7 +33,12 @@ PACK = str(HELD if HELD.is_file() else Path("data/cmu_mocap", PACK_FILE))
 if SUITE.data == "mocap" and not HELD.is_file():
     os.environ["M2V_DATA"] = str(Path("data").resolve())  # so the chapters find what is fetched
 # Two single-threaded jobs side by side are faster than two that share the cores.
-RUN = "OMP_NUM_THREADS={threads} m2v notebook {input.notebook} {params.out} {params.arguments:q} && touch {output}"
+# Training that stopped at a checkpoint (its minutes are over, or SIGTERM) is run again, and goes on there.
+RUN = (
+    f"code={RESUME_EXIT_CODE}; while [ $code -eq {RESUME_EXIT_CODE} ]; do code=0; "
+    "OMP_NUM_THREADS={threads} m2v notebook {input.notebook} {params.out} {params.arguments:q} || code=$?; "
+    "done; [ $code -eq 0 ] && touch {output}"
+)
 
 
 def kind(*kinds):

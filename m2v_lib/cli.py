@@ -7,18 +7,22 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
+from m2v_lib.lift.command import add_options as add_lift_options
+from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly
 
 Command = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. A mistake of the user prints one sentence and returns 2; a failed notebook returns 1."""
+    """Run one command. A mistake of the user prints one sentence and returns 2; a failed notebook returns 1; training
+    that stopped at a checkpoint returns RESUME_EXIT_CODE (75): the same command goes on."""
     args = parser().parse_args(argv)
     command: Command = args.command
     try:
@@ -26,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # ConfigError, DataError and CheckpointError are ValueErrors
         print(f"m2v: {error}", file=sys.stderr)
         return 2
+    except StoppedEarly as stopped:
+        print(f"m2v: {stopped}", file=sys.stderr)
+        return RESUME_EXIT_CODE
 
 
 def parser() -> argparse.ArgumentParser:
@@ -75,6 +82,38 @@ def parser() -> argparse.ArgumentParser:
     notebook.add_argument("-p", dest="parameters", action="append", default=[], metavar="KEY=VALUE")
     notebook.set_defaults(command=_notebook)
 
+    queue = commands.add_parser("queue", help="the real runs wanted on motion capture: list them, or run what is left")
+    queue.add_argument("--preset", choices=PRESETS, default="base", help="default: base; small has a step budget")
+    queue.add_argument("--data", default="mocap", help="prepared data set; default: mocap")
+    queue.add_argument("--device", default="cpu")
+    queue.add_argument("--run", action="store_true", help="run them one after another, most wanted first")
+    queue.add_argument("--max-minutes", type=float, default=0.0, metavar="M", help="stop at a checkpoint after M min")
+    queue.set_defaults(command=_queue)
+
+    add_lift_options(commands.add_parser("lift", help="3D motion from 2D keypoints of any detector"))
+
+    bench = commands.add_parser("bench", help="time, memory and speed-up of a step, both paths side by side")
+    bench.add_argument("--config", type=Path, help="YAML file of settings; the options below change it")
+    bench.add_argument("--preset", choices=PRESETS, help="default: smoke")
+    bench.add_argument("--recipe", choices=RECIPES, help="default: paper")
+    bench.add_argument("--device", help="cpu (default), cuda, cuda:1 ...")
+    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each variant; default: torch's choice")
+    bench.add_argument("--variants", nargs="+", default=(), metavar="V", help="reference fast fast-compiled fast-bf16 "
+                       "fast-bf16-compiled; default: all, of a large model on a CPU the first three")  # fmt: skip
+    bench.add_argument("--tasks", nargs="+", default=(), metavar="TASK", help="train pretrain inference; default: all")
+    bench.add_argument("--batch", type=int, nargs="+", default=(), metavar="B", help="sizes at which all variants are "
+                       "compared; default: the preset's, on a GPU also 32, of a large model on a CPU 1")  # fmt: skip
+    bench.add_argument("--max-batch", type=int, metavar="B", help="largest of the sizes 1, 2, 4 ... that the eager "
+                       "variants go through; default: 32 on a CPU, 4096 on a GPU; 0 for none")  # fmt: skip
+    bench.add_argument("--max-memory", type=float, metavar="GIB", help="a step's most; default: 4 on a CPU")
+    bench.add_argument("--max-seconds", type=float, metavar="S", help="a step's most; default: 2 on a CPU, 10 on a GPU")
+    bench.add_argument("--rounds", type=int, metavar="N", help="repetitions of each variant; default: 7, fewer if slow")
+    bench.add_argument("--scaling", action="store_true", help="instead: cost against frames, blocks, features, batch")
+    bench.add_argument("--quick", action="store_true", help="seconds; shows that all works, the times mean nothing")
+    bench.add_argument("--out", type=Path, metavar="FOLDER", help="default: reports/records; of a quick run the runs")
+    bench.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
+    bench.set_defaults(command=_bench, data=None, seed=None, devices=None, max_minutes=None)
+
     report = commands.add_parser("report", help="build the book from what has run")
     report.add_argument("--suite", help="DATA-PRESET-RECIPE of the suite to show")
     report.set_defaults(command=_report)
@@ -87,6 +126,10 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--recipe", choices=RECIPES, help="default: paper")
     command.add_argument("--data", help="prepared data set; default: synthetic")
     command.add_argument("--seed", type=int)
+    command.add_argument("--device", help="cpu (default), cuda, cuda:1 ...")
+    command.add_argument("--devices", type=int, metavar="N", help="train one run in N processes, one a device")
+    command.add_argument("--max-minutes", type=float, metavar="M",
+                         help=f"stop at a checkpoint after M minutes with exit code {RESUME_EXIT_CODE}")  # fmt: skip
     command.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
 
 
@@ -99,10 +142,9 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     else:
         exp = Experiment.preset(args.preset or "smoke", recipe=args.recipe or "paper")
     changes = dict(_pair(text) for text in args.settings)
-    if args.data:
-        changes["data.name"] = args.data
-    if args.seed is not None:
-        changes["run.seed"] = args.seed
+    given = {"data.name": args.data, "run.seed": args.seed, "run.device": args.device, "run.devices": args.devices,
+             "run.max_minutes": args.max_minutes}  # fmt: skip
+    changes |= {key: value for key, value in given.items() if value is not None}
     return exp.override(changes)
 
 
@@ -230,6 +272,36 @@ def _notebook(args: argparse.Namespace) -> int:
     from m2v_lib.notebooks import run_notebook
 
     return run_notebook(args.notebook, args.out, dict(_pair(text) for text in args.parameters))
+
+
+def _queue(args: argparse.Namespace) -> int:
+    from m2v_lib.queue import items
+    from m2v_lib.queue.run import Queue, listing, run_queue
+    from m2v_lib.records import find_records, project_root, runs_root
+
+    kept = project_root() / "reports" / "records"
+    queue = Queue(items(args.preset, args.data), runs_root(), kept)
+    if args.run:
+        return run_queue(queue, {"run.device": args.device}, max_minutes=args.max_minutes)
+    print(listing(queue, find_records(runs_root(), kept), args.device.partition(":")[0]))
+    return 0
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from m2v_lib.bench import Options, bench
+
+    exp = experiment_of(args)
+    if args.threads is not None:
+        exp = exp.override({"run.threads": args.threads})
+    options = Options(
+        variants=args.variants, tasks=args.tasks, batches=args.batch, max_batch=args.max_batch,
+        max_memory=args.max_memory, max_seconds=args.max_seconds, rounds=args.rounds, scaling=args.scaling,
+        quick=args.quick,
+    )  # fmt: skip
+    folder = bench(exp, options, out=args.out, say=partial(print, flush=True))
+    print((folder / "bench.md").read_text(encoding="utf-8"))
+    print(folder)
+    return 0
 
 
 def _report(args: argparse.Namespace) -> int:

@@ -6,18 +6,20 @@ For an output `NAME.ipynb` the status is `NAME.status.json`; the report is built
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import json
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.records import commit, write_json
+from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly, commit, write_json
 
 STATUS_SCHEMA = 1
 
@@ -72,6 +74,9 @@ def check_parameters(path: Path | str, parameters: Mapping[str, Any]) -> None:
 def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any]) -> int:
     """Execute `path` into `out` with papermill; 0 when every cell ran, 1 when a cell or the kernel failed.
 
+    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM, which is passed on to the
+    kernel): run it again to go on.
+
     The executed notebook stays at `out` either way, with a status file beside it. A parameter the notebook does not
     know raises ConfigError and leaves nothing behind.
     """
@@ -91,18 +96,41 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     # Written first: if this process itself is killed, the report finds a run that never ended.
     write_json(status_path(out), status)
     begin = time.monotonic()
-    error = _execute(path, out, dict(parameters))
+    with _passing_on_sigterm():
+        error = _execute(path, out, dict(parameters))
+    stopped = error is not None and f" {StoppedEarly.__name__}: " in error
     if not out.exists():
         shutil.copyfile(path, out)
     status |= {
-        "state": "failed" if error else "ok",
+        "state": "stopped" if stopped else "failed" if error else "ok",
         "seconds": round(time.monotonic() - begin, 1),
         "error": error,
     }
     write_json(status_path(out), status)
     if error:
-        print(f"{path.name} failed: {error}", file=sys.stderr)
-    return 1 if error else 0
+        print(f"{path.name} {status['state']}: {error}", file=sys.stderr)
+    return RESUME_EXIT_CODE if stopped else 1 if error else 0
+
+
+@contextlib.contextmanager
+def _passing_on_sigterm() -> Iterator[None]:
+    """Kernels run in process groups of their own: SIGTERM reaches them through us."""
+
+    def pass_on(number: int, frame: object) -> None:
+        import psutil
+
+        for kernel in psutil.Process().children():
+            kernel.send_signal(number)
+
+    try:
+        before = signal.signal(signal.SIGTERM, pass_on)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:

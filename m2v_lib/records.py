@@ -17,7 +17,14 @@ from typing import Any
 
 import yaml
 
+#: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of sysexits.h).
+RESUME_EXIT_CODE = 75
+
 RECORD_FILES = ("config.yaml", "metrics.jsonl", "result.json", "env.json")
+
+
+class StoppedEarly(Exception):
+    """A run stopped at a checkpoint before its end; the same call goes on from there."""
 
 
 def project_root() -> Path:

@@ -49,7 +49,8 @@ class MaskedPrediction(nn.Module):
         for block in self.student.layers:
             x = block(x)
         predicted = self.student.norm(x)
-        loss = masked_mse(predicted, target.repeat_interleave(M, dim=0), mask) * (mask.sum() / every_mask.sum())
+        loss = masked_mse(predicted, target.repeat_interleave(M, dim=0), mask)
+        loss = loss * (mask.sum().to(loss.dtype) / every_mask.sum())
         if self.cfg.loss_scale == "sqrt-dim":
             loss = loss / target.shape[-1] ** 0.5
         return loss, {"mask_ratio": every_mask.float().mean(), "targets": target, "clean": clean.detach()}

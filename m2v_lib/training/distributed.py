@@ -26,9 +26,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.records import StoppedEarly
 
 #: How often the launcher starts a run again from its last checkpoint when one of its processes dies.
 RESTARTS = 20
+#: Names the file in which a process leaves a mistake of the user, so that the launcher does not start it again.
+MISTAKE = "M2V_MISTAKE"
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Team:
         if self.size == 1:
             return module
         devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(module, device_ids=devices)
 
 
 ALONE = Team()
@@ -102,6 +105,14 @@ def joined(exp: Experiment) -> Iterator[Team]:
     dist.init_process_group("nccl" if exp.run.device.startswith("cuda") else "gloo")
     try:
         yield Team(dist.get_rank(), dist.get_world_size())
+    except (ValueError, OSError) as error:
+        if MISTAKE not in os.environ:
+            raise
+        Path(os.environ[MISTAKE]).write_text(str(error), encoding="utf-8")
+        raise SystemExit(0) from None
+    except StoppedEarly as stopped:
+        print(stopped, flush=True)
+        raise SystemExit(0) from None
     finally:
         dist.destroy_process_group()
 
@@ -124,10 +135,11 @@ def must_launch(exp: Experiment) -> bool:
 def launch(stage: str, exp: Experiment, root: Path) -> None:
     """Run a stage (pretrain, finetune) in `run.devices` processes of this host and wait for them.
 
-    SIGTERM is passed on, so that they stop at a checkpoint. Raises RuntimeError when they fail for good.
+    SIGTERM is passed on, so that they stop at a checkpoint. Raises ConfigError with the mistake that they found,
+    RuntimeError when they fail for good.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "experiment.yaml"
+        config, mistake = Path(folder) / "experiment.yaml", Path(folder) / "mistake.txt"
         config.write_text(exp.to_yaml(), encoding="utf-8")
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={exp.run.devices}",
@@ -137,13 +149,14 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, "M2V_RUNS": str(root.resolve()), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        env[MISTAKE] = str(mistake)
         process = subprocess.Popen(command, env=env)
         with passing_on_sigterm(process):
             code = process.wait()
-    if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM, 1):
-        raise RuntimeError(f"{exp.run_name(stage)}: the launcher ended with exit code {code}")
-    if code == 1:
-        raise RuntimeError(f"{exp.run_name(stage)}: its processes failed, see their messages above")
+        if mistake.exists():
+            raise ConfigError(mistake.read_text(encoding="utf-8"))
+    if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
+        raise RuntimeError(f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages above")
 
 
 @contextlib.contextmanager

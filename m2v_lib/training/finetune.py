@@ -37,10 +37,13 @@ def finetune(exp: Experiment, root: Path | None = None) -> Path:
         return check_finished(folder)
     with joined(exp) as team, sole_trainer(folder, team):
         store = open_store(exp.data.name)
-        return folder if is_finished(folder, store.meta.fingerprint) else _train(exp, root, folder, store, team)
+        if not is_finished(folder, store.meta.fingerprint):
+            _train(exp, root, folder, store, team)
+        team.wait()
+    return folder
 
 
-def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) -> Path:
+def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) -> None:
     device = pick_device(exp)
     sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
     cut = {"stride": exp.data.train_stride, "validation": exp.data.validation}
@@ -54,9 +57,8 @@ def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) 
     prepare_blocks(model, exp).to(device)
     trainer = make_trainer(exp, folder, model, train, held_out, store, device, team)
     trainer.run()
-    if not team.leads:
-        return folder
-    return trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
+    if team.leads:
+        trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
 
 
 def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path, fingerprint: str) -> str:

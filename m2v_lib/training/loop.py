@@ -24,11 +24,11 @@ from torch import Tensor, nn
 from m2v_lib.config import ConfigError, Experiment, OptimConfig
 from m2v_lib.layers.cpu import keep_freed_memory
 from m2v_lib.model import DualStreamModel, count_parameters
-from m2v_lib.records import MetricsLog, commit, environment, write_json, write_text
+from m2v_lib.records import MetricsLog, StoppedEarly, commit, environment, write_json, write_text
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, on_cpu, read_tensors, save_tensors
 from m2v_lib.training.distributed import ALONE, Team
 from m2v_lib.training.schedule import Schedule, learning_rate, make_optimiser
-from m2v_lib.training.stopping import StoppedEarly, StopRequest
+from m2v_lib.training.stopping import StopRequest
 
 StepFn = Callable[[nn.Module, Tensor, torch.Generator], tuple[Tensor, dict[str, Tensor]]]
 #: With several processes, steps between two agreements on whether to stop.

@@ -39,7 +39,10 @@ def pretrain(exp: Experiment, root: Path | None = None) -> Path:
         return check_finished(folder)
     with joined(exp) as team, sole_trainer(folder, team):
         store = open_store(exp.data.name)
-        return folder if is_finished(folder, fingerprint_of(exp, store)) else _train(exp, folder, store, team)
+        if not is_finished(folder, fingerprint_of(exp, store)):
+            _train(exp, folder, store, team)
+        team.wait()
+    return folder
 
 
 def fingerprint_of(exp: Experiment, store: Store) -> str:
@@ -50,7 +53,7 @@ def fingerprint_of(exp: Experiment, store: Store) -> str:
     return hashlib.sha256(both.encode()).hexdigest()
 
 
-def _train(exp: Experiment, folder: Path, store: Store, team: Team) -> Path:
+def _train(exp: Experiment, folder: Path, store: Store, team: Team) -> None:
     device, fingerprint = pick_device(exp), fingerprint_of(exp, store)
     clips = unlabelled_clips(exp, store, device)
     student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
@@ -78,13 +81,13 @@ def _train(exp: Experiment, folder: Path, store: Store, team: Team) -> Path:
     )  # fmt: skip
     trainer.run()
     if not team.leads:
-        return folder
+        return
     final = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"][-1]
     data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": fingerprint,
             "input_2d": exp.data.input_2d, "detector": store.meta.detector}  # fmt: skip
     if exp.pretrain.extra_2d:
         data["extra_2d"] = exp.pretrain.extra_2d
-    return trainer.finish(student, {"data": data, "final": final})
+    trainer.finish(student, {"data": data, "final": final})
 
 
 def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:

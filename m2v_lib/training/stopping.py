@@ -6,13 +6,6 @@ import signal
 import time
 from types import FrameType
 
-#: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of sysexits.h).
-RESUME_EXIT_CODE = 75
-
-
-class StoppedEarly(Exception):
-    """A run stopped at a checkpoint before its end; the same call goes on from there."""
-
 
 class StopRequest:
     """Whether training should stop: SIGTERM came, or the time is up. Use it as a context around the loop."""

@@ -1,0 +1,229 @@
+"""Two processes make the run that one makes; they stop, change in number, and die, and it goes on (CPU, gloo)."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.store import Store
+from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
+from m2v_lib.training.action import train_action
+from m2v_lib.training.distributed import Team
+from m2v_lib.training.finetune import finetune
+from m2v_lib.training.loop import Trainer
+from m2v_lib.training.pretrain import pretrain
+from m2v_lib.training.schedule import Schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
+#: How many times the run below is killed. Twenty were tried; three are enough to notice when it breaks.
+KILLS = int(os.environ.get("M2V_TEST_KILLS", "3"))
+
+
+def experiment(recipe: str = "paper", **more: Any) -> Experiment:
+    sizes = {"model.n_layers": 2, "model.dim": 8, "model.n_frames": 9, "model.n_heads": 2, "model.dim_rep": 8,
+             "data.train_stride": 3, "data.test_stride": 9, "pretrain.batch_size": 7, "finetune.batch_size": 7,
+             "run.max_steps": 24, "run.log_every": 2, "run.checkpoint_every": 5, "run.eval_every": 8,
+             "data.name": "tiny", "data.validation": True, "run.threads": 1, "optim.lr": 5e-4}  # fmt: skip
+    return Experiment.preset("smoke", recipe).override({**sizes, **more})
+
+
+def losses(folder: Path) -> list[tuple[int, float]]:
+    return [(line["step"], line["loss"]) for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"]
+
+
+def weights(folder: Path) -> dict[str, Tensor]:
+    return load_file(folder / "weights.safetensors")
+
+
+def assert_near(folder: Path, other: Path) -> None:
+    """The same run up to the rounding of sums taken in another order, which AdamW's first steps make larger."""
+    steps, values = zip(*losses(folder), strict=True)
+    other_steps, other_values = zip(*losses(other), strict=True)
+    assert steps == other_steps == tuple(range(2, 25, 2))
+    assert values == pytest.approx(other_values, rel=1e-2)
+    assert values[:3] == pytest.approx(other_values[:3], rel=1e-4)
+
+
+# What each of two processes runs: gradients and buffers of its share of a batch, against those of the whole batch.
+GRADIENTS = """
+import sys, torch
+from m2v_lib.config import Experiment
+from m2v_lib.losses import pose_loss
+from m2v_lib.model import build_model
+from m2v_lib.pretraining.objective import MaskedPrediction
+from m2v_lib.training.distributed import joined
+
+exp = Experiment.from_yaml(sys.argv[1])
+draw = lambda seed: torch.Generator().manual_seed(seed)
+x, y = torch.randn(2, 5, exp.model.n_frames, 17, 3, generator=draw(1), dtype=torch.float64)
+
+def lift(module, team):
+    own = team.share(len(x))
+    return team.weight(len(x)) * pose_loss(module(x[own]), y[own], 0.5, 20.0)[0]
+
+def hide(module, team):
+    return team.size * module(x, draw(2), team.share(len(x)))[0]
+
+def seen(team):
+    out = []
+    for loss_of in (lift, hide):
+        module = build_model(exp.model, seed=0).double()
+        if loss_of is hide:
+            module = MaskedPrediction(module, exp.pretrain, draw(3)).double()
+        network = team.wrap(module, torch.device("cpu"))  # alive until the gradients are there
+        loss = loss_of(network, team)
+        loss.backward()
+        out.append([team.mean(loss.detach()), *(p.grad for p in module.parameters() if p.grad is not None)])
+        out[-1] += [b for b in module.buffers() if b.is_floating_point()]
+    return out
+
+with joined(exp) as team:
+    together = seen(team)
+alone = seen(type(team)())
+for ours, theirs in zip(together, alone, strict=True):
+    assert len(ours) == len(theirs) > 40
+    largest = max(float(t.abs().max()) for t in theirs)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11 * largest)
+print("equal")
+"""
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_path: Path) -> None:
+    """In float64, five clips for two processes; both stages."""
+    (tmp_path / "compare.py").write_text(GRADIENTS, encoding="utf-8")
+    (tmp_path / "experiment.yaml").write_text(experiment(recipe).to_yaml(), encoding="utf-8")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = [sys.executable, *launcher, str(tmp_path / "compare.py"), str(tmp_path / "experiment.yaml")]
+    done = subprocess.run(
+        words, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-3000:]
+
+
+@pytest.mark.parametrize(("stage", "recipe"), [("pretrain", "paper"), ("finetune", "released")])
+def test_two_processes_make_the_run_of_one(stage: str, recipe: str, tiny_store: Store, tmp_path: Path) -> None:
+    """Same global batch, an odd one too; batch norm over both."""
+    alone = STAGES[stage](experiment(recipe), tmp_path / "one")
+    together = STAGES[stage](experiment(recipe, **{"run.devices": 2}), tmp_path / "two")
+    assert together.name == alone.name
+    assert_near(together, alone)
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    first: int, then: int, tiny_store: Store, tmp_path: Path
+) -> None:
+    whole = finetune(experiment(), tmp_path / "whole")
+    with pytest.raises(StoppedEarly, match="to be resumed"):
+        finetune(experiment(**{"run.devices": first, "run.max_minutes": 1e-6}), tmp_path / "runs")
+    folder = tmp_path / "runs" / whole.name
+    assert not (folder / "result.json").exists() and (folder / "checkpoint.safetensors").exists()
+    finetune(experiment(**{"run.devices": then}), tmp_path / "runs")
+    assert_near(folder, whole)
+
+
+def start(exp: Experiment, tmp_path: Path) -> subprocess.Popen[bytes]:
+    """`m2v finetune` in a process of its own, with two workers."""
+    config = tmp_path / "experiment.yaml"
+    config.write_text(exp.to_yaml(), encoding="utf-8")
+    command = [sys.executable, "-m", "m2v_lib.cli", "finetune", "--config", str(config), "--devices", "2"]
+    with (tmp_path / "log.txt").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "M2V_RUNS": str(tmp_path / "runs")})
+
+
+def workers(process: psutil.Process) -> list[psutil.Process]:
+    """The two that train, below the command and the launcher."""
+    below = process.children(recursive=True)
+    return [p for p in below if "torch.distributed.run" not in p.cmdline() and "m2v_lib.cli" in p.cmdline()]
+
+
+def test_a_run_killed_again_and_again_ends_like_one_that_was_not(tiny_store: Store, tmp_path: Path) -> None:
+    """SIGKILL at random moments, by turns one worker (the launcher starts it again) and all processes at once."""
+    exp = experiment(**{"run.max_steps": 60 * (KILLS + 1), "run.checkpoint_every": 7})
+    whole = finetune(exp.override({"run.devices": 2}), tmp_path / "whole")
+    folder = tmp_path / "runs" / whole.name
+    rng = random.Random(0)
+    process = psutil.Process(start(exp, tmp_path).pid)
+    killed = 0
+    while not (folder / "result.json").exists():
+        if killed < KILLS and len(alive := _trained_further(process, folder)) == 2:
+            time.sleep(rng.uniform(0, 0.5))
+            victims = [process, *process.children(recursive=True)] if killed % 2 else [rng.choice(alive)]
+            for victim in victims:
+                victim.kill()
+            killed += 1
+            if killed % 2 == 0:
+                process = psutil.Process(start(exp, tmp_path).pid)
+        time.sleep(0.05)
+        assert process.is_running() or (folder / "result.json").exists(), (tmp_path / "log.txt").read_text()[-3000:]
+    process.wait()
+    assert killed == KILLS
+    lines, expected = (read_metrics(f / "metrics.jsonl") for f in (folder, whole))
+    assert [(line["kind"], line["step"]) for line in lines] == [(line["kind"], line["step"]) for line in expected]
+    assert losses(folder) == losses(whole)
+    assert {n: v.tolist() for n, v in weights(folder).items()} == {n: v.tolist() for n, v in weights(whole).items()}
+
+
+def _trained_further(process: psutil.Process, folder: Path) -> list[psutil.Process]:
+    """The workers, once a line was logged that was not there when they began."""
+    try:
+        alive = workers(process)
+        log = folder / "metrics.jsonl"
+        born = max((p.create_time() for p in alive), default=float("inf"))
+        return alive if log.exists() and log.stat().st_mtime > born and log.stat().st_size else []
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_sigterm_stops_all_processes_at_a_checkpoint(tiny_store: Store, tmp_path: Path) -> None:
+    exp = experiment(**{"run.max_steps": 100_000})
+    process = start(exp, tmp_path)
+    folder = tmp_path / "runs" / exp.run_name("finetune")
+    while len(_trained_further(psutil.Process(process.pid), folder)) < 2:
+        assert process.poll() is None, (tmp_path / "log.txt").read_text()
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) == RESUME_EXIT_CODE, (tmp_path / "log.txt").read_text()[-2000:]
+    assert (folder / "checkpoint.safetensors").exists() and not (folder / "result.json").exists()
+    assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def test_shares_cover_a_batch_and_weights_make_its_mean() -> None:
+    values = torch.arange(7.0)
+    team = [Team(rank, 3) for rank in range(3)]
+    assert [i for t in team for i in range(7)[t.share(7)]] == list(range(7))
+    means = [t.weight(7) * values[t.share(7)].mean() for t in team]
+    assert float(torch.stack(means).mean()) == pytest.approx(float(values.mean()))
+    assert Team().weight(7) == 1.0
+
+
+def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(tiny_store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes"):
+        finetune(experiment(**{"run.devices": 2, "finetune.batch_size": 4}), tmp_path)
+
+
+def test_a_last_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
+    module = torch.nn.Linear(1, 1)
+    with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"):
+        Trainer(experiment(), "finetune", tmp_path, module, Schedule(9, 4, 1, 0), lambda *_: None, team=Team(0, 2))  # type: ignore[arg-type, return-value]
+
+
+def test_action_recognition_says_that_it_trains_on_one_device(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run.devices=2: action recognition trains on one device"):
+        train_action(experiment(**{"run.devices": 2}), tmp_path)
