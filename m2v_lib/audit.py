@@ -1,4 +1,4 @@
-"""A ledger of the paper's claims: each is settled once, by a condition that has to hold, with the evidence beside it."""
+"""A ledger of the paper's claims: each is settled once, by a condition that has to hold, with the evidence beside."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Row:
     name: str
     label: str
     overrides: Mapping[str, Any]
-    published: tuple[str, int] | None = None  # table and row of the paper it stands beside
+    published: tuple[Mapping[str, Any], ...] = ()  # places in the paper it stands beside: table, and row or columns
     scaled: tuple[str, Mapping[str, Any]] | None = None  # label and overrides under presets smaller than the paper's
     recipe: str = ""  # the recipe it is always run with; empty: the one in force
     stage: str = "finetune"  # its last stage
@@ -69,7 +69,7 @@ def _row(table: str, entry: Mapping[str, Any]) -> Row:
     at, scaled = entry.get("published"), entry.get("scaled")
     return Row(
         table, entry["row"], entry.get("name", f"{table}-row{entry['row']}"), entry["label"], entry["overrides"],
-        published=(at["table"], at["row"]) if at else None,
+        published=tuple(at if isinstance(at, list) else [at]) if at else (),
         scaled=(scaled["label"], scaled["overrides"]) if scaled else None,
         recipe=entry.get("recipe", ""), stage=entry.get("stage", "finetune"),
     )  # fmt: skip

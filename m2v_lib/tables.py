@@ -16,49 +16,16 @@ from typing import TYPE_CHECKING, Any
 from m2v_lib import paper
 from m2v_lib.experiments import Row as Row
 from m2v_lib.experiments import rows as rows
+from m2v_lib.measures import PUBLISHED_PROTOCOL as PUBLISHED_PROTOCOL
+from m2v_lib.measures import STATES as STATES
+from m2v_lib.measures import Measure, measure_of
+from m2v_lib.measures import cell_state as cell_state
+from m2v_lib.measures import state_class as state_class
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from m2v_lib.records import Record
-
-#: What a cell of a table can be; `paper` is a published value, the others are measured here.
-STATES = ("paper", "reproduced", "partial schedule", "mocap", "mocap, partial schedule", "synthetic", "not run")
-#: What a run must have been for its number to be set against the paper's. The Human3.6M store writes this protocol.
-PUBLISHED_DATA = "h36m"
-PUBLISHED_PROTOCOL = "Human3.6M: S1 S5 S6 S7 S8 train, S9 S11 test, action-averaged, 2.5D frames"
-PUBLISHED_PRESET = "base"
-
-METRICS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE"}
-
-
-def cell_state(result: Mapping[str, Any]) -> str:
-    """The state of one measured number from its run's `result.json`."""
-    data = result["data"]["name"]
-    if data == "synthetic":
-        return "synthetic"
-    if data != PUBLISHED_DATA:
-        return "mocap, partial schedule" if result["schedule"]["partial"] else "mocap"
-    return "reproduced" if not _departures(result) else "partial schedule"
-
-
-def state_class(state: str) -> str:
-    """The state as part of a CSS class."""
-    return state.replace(", ", "-").replace(" ", "-")
-
-
-def _departures(result: Mapping[str, Any]) -> list[str]:
-    """What separates a run on the paper's data from the run that the paper reports."""
-    departures = []
-    if result["schedule"]["partial"]:
-        departures.append("schedule not full")
-    if result["preset"] != PUBLISHED_PRESET:
-        departures.append(f"preset {result['preset']}")
-    if result["data"]["protocol"] != PUBLISHED_PROTOCOL:
-        departures.append("another protocol")
-    if result["data"]["input_2d"] != "detected":
-        departures.append("ground-truth 2D input")
-    return departures
 
 
 def build_table(
@@ -71,71 +38,87 @@ def build_table(
     overrides: Mapping[str, Any] | None = None,
     seeds: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """A table of experiments with the runs found among `records` (mm) and the paper's values.
+    """A table of experiments with the runs found among `records` and the paper's values.
 
     A run belongs to a row when its resolved settings have the row's digest, so a table never mixes schedules, data or
-    overrides; `seeds` keeps only some of them. Columns: row, label, published_mpjpe, published_p_mpjpe, source, mpjpe,
-    mpjpe_spread (sample standard deviation over seeds, nan for one), p_mpjpe, p_mpjpe_spread, n_seeds, state, data,
-    schedule, by_seed ({seed: {metric: value}}), difference_mpjpe, difference_p_mpjpe, runs. Unknown numbers are nan.
+    overrides; `seeds` keeps only some of them. Columns: row, label, source, n_seeds, state, data, schedule, by_seed
+    ({seed: {metric: value}}), runs and, for each metric of the table's measure such as mpjpe, published_mpjpe, mpjpe,
+    mpjpe_spread (sample standard deviation over seeds, nan for one) and difference_mpjpe. Unknown numbers are nan.
     """
     import pandas as pd
 
-    found = _by_digest_and_seed(records, seeds)
+    measure = measure_of(table)
+    found = _by_digest_and_seed(records, measure.stage, seeds)
     asked = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
     lines = []
     for row in rows(table):
         exp = row.experiment(**asked)  # type: ignore[arg-type]
-        lines.append(_line(row, preset, list(found.get(exp.digest("finetune"), {}).values())))
+        runs = list(found.get(exp.digest(measure.stage), {}).values())
+        lines.append({"row": row.row, "label": row.label_at(preset), **_line(row, measure, runs)})
     frame = pd.DataFrame(lines)
     frame.attrs.update(table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines))
     return frame
 
 
-def _by_digest_and_seed(records: Iterable[Record], seeds: Sequence[int] | None) -> dict[str, dict[int, Record]]:
-    """Fine-tuning runs by settings and seed; of a run that is kept in two places the first counts."""
+def _by_digest_and_seed(
+    records: Iterable[Record], stage: str, seeds: Sequence[int] | None
+) -> dict[str, dict[int, Record]]:
+    """A stage's runs by settings and seed; of a run that is kept in two places the first counts."""
     found: dict[str, dict[int, Record]] = {}
     for record in records:
         result = record.result
-        if result.get("stage") == "finetune" and (seeds is None or result["seed"] in seeds):
+        if result.get("stage") == stage and (seeds is None or result["seed"] in seeds):
             found.setdefault(result["digest"], {}).setdefault(result["seed"], record)
     return found
 
 
-def _line(row: Row, preset: str, runs: Sequence[Record]) -> dict[str, Any]:
-    line: dict[str, Any] = {"row": row.row, "label": row.label_at(preset)}
-    for key, metric in METRICS.items():
-        line[f"published_{key}"] = _published(row, metric)
-    line["source"] = paper.cite(*row.published) if row.published else ""
+def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
     results = [run.result for run in runs]
-    for key in METRICS:
-        values = [float(result["test"][key]) for result in results]
+    states = {cell_state(result, measure) for result in results}
+    state = max(states, key=lambda state: "partial" in state, default="not run")
+    by_seed = {r["seed"]: {key: float(r["test"].get(key, math.nan)) for key in measure.metrics} for r in results}
+    line: dict[str, Any] = {"source": "; ".join(_cite(place) for place in row.published)}
+    comparable = state == "reproduced" and not any(place.get("uncertain") for place in row.published)
+    for key, (metric, _) in measure.metrics.items():
+        values = [seed[key] for seed in by_seed.values()]
+        line[f"published_{key}"] = _published(row, metric)
         line[key] = statistics.fmean(values) if values else math.nan
         line[f"{key}_spread"] = statistics.stdev(values) if len(values) > 1 else math.nan
-    states = {cell_state(result) for result in results}
-    line["n_seeds"] = len(results)
-    line["state"] = max(states, key=lambda state: "partial" in state, default="not run")
-    line["data"] = results[0]["data"]["name"] if results else ""
-    line["by_seed"] = {result["seed"]: {key: float(result["test"][key]) for key in METRICS} for result in results}
-    line["schedule"] = "; ".join(sorted({_schedule(result) for result in results}))
-    for key in METRICS:
-        comparable = line["state"] == "reproduced"
-        line[f"difference_{key}"] = line[key] - line[f"published_{key}"] if comparable else math.nan
-    line["runs"] = tuple(run.path.name for run in runs)
-    return line
+        gap = line[key] - line[f"published_{key}"]
+        line[f"difference_{key}"] = gap if comparable else math.nan
+    return line | {
+        "n_seeds": len(results), "state": state, "data": results[0]["data"]["name"] if results else "",
+        "schedule": "; ".join(sorted({_schedule(result, measure) for result in results})),
+        "by_seed": by_seed, "runs": tuple(run.path.name for run in runs),
+    }  # fmt: skip
 
 
 def _published(row: Row, metric: str) -> float:
-    if row.published is None:
-        return math.nan
-    value = paper.nth(row.published[0], row.published[1], metric)
+    """The printed value of a metric at the first of the row's places that has one."""
+    for place in row.published:
+        where = {key: value for key, value in place.items() if key not in ("table", "uncertain")}
+        if "row" in where:
+            return _or_nan(paper.nth(place["table"], where["row"], metric))
+        fits = [line for line in paper.table(place["table"]) if where.items() <= line.items()]
+        values = [line["value"] for line in fits if line.get("metric", metric) == metric]
+        if values:
+            return _or_nan(values[0])
+    return math.nan
+
+
+def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def _schedule(result: Mapping[str, Any]) -> str:
+def _cite(place: Mapping[str, Any]) -> str:
+    return paper.cite(place["table"], place.get("row", place.get("method")))
+
+
+def _schedule(result: Mapping[str, Any], measure: Measure) -> str:
     """Steps, epochs of how many, and which epoch was taken, e.g. '60 steps (2.5 of 60 epochs), last epoch'."""
     schedule = result["schedule"]
     text = f"{schedule['steps']} steps ({schedule['epochs_done']:.3g} of {schedule['epochs_full']} epochs)"
-    departures = _departures(result) if result["data"]["name"] == PUBLISHED_DATA else []
+    departures = measure.departures(result) if result["data"]["name"] == measure.data else []
     return ", ".join([text, f"{result['selected']} epoch", *departures])
 
 
@@ -160,23 +143,29 @@ class _Block:
     notes: tuple[str, ...] = ()
 
 
+TITLES = {"h36m": "Human3.6M", "mpi_inf_3dhp": "MPI-INF-3DHP", "ntu60": "NTU RGB+D 60"}
+
+
 def _blocks(frame: pd.DataFrame) -> list[_Block]:
     """On the paper's data one table with differences; on other data two, so that nobody subtracts across them."""
-    about = frame.attrs
+    about, measure = frame.attrs, measure_of(frame.attrs["table"])
     run_with = f"preset {about['preset']}, recipe {about['recipe']}"
-    together = about["data"] == PUBLISHED_DATA
     lines = frame.to_dict("records")
-    measured_columns = ("MPJPE (mm)", "P-MPJPE (mm)", "seeds", "state", "schedule")
-    published_columns = ("paper MPJPE (mm)", "paper P-MPJPE (mm)")
-    if together:
-        columns = ("row", "experiment", *published_columns, *measured_columns, "difference (mm)", "source")
+    names = [name for _, name in measure.metrics.values()]
+    measured_columns = (*names, "seeds", "state", "schedule")
+    published_columns = tuple(f"paper {name}" for name in names)
+    if about["data"] == measure.data:
+        columns = ("row", "experiment", *published_columns, *measured_columns, "difference", "source")
         both = [
-            (*_names(line), *_paper_cells(line), *_measured_cells(line), _difference(line), line["source"])
+            (*_names(line), *_paper_cells(line, measure), *_measured_cells(line, measure), _difference(line, measure),
+             line["source"])
             for line in lines
-        ]
-        return [_Block(f"Human3.6M, {run_with}, beside the paper", columns, both, tuple(about["notes"]))]
-    measured = [(*_names(line), *_measured_cells(line)) for line in lines]
-    published = [(*_names(line), *_paper_cells(line), "paper", line["source"]) for line in lines if line["source"]]
+        ]  # fmt: skip
+        return [_Block(f"{TITLES[measure.data]}, {run_with}, beside the paper", columns, both, tuple(about["notes"]))]
+    measured = [(*_names(line), *_measured_cells(line, measure)) for line in lines]
+    published = [
+        (*_names(line), *_paper_cells(line, measure), "paper", line["source"]) for line in lines if line["source"]
+    ]
     return [
         _Block(
             f"Measured here on {about['data']} motion, {run_with}",
@@ -185,7 +174,8 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             tuple(about["notes"]),
         ),
         _Block(
-            "Published, on Human3.6M: other people, cameras and schedule, so not to be compared with the above",
+            f"Published, on {TITLES[measure.data]}: other people, cameras and schedule, so not to be compared with the "
+            "above",
             ("row", "experiment", *published_columns, "state", "source"),
             published,
         ),
@@ -196,20 +186,20 @@ def _names(line: Mapping[str, Any]) -> tuple[str, str]:
     return str(line["row"]), line["label"]
 
 
-def _paper_cells(line: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(_number(line[f"published_{key}"]) for key in METRICS)
+def _paper_cells(line: Mapping[str, Any], measure: Measure) -> tuple[str, ...]:
+    return tuple(_number(line[f"published_{key}"]) for key in measure.metrics)
 
 
-def _measured_cells(line: Mapping[str, Any]) -> tuple[str, ...]:
+def _measured_cells(line: Mapping[str, Any], measure: Measure) -> tuple[str, ...]:
     values = []
-    for key in METRICS:
+    for key in measure.metrics:
         spread = line[f"{key}_spread"]
         values.append(_number(line[key]) + ("" if math.isnan(spread) else f" ± {spread:.1f}"))
     return *values, str(line["n_seeds"]), line["state"], line["schedule"]
 
 
-def _difference(line: Mapping[str, Any]) -> str:
-    values = [line[f"difference_{key}"] for key in METRICS]
+def _difference(line: Mapping[str, Any], measure: Measure) -> str:
+    values = [line[f"difference_{key}"] for key in measure.metrics]
     return "" if any(math.isnan(v) for v in values) else " / ".join(f"{v:+.1f}" for v in values)
 
 
