@@ -103,7 +103,7 @@ def _fill(samples: Sequence[Mapping[str, Any]], n: int) -> dict[str, np.ndarray]
     """The rows of all samples, one sample in memory at a time beside them."""
     joints, confidence = np.empty((n, 17, 2), np.float32), np.empty((n, 17), np.float32)
     scores, start = np.empty((n, 17), np.float32), 0
-    for sample in tqdm(samples, desc="following people", unit="sample", delay=2, leave=False):
+    for sample in tqdm(samples, desc="following people", unit="sample", delay=10, leave=False):
         points, score = (np.asarray(sample[key], np.float32) for key in ("keypoint", "keypoint_score"))
         if len(points) > 2:
             chosen = np.sort(np.argsort(-score.sum((1, 2)), kind="stable")[:2])
