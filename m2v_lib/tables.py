@@ -6,11 +6,9 @@ full schedule are the paper's. Everything else stands in a block of its own.
 
 from __future__ import annotations
 
-import html
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from m2v_lib import paper
@@ -21,6 +19,10 @@ from m2v_lib.measures import STATES as STATES
 from m2v_lib.measures import Measure, measure_of
 from m2v_lib.measures import cell_state as cell_state
 from m2v_lib.measures import state_class as state_class
+from m2v_lib.queue import budget
+from m2v_lib.table_text import show as show
+from m2v_lib.table_text import to_html as to_html
+from m2v_lib.table_text import to_markdown as to_markdown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,6 +60,35 @@ def build_table(
     frame = pd.DataFrame(lines)
     frame.attrs.update(table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines))
     return frame
+
+
+def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
+    """The table's runs on motion capture as the queue makes them: of `base` where one is there, else of `small`.
+
+    Frame and columns as `build_table`.
+    """
+    records = list(records)
+    for preset in ("base", "small"):
+        frame = build_table(table, records, data="mocap", preset=preset, overrides=budget(preset, table))
+        if frame["n_seeds"].any():
+            break
+    return frame
+
+
+def against(table: str, reference: int, *, preset: str, recipe: str = "paper", data: str = "mocap") -> pd.DataFrame:
+    """What each row changes in the settings of the reference row: columns experiment and changes, by row."""
+    import pandas as pd
+
+    asked = {row.row: (row, row.experiment(data=data, preset=preset, recipe=recipe).flat()) for row in rows(table)}
+    start = asked[reference][1]
+    lines = {
+        number: {
+            "experiment": row.label_at(preset),
+            "changes": ", ".join(f"{key}: {start[key]} → {own[key]}" for key in own if own[key] != start[key]),
+        }
+        for number, (row, own) in asked.items()
+    }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
 
 
 def _by_digest_and_seed(
@@ -131,131 +162,3 @@ def _notes(found: Mapping[str, Mapping[int, Record]], lines: Sequence[Mapping[st
     if len({run.result["selected"] for run in records}) > 1:
         notes.append("The runs above did not choose their epoch in the same way; see the schedule column.")
     return notes
-
-
-@dataclass(frozen=True)
-class _Block:
-    """One table as text: what a page shows."""
-
-    title: str
-    columns: tuple[str, ...]
-    lines: list[tuple[str, ...]]
-    notes: tuple[str, ...] = ()
-
-
-TITLES = {"h36m": "Human3.6M", "mpi_inf_3dhp": "MPI-INF-3DHP", "ntu60": "NTU RGB+D 60"}
-
-
-def _blocks(frame: pd.DataFrame) -> list[_Block]:
-    """On the paper's data one table with differences; on other data two, so that nobody subtracts across them."""
-    about, measure = frame.attrs, measure_of(frame.attrs["table"])
-    run_with = f"preset {about['preset']}, recipe {about['recipe']}"
-    lines = frame.to_dict("records")
-    names = [name for _, name in measure.metrics.values()]
-    measured_columns = (*names, "seeds", "state", "schedule")
-    published_columns = tuple(f"paper {name}" for name in names)
-    if about["data"] == measure.data:
-        columns = ("row", "experiment", *published_columns, *measured_columns, "difference", "source")
-        both = [
-            (*_names(line), *_paper_cells(line, measure), *_measured_cells(line, measure), _difference(line, measure),
-             line["source"])
-            for line in lines
-        ]  # fmt: skip
-        return [_Block(f"{TITLES[measure.data]}, {run_with}, beside the paper", columns, both, tuple(about["notes"]))]
-    measured = [(*_names(line), *_measured_cells(line, measure)) for line in lines]
-    published = [
-        (*_names(line), *_paper_cells(line, measure), "paper", line["source"]) for line in lines if line["source"]
-    ]
-    return [
-        _Block(
-            f"Measured here on {about['data']} motion, {run_with}",
-            ("row", "experiment", *measured_columns),
-            measured,
-            tuple(about["notes"]),
-        ),
-        _Block(
-            f"Published, on {TITLES[measure.data]}: other people, cameras and schedule, so not to be compared with the "
-            "above",
-            ("row", "experiment", *published_columns, "state", "source"),
-            published,
-        ),
-    ]
-
-
-def _names(line: Mapping[str, Any]) -> tuple[str, str]:
-    return str(line["row"]), line["label"]
-
-
-def _paper_cells(line: Mapping[str, Any], measure: Measure) -> tuple[str, ...]:
-    return tuple(_number(line[f"published_{key}"]) for key in measure.metrics)
-
-
-def _measured_cells(line: Mapping[str, Any], measure: Measure) -> tuple[str, ...]:
-    values = []
-    for key in measure.metrics:
-        spread = line[f"{key}_spread"]
-        values.append(_number(line[key]) + ("" if math.isnan(spread) else f" ± {spread:.1f}"))
-    return *values, str(line["n_seeds"]), line["state"], line["schedule"]
-
-
-def _difference(line: Mapping[str, Any], measure: Measure) -> str:
-    values = [line[f"difference_{key}"] for key in measure.metrics]
-    return "" if any(math.isnan(v) for v in values) else " / ".join(f"{v:+.1f}" for v in values)
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.1f}"
-
-
-def to_markdown(frame: pd.DataFrame) -> str:
-    """A built table as Markdown, one or two tables with their titles."""
-    parts = []
-    for block in _blocks(frame):
-        parts += [f"**{block.title}**", ""]
-        parts += [f"| {' | '.join(block.columns)} |", f"|{'---|' * len(block.columns)}"]
-        parts += [f"| {' | '.join(line)} |" for line in block.lines]
-        parts += ["", *(f"{note}\n" for note in block.notes)]
-    return "\n".join(parts).rstrip() + "\n"
-
-
-def to_html(frame: pd.DataFrame) -> str:
-    """A built table as HTML without ids or scripts; a row's class is its state, e.g. `m2v-not-run`."""
-    return "\n".join(_html(block) for block in _blocks(frame))
-
-
-def _html(block: _Block) -> str:
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in block.columns)
-    state_at = block.columns.index("state")
-    body = []
-    for line in block.lines:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-        body.append(f'<tr class="m2v-{state_class(line[state_at])}">{cells}</tr>')
-    lines = [
-        f'<table class="m2v-table">\n<caption>{html.escape(block.title)}</caption>',
-        f"<thead><tr>{head}</tr></thead>\n<tbody>",
-        *body,
-        "</tbody>\n</table>",
-        *(f"<p>{html.escape(note)}</p>" for note in block.notes),
-    ]
-    return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A built table as the last value of a notebook cell."""
-
-    frame: pd.DataFrame
-
-    def _repr_html_(self) -> str:
-        return to_html(self.frame)
-
-    def _repr_markdown_(self) -> str:
-        return to_markdown(self.frame)
-
-    def __repr__(self) -> str:
-        return f"{self.frame.attrs['table']}: {len(self.frame)} rows"
-
-
-def show(frame: pd.DataFrame) -> Shown:
-    """Show a built table in a notebook."""
-    return Shown(frame)

@@ -330,3 +330,21 @@ def test_the_listing_of_rows_loads_neither_pandas_nor_torch() -> None:
 def test_digest_is_the_one_a_notebook_run_gets() -> None:
     exp = Experiment.preset("smoke").override({"data.name": "synthetic", "run.seed": 3, **rows("table8")[1].overrides})
     assert rows("table8")[1].experiment(data="synthetic", preset="smoke").digest("finetune") == exp.digest("finetune")
+
+
+def test_motion_capture_shows_base_where_it_ran_and_else_the_budget_of_small() -> None:
+    def run(preset: str, row: int, **changes: Any) -> Record:
+        return record(row, data="mocap", preset=preset, overrides=tables.budget(preset, "table8"), **changes)
+
+    assert tables.on_motion_capture("table8", []).attrs["preset"] == "small"
+    small = tables.on_motion_capture("table8", [run("small", 2, schedule=SHORT), record(2, data="mocap")])
+    assert small.attrs["preset"] == "small" and small["state"][1] == "mocap, partial schedule"
+    both = tables.on_motion_capture("table8", [run("small", 2), run("base", 3)])
+    assert both.attrs["preset"] == "base" and list(both["n_seeds"]) == [0, 0, 1, 0, 0, 0, 0, 0]
+
+
+def test_what_each_row_changes_against_another() -> None:
+    changes = tables.against("table7", 1, preset="base")["changes"]
+    assert changes[1] == "" and changes[3] == "finetune.w_velocity: 20.0 → 0.0"
+    scaled = tables.against("table6", 4, preset="small")
+    assert scaled["experiment"][6] == "N=8, d=64 (for N=16, d=256)" and scaled["changes"][6] == "model.dim: 32 → 64"

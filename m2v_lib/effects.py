@@ -1,0 +1,71 @@
+"""Is an effect larger than the noise between seeds? Differences of rows of a built table, with intervals, in words."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: 97.5 % points of Student's t by degrees of freedom; beyond ten the normal's is near enough to not mislead.
+T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean of the differences of runs with the same seed, and its 95 % interval; nan where too few seeds ran."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval leaves 0 out."""
+        return self.low > 0 or self.high < 0
+
+
+def effect(by_seed: Mapping[int, float], reference: Mapping[int, float]) -> Effect:
+    """What the runs differ from the reference's runs of the same seeds. The weights start alike, so pairs say more."""
+    gaps = [by_seed[seed] - reference[seed] for seed in sorted(by_seed.keys() & reference.keys())]
+    if not gaps:
+        return Effect(0, math.nan, math.nan, math.nan)
+    mean = statistics.fmean(gaps)
+    if len(gaps) == 1:
+        return Effect(1, mean, math.nan, math.nan)
+    half = T_975.get(len(gaps) - 1, 1.96) * statistics.stdev(gaps) / math.sqrt(len(gaps))
+    return Effect(len(gaps), mean, mean - half, mean + half)
+
+
+def of_rows(frame: pd.DataFrame, row: int, reference: int, metric: str = "mpjpe") -> Effect:
+    """The effect of a row of a built table against another one."""
+    lines = {line["row"]: line["by_seed"] for line in frame.to_dict("records")}
+    mine, other = ({s: v[metric] for s, v in lines[number].items()} for number in (row, reference))
+    return effect(mine, other)
+
+
+def noise(frame: pd.DataFrame, metric: str = "mpjpe") -> float:
+    """Standard deviation between seeds, pooled over the rows that ran with two seeds or more; nan if none did."""
+    groups = [[v[metric] for v in by_seed.values()] for by_seed in frame["by_seed"] if len(by_seed) > 1]
+    squares = sum(statistics.variance(group) * (len(group) - 1) for group in groups)
+    freedom = sum(len(group) - 1 for group in groups)
+    return math.sqrt(squares / freedom) if freedom else math.nan
+
+
+def in_words(found: Effect, unit: str = "mm") -> str:
+    """The effect as a sentence's end: size, interval, number of seeds and what may be concluded."""
+    if found.n == 0:
+        return "not run"
+    if found.n == 1:
+        return f"{found.mean:+.1f} {unit} with one seed, so nothing can be said about noise"
+    if not found.clear:
+        conclusion = "not to be told from noise"
+    else:
+        conclusion = "worse beyond the noise" if found.mean > 0 else "better beyond the noise"
+    interval = f"95 % interval {found.low:+.1f} to {found.high:+.1f}"
+    return f"{found.mean:+.1f} {unit} ({interval}, {found.n} seeds): {conclusion}"
