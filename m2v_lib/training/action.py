@@ -30,13 +30,23 @@ def train_action(exp: Experiment, root: Path | None = None) -> Path:
     With `action.init=pretrained` the encoder starts from the pre-training run of the same settings and seed; where
     there is none, ConfigError says how to make it.
     """
-    if exp.run.devices > 1:
-        raise ConfigError(f"run.devices={exp.run.devices}: action recognition trains on one device")
+    _check_settings(exp)
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("action")
     with sole_trainer(folder):
         actions = open_actions(exp.data.name)
         return folder if is_finished(folder, actions.fingerprint) else _train(exp, root, folder, actions)
+
+
+def _check_settings(exp: Experiment) -> None:
+    """Refuse what would be silently ignored."""
+    for key, value, known, instead in (
+        ("run.devices", exp.run.devices, 1, "trains on one device"),
+        ("data.label_fraction", exp.data.label_fraction, 1.0, "trains on all labels"),
+        ("data.input_2d", exp.data.input_2d, "detected", "reads detected 2D"),
+    ):
+        if value != known:
+            raise ConfigError(f"{key}={value}: action recognition {instead}")
 
 
 def _train(exp: Experiment, root: Path, folder: Path, actions: Actions) -> Path:

@@ -151,6 +151,15 @@ def test_starts_from_the_pretrained_encoder_of_its_own_or_other_data(acted: Stor
     assert load_record(train_action(elsewhere)).result["init"] == stage_1.name
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("run.devices", 2), ("data.label_fraction", 0.5), ("data.input_2d", "gt")], ids=str
+)
+def test_what_does_not_apply_is_refused(key: str, value: Any, acted: Store, make: Make, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{key}={value}: action recognition (trains|reads)") as caught:
+        train_action(make({key: value}))
+    assert "\n" not in str(caught.value) and not (tmp_path / "runs").exists()
+
+
 def test_a_missing_pretraining_run_says_what_to_run(acted: Store, make: Make, tmp_path: Path) -> None:
     exp = make({"action.init": "pretrained"})
     with pytest.raises(ConfigError, match="run `m2v pretrain --data acted` with the same options first") as caught:
