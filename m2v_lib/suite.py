@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments import Row, rows
+from m2v_lib.measures import measure_of
 from m2v_lib.notebooks import declared_parameters
-from m2v_lib.tables import Row, rows
 
-#: The groups of m2v_lib/experiments.yaml a suite trains.
+#: The groups of m2v_lib/experiments.yaml a suite trains, unless it is asked for others.
 TRAINED = ("table8", "teachers")
 PRETRAIN, FINETUNE = "32_pretrain", "40_finetune"
 #: Chapters that train on a data set of their own: in a suite of another they run as they stand, on a small file.
@@ -44,6 +45,7 @@ class Suite:
     recipe: str = "paper"
     seeds: tuple[int, ...] = (0,)
     overrides: Mapping[str, Any] | None = None
+    tables: tuple[str, ...] = TRAINED
 
     @property
     def name(self) -> str:
@@ -51,19 +53,25 @@ class Suite:
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Suite:
-        """From Snakemake's `config`; `seeds` may be a number, a list or text such as "0 1 2". Raises ConfigError."""
-        known = {"data", "preset", "recipe", "seeds", "overrides"}
+        """From Snakemake's `config`; `seeds` may be a number, a list or text such as "0 1 2", `tables` names of groups.
+
+        Raises ConfigError.
+        """
+        known = {"data", "preset", "recipe", "seeds", "overrides", "tables"}
         if unknown := sorted(set(config) - known):
             raise ConfigError(f"unknown config key {unknown[0]!r}; the suite takes {', '.join(sorted(known))}")
-        seeds = config.get("seeds", 0)
-        if not isinstance(seeds, list | tuple):
-            seeds = str(seeds).replace(",", " ").split()
         try:
-            numbers = tuple(int(seed) for seed in seeds)
+            numbers = tuple(int(seed) for seed in _words(config.get("seeds", 0)))
         except ValueError:
             raise ConfigError(f"seeds must be whole numbers, got {config['seeds']!r}") from None
         texts = {key: str(config[key]) for key in ("data", "preset", "recipe") if key in config}
-        return Suite(**texts, seeds=numbers or (0,), overrides=dict(config.get("overrides") or {}))
+        tables = tuple(_words(config.get("tables", TRAINED)))
+        for table in tables:
+            if measure_of(table).stage != "finetune":
+                raise ConfigError(
+                    f"the suite trains no rows of {table}: each is a call of m2v {measure_of(table).stage}"
+                )
+        return Suite(**texts, seeds=numbers or (0,), overrides=dict(config.get("overrides") or {}), tables=tables)
 
     def experiment(self, row: Row, seed: int) -> Experiment:
         changes = {**(self.overrides or {}), "run.seed": seed}
@@ -74,11 +82,17 @@ class Suite:
         return {"preset": self.preset, "recipe": self.recipe, "data": self.data, "seed": seed, "overrides": merged}
 
 
+def _words(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else str(given).replace(",", " ").split()
+
+
 def jobs(suite: Suite, folder: Path) -> list[Job]:
     """All jobs of the suite over the notebooks in `folder`, in an order in which they could run."""
-    trained = [row for table in TRAINED for row in rows(table)]
+    trained = [row for table in suite.tables for row in rows(table)]
     pretraining, finetuning = _training_jobs(suite, trained)
-    return [*pretraining, *finetuning, *_chapter_jobs(suite, folder, tuple(job.name for job in finetuning))]
+    begun = {name for job in finetuning for name in job.needs}
+    last = [job.name for job in (*pretraining, *finetuning) if job.name not in begun]
+    return [*pretraining, *finetuning, *_chapter_jobs(suite, folder, tuple(last))]
 
 
 def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], list[Job]]:
@@ -88,11 +102,12 @@ def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], lis
     for seed in suite.seeds:
         for row in trained:
             exp = suite.experiment(row, seed)
-            parameters = suite.parameters(seed, row.overrides_at(suite.preset))
+            parameters = suite.parameters(seed, row.overrides_at(suite.preset)) | {"recipe": exp.recipe}
             needs: tuple[str, ...] = ()
             if exp.finetune.init == "pretrained":
                 needs = (_share(pretraining, exp.run_name("pretrain"), PRETRAIN, row, seed, parameters).name,)
-            _share(finetuning, exp.run_name("finetune"), FINETUNE, row, seed, parameters, needs)
+            if row.stage == "finetune":
+                _share(finetuning, exp.run_name("finetune"), FINETUNE, row, seed, parameters, needs)
     return list(pretraining.values()), list(finetuning.values())
 
 
@@ -105,20 +120,21 @@ def _share(
     parameters: dict[str, Any],
     needs: tuple[str, ...] = (),
 ) -> Job:
+    label = short_label(row, parameters["preset"])
     if run_name in known:
         job = known[run_name]
-        label = f"{job.label.removesuffix(f', seed {seed}')}; {short_label(row)}, seed {seed}"
+        label = f"{job.label.removesuffix(f', seed {seed}')}; {label}, seed {seed}"
         known[run_name] = Job(job.name, job.notebook, job.kind, label, job.parameters, job.needs)
     else:
         kind = notebook.partition("_")[2]
-        name, label = f"{notebook}-{row.name}-s{seed}", f"{short_label(row)}, seed {seed}"
+        name, label = f"{notebook}-{row.name}-s{seed}", f"{label}, seed {seed}"
         known[run_name] = Job(name, f"{notebook}.ipynb", kind, label, parameters, needs)
     return known[run_name]
 
 
-def short_label(row: Row) -> str:
+def short_label(row: Row, preset: str) -> str:
     """The row's label without what it explains in brackets: short enough for a side bar."""
-    return row.label.partition(" (")[0]
+    return row.label_at(preset).partition(" (")[0]
 
 
 def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[Job]:
@@ -140,4 +156,5 @@ def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[
 def plan(suite: Suite, folder: Path) -> dict[str, Any]:
     """The suite and its jobs as plain data, as written to `suite.json` beside the executed notebooks."""
     asked = {**asdict(suite), "seeds": list(suite.seeds), "overrides": dict(suite.overrides or {})}
+    asked["tables"] = list(suite.tables)
     return {"schema": 1, "name": suite.name, **asked, "jobs": [asdict(job) for job in jobs(suite, folder)]}

@@ -28,7 +28,7 @@ def test_every_row_is_trained_for_every_seed_and_none_twice(folder: Path) -> Non
     every = [row for table in ("table8", "teachers") for row in rows(table)]
     for seed in (0, 1):
         labels = [job.label for job in finetuning if job.parameters["seed"] == seed]
-        assert [row.name for row in every if not any(short_label(row) in label for label in labels)] == []
+        assert [row.name for row in every if not any(short_label(row, "smoke") in label for label in labels)] == []
     assert len(finetuning) == 2 * len({suite.experiment(row, 0).digest("finetune") for row in every})
 
 
@@ -75,6 +75,25 @@ def test_a_row_wins_over_the_users_override_of_the_same_key(folder: Path) -> Non
     assert gcn.parameters["overrides"] == {"model.streams": "gcn", "model.dim": 32, "finetune.init": "pretrained"}
 
 
+def test_a_table_alone_trains_its_rows_and_its_chapter_waits_for_them(folder: Path) -> None:
+    for name in ("54_figure6", "57_table7"):
+        nbformat.write(notebook(parameters("preset: str = 'smoke'  # sizes")), str(folder / f"{name}.ipynb"))
+    made = {job.name: job for job in jobs(Suite.from_config({"tables": "table7"}), folder)}
+    finetuning = {name for name in made if name.startswith("40_finetune-")}
+    assert len(finetuning) == 15 and len([name for name in made if name.startswith("32_pretrain-")]) == 1
+    assert set(made["57_table7"].needs) == finetuning
+    curves = {job.name: job for job in jobs(Suite.from_config({"tables": ["figure6"], "preset": "small"}), folder)}
+    assert not [name for name in curves if name.startswith("40_finetune-")]
+    assert set(curves["54_figure6"].needs) == {f"32_pretrain-figure6-row{i}-s0" for i in range(1, 7)}
+    assert curves["32_pretrain-figure6-row4-s0"].label == "P=0.7, M=1, K=4 of N=8 blocks, d=32, seed 0"
+
+
+def test_a_row_with_a_recipe_of_its_own_keeps_it(folder: Path) -> None:
+    made = jobs(Suite.from_config({"tables": "pretraining-question", "recipe": "released"}), folder)
+    recipes = [job.parameters["recipe"] for job in made if job.kind == "finetune"]
+    assert recipes == ["paper"] * 6 + ["released"] * 4
+
+
 @pytest.mark.parametrize("given", [3, "3", [3], "3 4", "3,4", (3, 4)])
 def test_seeds_in_any_form(given: object) -> None:
     assert Suite.from_config({"seeds": given}).seeds in ((3,), (3, 4))
@@ -86,6 +105,8 @@ def test_seeds_in_any_form(given: object) -> None:
         ({"presett": "smoke"}, "unknown config key 'presett'"),
         ({"seeds": "one"}, "seeds must be whole numbers"),
         ({"preset": "huge"}, "unknown preset 'huge'"),
+        ({"tables": "table9"}, "no table of experiments 'table9'"),
+        ({"tables": "table4"}, "the suite trains no rows of table4: each is a call of m2v action"),
         ({"overrides": {"model.dims": 3}}, "the nearest is 'model.dim'"),
     ],
 )

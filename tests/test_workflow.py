@@ -74,6 +74,15 @@ def test_a_dry_run_lists_one_job_a_row_and_a_chapter(project: Path) -> None:
     assert calls(project) == []
 
 
+def test_one_table_alone_trains_its_rows_and_runs_its_chapter(project: Path) -> None:
+    """What `make table8` asks for, with fewer rows."""
+    targets = [f"{EXECUTED}/suite.json", f"{EXECUTED}/58_table8.ok"]
+    done = snakemake(project, "--dry-run", "--quiet", "rules", "host", "--config", "tables=teachers", "--", *targets)
+    assert done.returncode == 0, done.stderr
+    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
+    assert counts == {"plan": 1, "prepare": 1, "pretrain": 2, "finetune": 3, "results": 1, "total": 7}
+
+
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [("presett=base", "unknown config key 'presett'"), ("preset=smok", "the nearest is 'smoke'")],
