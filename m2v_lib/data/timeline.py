@@ -6,14 +6,23 @@ Both steps look only at neighbours in time, so that a stream gives what a file g
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from m2v_lib.skeleton import N_JOINTS, PARENTS
 
+#: somebody unseen for longer (s) is not guessed at
+MAX_GAP: Final = 0.5
 #: the confidence of what is filled in falls to half in this time (s) since the joint was last seen
 HALF_LIFE: Final = 0.1
+
+
+def unbroken(frames: np.ndarray, fps: float) -> Iterator[np.ndarray]:
+    """Rows of rising frame numbers (n,), cut where nobody was seen for longer than MAX_GAP."""
+    cuts = np.flatnonzero(np.diff(frames) > max(1.0, MAX_GAP * fps)) + 1
+    yield from np.split(np.arange(len(frames)), cuts)
 
 
 def dense(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -81,5 +90,5 @@ def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def at_rate(n_frames: int, fps: float, new_fps: float) -> np.ndarray:
-    """Times (m,) in frames at `fps` of the frames of `new_fps` between the first and the last of n."""
-    return np.arange(int(np.floor((n_frames - 1) * new_fps / fps + 1e-9)) + 1) * fps / new_fps
+    """Times (m,) in frames at `fps` of frames at `new_fps`, from the first of n until the last is reached."""
+    return np.arange(int(np.ceil((n_frames - 1) * new_fps / fps - 1e-9)) + 1) * fps / new_fps

@@ -22,10 +22,9 @@ from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoint_files import read_detections
 from m2v_lib.data.keypoints import Person, Tracks, read_keypoints, recordings
 from m2v_lib.data.store import Meta, Split, Video, no_labels, write_store
-from m2v_lib.data.timeline import at_rate, dense, fill, sample
+from m2v_lib.data.timeline import at_rate, dense, fill, sample, unbroken
 
 FPS: Final = 50.0
-MAX_GAP: Final = 0.5  # s; a longer one cuts the track
 MIN_SECONDS: Final = 0.5  # of a piece
 MIN_SEEN: Final = 0.5  # share of its joints that were detected
 CROP: Final = 2.0
@@ -107,8 +106,7 @@ def pieces(tracks: Tracks, where: str) -> Iterator[tuple[str, Piece]]:
     if tracks.fps is None:
         raise DataError(f"{where}: does not say its frames a second; give them (fps)")
     for person in tracks.people:
-        cuts = np.flatnonzero(np.diff(person.frames) > MAX_GAP * tracks.fps) + 1
-        for rows in np.split(np.arange(len(person.frames)), cuts):
+        for rows in unbroken(person.frames, tracks.fps):
             if (piece := _piece(person, rows, tracks.fps, tracks)) is not None:
                 yield f"{person.name}@{person.frames[rows[0]]}", piece
 

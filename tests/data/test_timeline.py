@@ -87,6 +87,6 @@ def test_a_sample_knows_two_frames_of_the_future() -> None:
     np.testing.assert_array_equal(sample(values, at), sample(changed, at))
 
 
-@pytest.mark.parametrize(("fps", "new", "n", "expected"), [(25, 50, 3, [0, 0.5, 1, 1.5, 2]), (60, 50, 7, [0, 1.2, 2.4, 3.6, 4.8, 6.0]), (30, 50, 1, [0])])  # fmt: skip  # noqa: E501
-def test_times_of_another_rate_end_with_the_last_frame(fps: float, new: float, n: int, expected: list[float]) -> None:
+@pytest.mark.parametrize(("fps", "new", "n", "expected"), [(25, 50, 3, [0, 0.5, 1, 1.5, 2]), (60, 50, 7, [0, 1.2, 2.4, 3.6, 4.8, 6.0]), (30, 50, 1, [0]), (30, 50, 3, [0, 0.6, 1.2, 1.8, 2.4])])  # fmt: skip  # noqa: E501
+def test_times_of_another_rate_reach_the_last_frame(fps: float, new: float, n: int, expected: list[float]) -> None:
     np.testing.assert_allclose(at_rate(n, fps, new), expected)

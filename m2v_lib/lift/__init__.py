@@ -1,0 +1,71 @@
+"""Lift keypoints of any length, rate and layout to motion in space, and write it in whatever form is asked for.
+
+from m2v_lib.lift import lift, save
+motion = lift("keypoints.json", size=(1280, 720), fps=25)
+save(motion, "out.html")
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from m2v_lib.data.checks import DataError
+
+if TYPE_CHECKING:
+    from m2v_lib.lift.people import Motion
+
+#: ending -> module of this package and its function `write(path, motion)`
+WRITERS: Final = {
+    ".npz": ("files", "write_npz"),
+    ".json": ("files", "write_json"),
+    ".csv": ("files", "write_csv"),
+    ".html": ("page", "write_page"),
+    ".bvh": ("bvh", "write_bvh"),
+    ".mp4": ("film", "write_film"),
+    ".gif": ("film", "write_film"),
+}
+
+
+def lift(
+    source: Path | str,
+    *,
+    model: Path | str | None = None,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    layout: str | None = None,
+    focal: float | None = None,
+    stature: float | None = None,
+    device: str = "cpu",
+) -> Motion:
+    """Everybody in a keypoint file or folder, in space. `model` is a run's folder; without it the package's own.
+
+    size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px) and stature (m) of the
+    people are assumed unless given. Raises DataError, ConfigError or CheckpointError.
+    """
+    from m2v_lib.data.keypoints import read_keypoints
+    from m2v_lib.lift.camera import STATURE
+    from m2v_lib.lift.model import load_lifter
+    from m2v_lib.lift.people import lift_tracks
+
+    tracks = read_keypoints(source, size=size, fps=fps, layout=layout)
+    lifter = load_lifter(model, device)
+    return lift_tracks(tracks, lifter, focal=focal, stature=stature or STATURE)
+
+
+def save(motion: Motion, out: Path | str) -> list[Path]:
+    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh is one a person).
+
+    Raises DataError or OSError and then leaves nothing behind.
+    """
+    return writer_of(out)(Path(out), motion) or [Path(out)]
+
+
+def writer_of(out: Path | str) -> Any:
+    """The function that writes files of this ending; DataError where there is none."""
+    ending = Path(out).suffix.lower()
+    if ending not in WRITERS:
+        raise DataError(f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}")
+    module, function = WRITERS[ending]
+    return getattr(importlib.import_module(f"{__name__}.{module}"), function)

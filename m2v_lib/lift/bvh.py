@@ -1,0 +1,169 @@
+"""BVH for animation programs: a skeleton whose bones keep their length, and the rotation of each joint in every frame.
+
+A network's bones breathe by some percent; a rig's do not. Each bone gets its median length, both sides the same, and
+points where the lifted one points; each joint turns as little as it can from its parent. The root and the neck carry
+three bones each: they turn by the best fit to all three, and between them and each bone stands a joint of no length (a
+pelvis, a collar) that does the rest. What the file shows is `Rig.joints`, the lifted motion with constant bones.
+
+A file holds one person; several are written to `NAME-1.bvh`, `NAME-2.bvh` ... y is up, the person rests facing z with
+the arms down, and lengths are mm, which the format cannot say: the root is called `root_mm`.
+"""
+# n frames, J = 17 joints, N nodes of the hierarchy
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.lift.people import Lifted, Motion
+from m2v_lib.records import write_text
+from m2v_lib.skeleton import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
+
+#: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn about x
+AXES: Final = np.array([1.0, -1.0, -1.0])
+#: direction at rest of the bone that ends in each joint, of someone who stands facing z: their left is +x
+REST: Final = {
+    "hip": (1, 0, 0), "knee": (0, -1, 0), "ankle": (0, -1, 0), "belly": (0, 1, 0), "neck": (0, 1, 0),
+    "nose": (0, 0.85, 0.53), "head": (0, 0.85, -0.53), "shoulder": (0.98, 0.2, 0), "elbow": (0, -1, 0),
+    "wrist": (0, -1, 0),
+}  # fmt: skip
+#: joints of no length between a joint of three bones and each of them, by the joint the bone leads to
+BASES: Final = {1: "right_pelvis", 4: "left_pelvis", 7: "waist", 9: "neck_base", 11: "left_collar", 14: "right_collar"}
+CHILDREN: Final = tuple([j for j in range(N_JOINTS) if PARENTS[j] == parent] for parent in range(N_JOINTS))
+
+
+@dataclass(frozen=True)
+class Node:
+    """A joint of the file: rest offset (3,) from its parent in mm, rotations (n,3,3) against it (None: a limb ends)."""
+
+    name: str
+    depth: int
+    offset: np.ndarray
+    rotation: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Rig:
+    """Nodes in the order of the file, the root's path (n,3) in its axes, and the joints (n,J,3) mm in camera axes."""
+
+    nodes: tuple[Node, ...]
+    root: np.ndarray
+    joints: np.ndarray
+
+
+def write_bvh(path: Path, motion: Motion) -> list[Path]:
+    """Write one file a person, from the recording's first frame on; where nobody is seen the nearest pose is held."""
+    names = list(dict.fromkeys(person.name for person in motion.people))
+    numbers = range(1, len(names) + 1)
+    targets = [path] if len(names) == 1 else [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in numbers]
+    for target, name in zip(targets, names, strict=True):
+        pieces = [person for person in motion.people if person.name == name]
+        write_text(target, "\n".join(_lines(make_rig(_joined(pieces)), motion.fps)) + "\n")
+    return targets
+
+
+def make_rig(joints_mm: np.ndarray) -> Rig:
+    """The rig nearest to a motion (n,J,3) in camera axes."""
+    joints = joints_mm.astype(np.float64) * AXES
+    offsets, made, nodes = rest_offsets(joints), joints.copy(), list[Node]()
+    upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
+
+    def add(joint: int, depth: int, offset: np.ndarray, above: np.ndarray) -> None:
+        """The node of a joint at made[:, joint], whose parent is turned by `above` (n,3,3), and all below it."""
+        name, children = JOINTS[joint].replace(" ", "_") if joint else "root_mm", CHILDREN[joint]
+        if not children:
+            nodes.append(Node("", depth, offset, None))
+            return
+        bones = np.stack([joints[:, child] - joints[:, joint] for child in children], axis=1)
+        turn = _fit(offsets[children], np.einsum("nji,ncj->nci", above, bones))
+        nodes.append(Node(name, depth, offset, turn))
+        above = above @ turn
+        for i, child in enumerate(children):
+            below, step = above, 0
+            if child in BASES:
+                turn = _swing(offsets[child], np.einsum("nji,nj->ni", above, bones[:, i]))
+                nodes.append(Node(BASES[child], depth + 1, np.zeros(3), turn))
+                below, step = above @ turn, 1
+            made[:, child] = made[:, joint] + below @ offsets[child]
+            add(child, depth + 1 + step, offsets[child], below)
+
+    add(0, 0, np.zeros(3), upright)
+    return Rig(tuple(nodes), made[:, 0], made * AXES)
+
+
+def rest_offsets(joints: np.ndarray) -> np.ndarray:
+    """Offset (J,3) of each joint from its parent at rest: median bone lengths, left and right alike."""
+    length = np.zeros(N_JOINTS)
+    length[[child for _, child in BONES]] = np.median(bone_lengths(joints), axis=0)
+    for right, left in FLIP_PAIRS:
+        length[right] = length[left] = (length[right] + length[left]) / 2
+    offsets = np.zeros((N_JOINTS, 3))
+    for joint, name in enumerate(JOINTS[1:], start=1):
+        direction = np.array(REST[name.split()[-1]], float) * ((-1, 1, 1) if name.startswith("right") else (1, 1, 1))
+        offsets[joint] = length[joint] * direction / np.linalg.norm(direction)
+    return offsets
+
+
+def _fit(offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Rotations (n,3,3) that turn rest offsets (c,3) towards the wanted bones (n,c,3): of several, the best fit."""
+    if len(offsets) == 1:
+        return _swing(offsets[0], wanted[:, 0])
+    u, _, vt = np.linalg.svd(np.einsum("nci,cj->nij", wanted, offsets))  # Kabsch
+    u[..., -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
+    return u @ vt
+
+
+def _swing(rest: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The smallest rotations (n,3,3) that turn the direction `rest` (3,) to those of `wanted` (n,3); no twist."""
+    a = rest / np.linalg.norm(rest)
+    b = wanted / np.maximum(np.linalg.norm(wanted, axis=-1, keepdims=True), 1e-9)
+    axis, cosine = np.cross(a, b), np.clip(b @ a, -1, 1)
+    cross = np.zeros((len(b), 3, 3))
+    cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
+    out = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-9)[:, None, None]
+    across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])  # half a turn goes about any axis across
+    out[cosine < -1 + 1e-9] = 2 * np.outer(across, across) / (across @ across) - np.eye(3)
+    return out
+
+
+def euler_zxy(rotations: np.ndarray) -> np.ndarray:
+    """Rotations (...,3,3) = Rz Rx Ry -> angles (...,3) in degrees in the order z, x, y."""
+    x = np.arcsin(np.clip(rotations[..., 2, 1], -1, 1))
+    z = np.arctan2(-rotations[..., 0, 1], rotations[..., 1, 1])
+    y = np.arctan2(-rotations[..., 2, 0], rotations[..., 2, 2])
+    return np.degrees(np.stack([z, x, y], axis=-1))
+
+
+def _joined(pieces: list[Lifted]) -> np.ndarray:
+    """Joints (n,J,3) of one person from the recording's first frame to their last, held where they were not seen."""
+    pieces = sorted(pieces, key=lambda piece: piece.start)
+    out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3))
+    out[:] = pieces[0].joints_mm[0]
+    for piece in pieces:
+        out[piece.start : piece.start + piece.n_frames] = piece.joints_mm
+        out[piece.start + piece.n_frames :] = piece.joints_mm[-1]
+    return out
+
+
+def _lines(rig: Rig, fps: float) -> Iterator[str]:
+    yield "HIERARCHY"
+    for node, after in zip(rig.nodes, [*(node.depth for node in rig.nodes[1:]), 0], strict=True):
+        pad, end = "\t" * node.depth, node.rotation is None
+        yield pad + ("End Site" if end else f"{'JOINT' if node.depth else 'ROOT'} {node.name}")
+        yield pad + "{"
+        yield f"{pad}\tOFFSET " + " ".join(f"{value + 0.0:.4f}" for value in node.offset)
+        if not end:
+            place = "3" if node.depth else "6 Xposition Yposition Zposition"
+            yield f"{pad}\tCHANNELS {place} Zrotation Xrotation Yrotation"
+        yield from ("\t" * depth + "}" for depth in range(node.depth, after - 1 if end else node.depth, -1))
+    yield "MOTION"
+    yield f"Frames: {len(rig.root)}"
+    yield f"Frame Time: {1 / fps:.8f}"
+    angles = [euler_zxy(node.rotation) for node in rig.nodes if node.rotation is not None]
+    for row in np.concatenate([rig.root, *angles], axis=1):
+        yield " ".join(f"{value:.4f}" for value in row)

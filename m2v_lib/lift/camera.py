@@ -1,0 +1,87 @@
+"""From pixels to millimetres and to a path: how large a person is, how far away, and where they go.
+
+A pinhole camera of focal length f (px) sees a root at depth Z with ``factor = Z / f`` mm per pixel. The lifted pose
+says how many pixels long each bone is at that depth; a body of known size says how many millimetres; so the ratio is
+the factor, and f times it the depth. Neither the body's size nor f follow from keypoints: both are given, or assumed.
+"""
+# n frames, J = 17 joints
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from m2v_lib.skeleton import BONES
+
+#: focal length over the image's longer side, of the cameras the model was trained with (Human3.6M's)
+FOCAL: Final = 1.145
+#: mean bone lengths (mm) of the motion capture pack's 18 training subjects, sides made alike, in the order of BONES: of
+#: someone whose head is 1.57 m above the ankles, some 1.70 m tall
+BONES_MM: Final = (
+    89.7, 395.7, 429.4, 89.7, 395.7, 429.4, 218.1, 234.1, 192.2, 98.8, 193.4, 293.5, 276.8, 193.4, 293.5, 276.8,
+)  # fmt: skip
+STATURE: Final = 1.70  # m
+SMOOTH: Final = 0.5  # s to either side over which the size in the image is averaged, with falling weights
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole without distortion: focal length and image size in px, the optical axis in the image's middle."""
+
+    focal: float
+    width: int
+    height: int
+
+    @property
+    def middle(self) -> np.ndarray:
+        return np.array([self.width / 2, self.height / 2])
+
+
+def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
+    """The camera of an image, with the training cameras' angle of view unless `focal` (px) is given."""
+    return Camera(focal or FOCAL * max(width, height), width, height)
+
+
+def place(
+    pose_px: np.ndarray,
+    seen_px: np.ndarray,
+    confidence: np.ndarray,
+    camera: Camera,
+    fps: float,
+    stature: float = STATURE,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Joints in camera space from root-relative poses in pixels.
+
+    pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the detector saw.
+    Returns pose_mm (n,J,3) relative to the root and root_mm (n,3) from the camera: x right, y down, z away.
+    """
+    weight = (confidence + 1e-6)[..., None]
+    root_px = (weight * (seen_px - pose_px[..., :2])).sum(1) / weight.sum(1)  # 17 joints find it better than one
+    at_px = root_px[:, None] + pose_px[..., :2] - camera.middle
+    factor = _smooth(mm_per_px(pose_px, stature), fps)
+    for _ in range(3):  # nearer limbs look longer: measure the bones again once depth is known
+        depth = factor[:, None] * (camera.focal + pose_px[..., 2])
+        joints = np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
+        factor = factor * _smooth(mm_per_px(joints, stature), fps)
+    return joints - joints[:, :1], joints[:, 0]
+
+
+def mm_per_px(pose: np.ndarray, stature: float) -> np.ndarray:
+    """What the lengths of a pose (n,J,3) have to be multiplied by to be those of a body of that stature (n,)."""
+    return sum(BONES_MM) * stature / STATURE / np.maximum(bone_lengths(pose).sum(1), 1e-9)
+
+
+def bone_lengths(pose: np.ndarray) -> np.ndarray:
+    """(n,16) in the unit of pose (n,J,3), order of BONES."""
+    parents, children = np.array(BONES).T
+    return np.linalg.norm(pose[:, children] - pose[:, parents], axis=-1)
+
+
+def _smooth(values: np.ndarray, fps: float) -> np.ndarray:
+    """Mean over SMOOTH seconds to either side with weights that fall to 0 there, fewer at the ends."""
+    reach = min(round(SMOOTH * fps), len(values) - 1)
+    weight = np.concatenate([np.arange(1.0, reach + 2), np.arange(reach, 0.0, -1)])
+    middle = slice(reach, reach + len(values))
+    return np.convolve(values, weight)[middle] / np.convolve(np.ones(len(values)), weight)[middle]

@@ -1,0 +1,47 @@
+"""`m2v lift INPUT -o OUT`: the options of the command and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from m2v_lib.lift import WRITERS
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """INPUT, -o and what the files may not say."""
+    command.add_argument(
+        "input", metavar="INPUT", help="keypoints: a file of any detector, or a folder with one a frame"
+    )
+    command.add_argument("-o", dest="out", type=Path, nargs="+", required=True, metavar="OUT",
+                         help=f"files to write, by their ending: {', '.join(WRITERS)}")  # fmt: skip
+    command.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the model of the package)")
+    command.add_argument("--size", metavar="WxH", help="size of the image, such as 1280x720")
+    command.add_argument("--fps", type=float, help="frames a second of the recording")
+    command.add_argument("--layout", help="which keypoints these are, such as coco17")
+    command.add_argument("--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)")
+    command.add_argument("--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)")
+    command.add_argument("--device", default="cpu")
+    command.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Lift, write, and say in a line a person what came out."""
+    from m2v_lib.data.unlabelled import parse_size
+    from m2v_lib.lift import lift, save, writer_of
+
+    for out in args.out:
+        writer_of(out)  # a wrong ending is said before the work, not after
+    motion = lift(
+        args.input, model=args.model, size=parse_size(args.size), fps=args.fps, layout=args.layout, focal=args.focal,
+        stature=args.stature, device=args.device,
+    )  # fmt: skip
+    for note in motion.notes:
+        print(f"m2v: {note}", file=sys.stderr)
+    for person in motion.people:
+        last = person.start + person.n_frames - 1
+        print(f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} of joints filled in")
+    for path in (path for out in args.out for path in save(motion, out)):
+        print(path)
+    return 0

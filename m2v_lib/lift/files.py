@@ -1,0 +1,87 @@
+"""A lifted motion in files that other tools read: .npz, .json, .csv. Each says its units, axes and what was assumed.
+
+Every file is written beside its target and moved into place. Where somebody is not seen there is no row: frames are
+counted in the recording, and a gap is a number that is left out. Joints that were filled in are marked.
+"""
+# n frames of a piece, J = 17 joints
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from m2v_lib.lift.people import Lifted, Motion
+from m2v_lib.records import write_atomically
+from m2v_lib.skeleton import BONES, JOINTS
+
+
+def header(motion: Motion) -> dict[str, Any]:
+    """What every file says of a motion."""
+    return {
+        "source": motion.source, "fps": motion.fps, "n_frames": motion.n_frames, "width": motion.camera.width,
+        "height": motion.camera.height, **motion.about, "joints": list(JOINTS), "notes": list(motion.notes),
+    }  # fmt: skip
+
+
+def write_npz(path: Path, motion: Motion) -> None:
+    """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,17,3) relative to the root,
+    `root_mm` (n,3) from the camera, `seen_px` (n,17,2), `confidence` (n,17), `filled` (n,17), `about` (JSON text)."""
+    people = motion.people
+    arrays: dict[str, np.ndarray] = {
+        "person": np.concatenate([np.full(p.n_frames, p.name) for p in people]),
+        "frame": np.concatenate([p.start + np.arange(p.n_frames) for p in people]),
+    }
+    for key in ("pose_mm", "root_mm", "seen_px", "confidence", "filled"):
+        arrays[key] = np.concatenate([getattr(p, key) for p in people])
+    about = np.array(json.dumps(header(motion)))
+
+    def write(beside: Path) -> None:
+        with beside.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, bones=np.array(BONES), about=about, **arrays)
+
+    write_atomically(path, write)
+
+
+def write_json(path: Path, motion: Motion) -> None:
+    """A table with the header's keys and `people`: name, start, and the arrays of `Lifted` rounded to 0.1 mm or px."""
+    people = [
+        {"name": p.name, "start": p.start, "pose_mm": _rounded(p.pose_mm), "root_mm": _rounded(p.root_mm),
+         "seen_px": _rounded(p.seen_px), "confidence": np.round(p.confidence.astype(float), 3).tolist(),
+         "filled": p.filled.astype(int).tolist()}
+        for p in motion.people
+    ]  # fmt: skip
+    text = json.dumps({**header(motion), "bones": BONES, "people": people}, separators=(",", ":"))
+    write_atomically(path, lambda beside: beside.write_text(text + "\n", encoding="utf-8"))
+
+
+def write_csv(path: Path, motion: Motion) -> None:
+    """A line a person, frame and joint; x, y, z from the camera in mm; the header is in `#` lines."""
+
+    def write(beside: Path) -> None:
+        with beside.open("w", newline="", encoding="utf-8") as stream:
+            for key, value in header(motion).items():
+                stream.write(f"# {key}: {json.dumps(value)}\n")
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerow(["person", "frame", "seconds", "joint", "x_mm", "y_mm", "z_mm", "confidence", "filled"])
+            for person in motion.people:
+                table.writerows(_lines(person, motion.fps))
+
+    write_atomically(path, write)
+
+
+def _lines(person: Lifted, fps: float) -> list[list[Any]]:
+    joints = person.joints_mm
+    return [
+        [person.name, person.start + t, f"{(person.start + t) / fps:.4f}", name, *(f"{v:.1f}" for v in joints[t, j]),
+         f"{person.confidence[t, j]:.3f}", int(person.filled[t, j])]
+        for t in range(person.n_frames)
+        for j, name in enumerate(JOINTS)
+    ]  # fmt: skip
+
+
+def _rounded(values: np.ndarray) -> list[Any]:
+    return np.round(values.astype(float), 1).tolist()

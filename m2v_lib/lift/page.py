@@ -1,0 +1,90 @@
+"""A lifted motion as one page to look at: no other file, no network; turn, play, scrub, change the speed."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from m2v_lib.lift.files import header
+from m2v_lib.lift.people import Lifted, Motion
+from m2v_lib.records import write_text
+from m2v_lib.skeleton import BONES, LEFT, N_JOINTS, RIGHT
+
+#: as in `plots`, which needs matplotlib
+COLOURS: Final = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
+SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 4)
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>{style}</style></head>
+<body>
+<h1>{title}</h1>
+<div class="views">
+<figure><canvas id="plane" role="img" aria-label="keypoints in the image"></canvas>
+<figcaption>In the image ({width} x {height} px).<span class="key" style="background:{left}"></span>left
+<span class="key" style="background:{right}"></span>right; hollow and dotted: not seen, filled in</figcaption></figure>
+<figure><canvas id="space" role="img" aria-label="the person in space; drag to turn"></canvas>
+<figcaption>In space, seen from the side of the camera. Drag to turn, wheel to zoom.</figcaption></figure>
+</div>
+<div class="controls">
+<button id="play">play</button>
+<input id="frame" type="range" min="0" value="0" aria-label="frame"><span id="clock"></span>
+<label>speed <select id="speed">{speeds}</select></label>
+<label><input id="follow" type="checkbox" checked> stay with the person</label>
+<button id="reset">reset view</button><span id="people"></span>
+</div>
+<details><summary>What this is</summary><dl>{about}</dl></details>
+<script>const MOTION = {motion};</script>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def write_page(path: Path, motion: Motion) -> None:
+    """Write the page, a few hundred bytes a frame."""
+    said = {key: value for key, value in header(motion).items() if key != "joints" and value not in ("", [], None)}
+    about = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>" for key, value in said.items())
+    speeds = "".join(f'<option value="{s}"{" selected" if s == 1 else ""}>{s} x</option>' for s in SPEEDS)
+    page = _PAGE.format(
+        title=html.escape(motion.source), style=_asset("page.css"), script=_asset("page.js"), about=about,
+        speeds=speeds, width=motion.camera.width, height=motion.camera.height, left=COLOURS["left"],
+        right=COLOURS["right"], motion=json.dumps(_data(motion)).replace("<", "\\u003c"),
+    )  # fmt: skip
+    write_text(path, page)
+
+
+def _data(motion: Motion) -> dict[str, Any]:
+    sides = ["left" if j in LEFT else "right" if j in RIGHT else "spine" for j in range(N_JOINTS)]
+    return {
+        "fps": motion.fps, "frames": max(motion.n_frames, *(p.start + p.n_frames for p in motion.people)),
+        "width": motion.camera.width, "height": motion.camera.height, "bones": BONES, "sides": sides,
+        "colours": COLOURS, "people": [_person(person) for person in motion.people],
+    }  # fmt: skip
+
+
+def _person(person: Lifted) -> dict[str, Any]:
+    """Arrays in base64, rounded to mm and px; the joints that were filled in as bits of one number a frame."""
+    bits = (person.filled.astype(np.uint32) << np.arange(N_JOINTS, dtype=np.uint32)).sum(1)
+    return {
+        "name": person.name, "start": person.start, "n": person.n_frames,
+        "pose": _base64(person.pose_mm, "<i2"), "root": _base64(person.root_mm, "<i4"),
+        "seen": _base64(person.seen_px, "<i2"), "filled": _base64(bits, "<u4"),
+    }  # fmt: skip
+
+
+def _base64(values: np.ndarray, kind: str) -> str:
+    limits = np.iinfo(kind)
+    whole = np.clip(np.rint(values.astype(np.float64)), limits.min, limits.max).astype(kind)
+    return base64.b64encode(whole.tobytes()).decode()
+
+
+def _asset(name: str) -> str:
+    return resources.files("m2v_lib.lift").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,98 @@
+"""Tracks of keypoints to motion in space: gaps filled, to the model's frame rate and back, one person at a time."""
+# n frames of a piece, m frames at the model's rate, J = 17 joints
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.data.timeline import at_rate, dense, fill, sample, unbroken
+from m2v_lib.lift.camera import STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.windows import Lifter
+
+MODEL_FPS: Final = 50.0
+#: joints the detector trusted less than this are replaced by their neighbours in time
+MIN_CONFIDENCE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """One unbroken motion of one person, a row a frame of the recording from `start` on.
+
+    pose_mm (n,17,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down, z away;
+    seen_px (n,17,2) the keypoints used; confidence (n,17); filled (n,17) bool: not seen but filled in.
+    """
+
+    name: str
+    start: int
+    pose_mm: np.ndarray
+    root_mm: np.ndarray
+    seen_px: np.ndarray
+    confidence: np.ndarray
+    filled: np.ndarray
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.pose_mm)
+
+    @property
+    def joints_mm(self) -> np.ndarray:
+        """Joints from the camera (n,17,3)."""
+        return self.pose_mm + self.root_mm[:, None]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Everybody in a recording, most frames first; `about` says what was assumed and what lifted it."""
+
+    source: str
+    fps: float
+    n_frames: int
+    camera: Camera
+    people: tuple[Lifted, ...]
+    about: dict[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+def lift_tracks(
+    tracks: Tracks,
+    lifter: Lifter,
+    *,
+    focal: float | None = None,
+    stature: float = STATURE,
+    min_confidence: float = MIN_CONFIDENCE,
+) -> Motion:
+    """Lift everybody in `tracks`, whose image size must be known, and whose frame rate unless it is a single frame.
+
+    Raises DataError where it is not known.
+    """
+    if not tracks.width or not tracks.height:
+        raise DataError(f"{tracks.source}: does not say how large its image is; give it (--size 1280x720)")
+    if tracks.fps is None and tracks.n_frames > 1:
+        raise DataError(f"{tracks.source}: does not say its frames a second; give them (--fps 25)")
+    fps, camera = tracks.fps or MODEL_FPS, assumed_camera(tracks.width, tracks.height, focal)
+    people = []
+    for person in tracks.people:
+        for rows in unbroken(person.frames, fps):
+            piece = Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
+            people.append(_lift(piece, lifter, fps, camera, stature, min_confidence))
+    about = {"units": "mm", "axes": "x right, y down, z away from the camera", "focal_px": round(camera.focal, 1),
+             "stature_m": stature, "layout": tracks.layout, "format": tracks.format}  # fmt: skip
+    return Motion(tracks.source, fps, tracks.n_frames, camera, tuple(people), about, tracks.notes)
+
+
+def _lift(person: Person, lifter: Lifter, fps: float, camera: Camera, stature: float, min_confidence: float) -> Lifted:
+    xy, confidence = dense(person.frames, person.xy), dense(person.frames, person.confidence)
+    xy, confidence, filled = fill(xy, confidence, fps, min_confidence)
+    at = at_rate(len(xy), fps, MODEL_FPS)
+    seen = np.concatenate([sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1)
+    pose_px = sample(lifter(seen), np.arange(len(xy)) * MODEL_FPS / fps)
+    pose, root = place(pose_px, xy, confidence, camera, fps, stature)
+    return Lifted(
+        person.name, int(person.frames[0]), pose.astype(np.float32), root.astype(np.float32), xy.astype(np.float32),
+        confidence.astype(np.float32), filled,
+    )  # fmt: skip

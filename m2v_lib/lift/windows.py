@@ -1,0 +1,76 @@
+"""A trained model over a motion of any length: overlapping windows, each framed as in training, blended together."""
+# n frames, B windows, T frames of a window, J = 17 joints
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import torch
+from torch import nn
+
+from m2v_lib.evaluate import predict
+
+#: how people stand in the training cameras' images, in units of half the image's width: the median over clips of the
+#: motion capture store of the larger side of the joints' box, and of the box's middle (x, y)
+FRAME_SIDE: Final = 0.70
+FRAME_MIDDLE: Final = (0.0, -0.20)
+
+
+class Lifter:
+    """Lifts 2D joints at the model's frame rate to root-relative 3D in pixels; `model` is in evaluation mode.
+
+    Every window is moved and scaled so that its joints fill the place people fill in training (the network has seen no
+    other), and the result is scaled back: where in the image somebody is, and how large, makes no difference.
+    """
+
+    def __init__(self, model: nn.Module, n_frames: int, *, overlap: int = 3, flip: bool = True, batch: int = 64):
+        self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
+        self.hop = max(1, n_frames // overlap)
+        ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0
+        self.weight_T = ramp / ramp.max()  # a triangle: the ends of a window know one side only
+
+    def __call__(self, seen_nJ3: np.ndarray) -> np.ndarray:
+        """x, y (px) and confidence (n,J,3) -> x, y, z relative to the root (n,J,3) px, y down, z away.
+
+        A motion shorter than a window is stretched to one as in training (spec 5.3), and its repeats averaged.
+        """
+        n = len(seen_nJ3)
+        total, weight = np.zeros((n, *seen_nJ3.shape[1:])), np.zeros(n)
+        for index_BT in self._index(n):
+            for index, pose in zip(index_BT, self.windows(seen_nJ3[index_BT]), strict=True):
+                np.add.at(total, index, pose * self.weight_T[:, None, None])
+                np.add.at(weight, index, self.weight_T)
+        return total / weight[:, None, None]
+
+    def _index(self, n: int) -> Iterator[np.ndarray]:
+        """Frame numbers (B,T) of the windows, a batch at a time; the last window ends with the last frame."""
+        t = np.arange(self.n_frames)
+        if n < self.n_frames:
+            yield np.floor(t * n / self.n_frames).astype(int)[None]
+            return
+        starts = np.unique([*range(0, n - self.n_frames + 1, self.hop), n - self.n_frames])
+        for first in range(0, len(starts), self.batch):
+            yield starts[first : first + self.batch, None] + t
+
+    def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
+        """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""
+        middle_B2, side_B = box(seen_BTJ3)
+        scale = FRAME_SIDE / side_B[:, None, None, None]
+        framed = np.array(seen_BTJ3, np.float32)
+        framed[..., :2] = (seen_BTJ3[..., :2] - middle_B2[:, None, None]) * scale + FRAME_MIDDLE
+        device = next(self.model.parameters()).device
+        with torch.no_grad():
+            pose = predict(self.model, torch.from_numpy(framed).to(device), flip_test=self.flip)
+        return pose.float().cpu().numpy() / scale
+
+
+def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle (B,2) and larger side (B,) of the box around each window's joints, those of confidence 0 left out.
+
+    A hundredth of the joints at either end may lie outside, so that a single gross error does not set the scale.
+    """
+    xy = np.where(seen_BTJ3[..., 2:] > 0, seen_BTJ3[..., :2], np.nan).reshape(len(seen_BTJ3), -1, 2)
+    low, high = np.nanquantile(xy, (0.01, 0.99), axis=1) if xy.size else (np.zeros((0, 2)),) * 2
+    return (low + high) / 2, np.maximum((high - low).max(1), 1e-6)

@@ -1,0 +1,212 @@
+"""What is written says its units and can be read with plain tools; a page and a film show what they should."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.browser import Browser, chromium
+from fakes.lifting import CAMERA, Flat, tracks
+
+from m2v_lib import cli
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.export.keypoints import write_keypoints
+from m2v_lib.lift import WRITERS, lift, save
+from m2v_lib.lift import model as lift_model
+from m2v_lib.lift.people import Motion, lift_tracks
+from m2v_lib.lift.windows import Lifter
+from m2v_lib.model import build_model
+from m2v_lib.skeleton import JOINTS
+from m2v_lib.training.checkpoint import save_tensors
+
+
+@pytest.fixture(scope="module")
+def motion() -> Motion:
+    """Two people of 60 frames; the first is unseen in frames 10 to 14 and lacks a wrist in frame 20."""
+    made = tracks(60)
+    one = made.people[0]
+    kept = np.r_[0:10, 15:60]
+    confidence = one.confidence[kept].copy()
+    confidence[15, 13] = 0
+    first = replace(one, frames=kept, xy=one.xy[kept], confidence=confidence)
+    second = replace(one, name="<2>", xy=one.xy - (300, 0))
+    return lift_tracks(replace(made, people=(first, second)), Lifter(Flat(), 27), focal=CAMERA.focal)
+
+
+def test_npz(motion: Motion, tmp_path: Path) -> None:
+    assert save(motion, tmp_path / "x.npz") == [tmp_path / "x.npz"]
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as file:
+        about = json.loads(str(file["about"]))
+        rows = file["person"] == "<2>"
+        assert file["frame"][rows].tolist() == list(range(60)) and file["bones"].shape == (16, 2)
+        np.testing.assert_array_equal(file["pose_mm"][rows], motion.people[1].pose_mm)
+        np.testing.assert_array_equal(file["root_mm"][~rows], motion.people[0].root_mm)
+        assert file["filled"][~rows][10:15].all() and not file["filled"][rows].any()
+    assert about["units"] == "mm" and about["axes"].startswith("x right, y down") and about["joints"] == list(JOINTS)
+    assert (about["fps"], about["width"], about["focal_px"], about["stature_m"]) == (25, 1280, 1000, 1.7)
+
+
+def test_json(motion: Motion, tmp_path: Path) -> None:
+    save(motion, tmp_path / "x.json")
+    content = json.loads((tmp_path / "x.json").read_text())
+    assert content["units"] == "mm" and [p["name"] for p in content["people"]] == ["1", "<2>"]
+    np.testing.assert_allclose(content["people"][0]["pose_mm"], motion.people[0].pose_mm, atol=0.051)
+    assert np.argwhere(content["people"][0]["filled"]).tolist()[-1] == [20, 13]
+
+
+def test_csv(motion: Motion, tmp_path: Path) -> None:
+    save(motion, tmp_path / "x.csv")
+    lines = (tmp_path / "x.csv").read_text().splitlines()
+    assert '# units: "mm"' in lines
+    rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+    assert len(rows) == 2 * 60 * 17
+    row = rows[17 * 20 + 13]
+    assert (row["person"], row["frame"], row["seconds"], row["joint"], row["filled"]) == (
+        "1", "20", "0.8000", "left wrist", "1")  # fmt: skip
+    place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
+    np.testing.assert_allclose(place, motion.people[0].joints_mm[20, 13], atol=0.051)
+
+
+def test_a_page_needs_nothing_else_and_keeps_names_harmless(motion: Motion, tmp_path: Path) -> None:
+    harmful = replace(motion.people[0], name="</script><b>x")
+    save(replace(motion, source="</script><b>x", people=(harmful,)), tmp_path / "x.html")
+    page = (tmp_path / "x.html").read_text()
+    assert not re.search(r"(src|href)\s*=|https?://(?!www\.w3\.org)", page)
+    assert page.count("</script>") == 2 and "<b>x" not in page and "&lt;b&gt;x" in page
+    assert len(page) < 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("no Chromium here")
+    with Browser() as tab:
+        yield tab
+
+
+def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser: Browser) -> None:
+    save(motion, tmp_path / "x.html")
+    assert browser.open(tmp_path / "x.html", ready="document.getElementById('clock').textContent")
+    assert browser.faults == [] and [r for r in browser.requests if not r.startswith("file:")] == []
+    assert browser.value("document.getElementById('frame').max") == "59"
+    pixels = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
+    look = f"[plane, space].map((c) => {pixels}.reduce((sum, v, i) => sum + v * (i % 97), 0))"
+    for _ in range(4):  # Chromium draws otherwise, and a shade differently, once it knows that pixels are read
+        start = browser.value(f"draw(), {look}")
+    browser.value("slider.value = 40, slider.oninput()")
+    later = browser.value(look)
+    assert start[0] != later[0] and start[1] != later[1], "another frame, another picture"
+    browser.value("state.turn += 1, draw()")
+    turned = browser.value(look)
+    assert turned[0] == later[0] and turned[1] != later[1], "turning changes the right side only"
+    assert "1.60 s, frame 40 of 60" in browser.value("clock.textContent")
+    browser.value("document.getElementById('play').click()")
+    assert browser.open(tmp_path / "x.html") is True
+    pose = browser.value("Array.from(MOTION.people[0].pose.slice(0, 51))")
+    np.testing.assert_allclose(np.array(pose).reshape(17, 3), motion.people[0].pose_mm[0], atol=0.51)
+    assert browser.value("MOTION.people[0].filled[20]") == 1 << 13
+
+
+def test_left_is_on_the_right_of_who_faces_the_camera(motion: Motion, tmp_path: Path, browser: Browser) -> None:
+    """Seen from the camera's place (turn 0) the page's right half shows what the left does, not its mirror image."""
+    save(motion, tmp_path / "x.html")
+    browser.open(tmp_path / "x.html")
+    browser.value("Object.assign(state, { turn: 0, tilt: 0 }), draw()")
+    joint = "(j) => project(400, 400)(...[0, 1, 2].map((k) => MOTION.people[0].pose[3 * j + k]))"
+    left, right, head, root = np.array(browser.value(f"[4, 1, 10, 0].map({joint})"))
+    keypoints = motion.people[0].seen_px[0]
+    assert np.sign(left[0] - right[0]) == np.sign(keypoints[4, 0] - keypoints[1, 0])
+    assert head[1] < root[1], "the head is up"
+
+
+def test_films(motion: Motion, tmp_path: Path) -> None:
+    image, av = pytest.importorskip("PIL.Image"), pytest.importorskip("av")
+    save(motion, tmp_path / "x.gif")
+    with image.open(tmp_path / "x.gif") as film:
+        assert film.n_frames >= 55 and film.size == (960, 480) and film.info["duration"] == 40
+    save(motion, tmp_path / "x.mp4")
+    with av.open(str(tmp_path / "x.mp4")) as film:
+        frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+        assert len(frames) == 60 and float(film.streams.video[0].average_rate) == 25
+    half = frames[5][:, :480].astype(int), frames[5][:, 480:].astype(int)
+    assert all((side.max(-1) - side.min(-1)).max() > 60 for side in half), "colours on both sides"
+
+
+def test_a_film_without_its_packages_says_what_to_install(motion: Motion, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
+    with pytest.raises(DataError, match=r'a film needs Pillow, which is not here: pip install "m2v_lib\[lift\]"'):
+        save(motion, tmp_path / "x.gif")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_a_full_disk_leaves_the_older_file(
+    ending: str, motion: Motion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / f"x{ending}"
+    path.write_text("older")
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    if ending in (".gif", ".mp4"):
+        pytest.importorskip("PIL.Image"), pytest.importorskip("av")
+    targets = replace(motion, people=motion.people[:1])
+    with pytest.raises(OSError, match="No space left"):
+        save(targets, path)
+    assert path.read_text() == "older" and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+# ---- the command ----
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder with the weights of an untrained network, as `m2v finetune` leaves them."""
+    exp = Experiment.preset("smoke")
+    weights = build_model(exp.model, seed=0).state_dict()
+    (tmp_path / "run").mkdir()
+    save_tensors(tmp_path / "run" / "weights.safetensors", weights, {"experiment": exp.to_dict()})
+    return tmp_path / "run"
+
+
+def test_the_command_writes_what_is_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keypoints = write_keypoints(tracks(40), tmp_path / "kp.json", "alphapose")
+    arguments = [str(keypoints), "-o", str(tmp_path / "x.npz"), str(tmp_path / "x.html"), "--model", str(run)]
+    assert cli.main(["lift", *arguments]) == 2
+    assert "kp.json: does not say how large its image is; give it (--size 1280x720)" in capsys.readouterr().err
+    assert cli.main(["lift", *arguments, "--size", "1280x720", "--fps", "25", "--stature", "1.8"]) == 0
+    assert "person 1: frames 0 to 39, " in capsys.readouterr().out
+    with np.load(tmp_path / "x.npz") as file:
+        assert json.loads(str(file["about"]))["stature_m"] == 1.8 and np.isfinite(file["pose_mm"]).all()
+    assert (tmp_path / "x.html").exists()
+
+
+def test_a_wrong_ending_is_said_before_the_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
+    assert "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .html, .bvh" in capsys.readouterr().err
+
+
+def test_without_a_model_of_the_package_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lift_model.resources, "files", lambda name: tmp_path)
+    with pytest.raises(ConfigError, match="weights: holds no weights; name a trained run"):
+        lift_model.own_weights()
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "small.safetensors").write_bytes(b"")
+    assert lift_model.own_weights().name == "small.safetensors"
+
+
+def test_lift_reads_and_lifts(run: Path, tmp_path: Path) -> None:
+    keypoints = write_keypoints(tracks(40), tmp_path / "kp.csv", "csv")
+    motion = lift(keypoints, model=run)
+    assert motion.fps == 25 and motion.people[0].pose_mm.shape == (40, 17, 3)

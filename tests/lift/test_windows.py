@@ -1,0 +1,91 @@
+"""Windows over any length: a network whose right answer is known must give it wherever somebody is in the image."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fakes.lifting import Flat
+from torch import Tensor
+
+from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, box
+
+
+class Counter(Flat):
+    """As depth of every joint but the root, the frame's place in its window."""
+
+    def forward(self, x_BTJ3: Tensor) -> Tensor:
+        out = super().forward(x_BTJ3)
+        out[:, :, 1:, 2] = torch.arange(x_BTJ3.shape[1], dtype=out.dtype)[:, None]
+        return out
+
+
+def motion(n: int) -> np.ndarray:
+    rng = np.random.default_rng(n)
+    xy = rng.uniform(-90, 90, (17, 2)) + (700, 300) + np.stack([3.0 * np.arange(n), np.zeros(n)], axis=-1)[:, None]
+    return np.concatenate([xy + rng.normal(0, 5, xy.shape), np.full((n, 17, 1), 0.8)], axis=-1)
+
+
+@pytest.mark.parametrize("n", [1, 2, 8, 9, 10, 26, 27, 28, 40, 243])
+@pytest.mark.parametrize("overlap", [1, 2, 3])
+def test_every_frame_is_lifted_once_and_rightly(n: int, overlap: int) -> None:
+    seen = motion(n)
+    pose = Lifter(Flat(), 9, overlap=overlap)(seen)
+    assert pose.shape == (n, 17, 3)
+    if n >= 9:
+        np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=1e-3)
+    np.testing.assert_allclose(pose[..., 2], 0, atol=1e-3)
+
+
+def test_a_short_motion_is_stretched_and_its_frames_come_back_in_order() -> None:
+    seen = motion(4)
+    model = Flat()
+    pose = Lifter(model, 9, flip=False)(seen)
+    (shown,) = model.shown
+    steps = shown[0, 1:, 3, 0] != shown[0, :-1, 3, 0]
+    assert np.flatnonzero(steps.numpy()).tolist() == [2, 4, 6], "floor(4 t / 9): 0 0 0 1 1 2 2 3 3"
+    np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=1e-3)
+
+
+def test_the_network_sees_people_where_it_saw_them_in_training() -> None:
+    for scale, shift in ((1, 0), (0.1, 1500), (9, -4000)):
+        seen = motion(9)
+        seen[..., :2] = seen[..., :2] * scale + shift
+        model = Flat()
+        pose = Lifter(model, 9)(seen)
+        low, high = np.quantile(model.shown[0].numpy()[..., :2].reshape(-1, 2), (0.01, 0.99), axis=0)
+        assert (high - low).max() == pytest.approx(FRAME_SIDE, abs=1e-5)
+        np.testing.assert_allclose((high + low) / 2, FRAME_MIDDLE, atol=1e-5)
+        np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=2e-3 * scale)
+
+
+def test_windows_are_blended_by_a_triangle() -> None:
+    pose = Lifter(Counter(), 9, overlap=2, flip=False)(np.repeat(motion(1), 13, axis=0))  # windows from 0 and from 4
+    depth = pose[:, 1, 2] / pose[4, 1, 2]
+    weight = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1])
+    total, share = np.zeros(13), np.zeros(13)
+    for start in (0, 4):
+        total[start : start + 9] += weight * np.arange(9)
+        share[start : start + 9] += weight
+    expected = total / share
+    np.testing.assert_allclose(depth, expected / expected[4], rtol=1e-5)
+
+
+def test_the_box_leaves_out_what_is_missing_and_single_outliers() -> None:
+    seen = motion(27)[None]
+    clean = box(seen)
+    seen[0, 3, 5, :2] = 90_000
+    np.testing.assert_allclose(box(seen)[1], clean[1], rtol=0.1)
+    seen[0, :, 6] = (-5000, -5000, 0)
+    np.testing.assert_allclose(box(seen)[1], clean[1], rtol=0.1)
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    model = Flat()
+    Lifter(model, 9, batch=4, flip=False)(motion(500))
+    assert max(len(x) for x in model.shown) == 4
+
+
+def test_a_single_point_is_no_division_by_zero() -> None:
+    seen = np.concatenate([np.full((9, 17, 2), 50.0), np.ones((9, 17, 1))], axis=-1)
+    assert np.isfinite(Lifter(Flat(), 9)(seen)).all()
