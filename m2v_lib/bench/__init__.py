@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -16,20 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.bench.client import Failed
+from m2v_lib.bench.options import TASKS, Options
 from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
-from m2v_lib.bench.turns import VARIANTS, Effort, Limits, Point, Turns
+from m2v_lib.bench.turns import VARIANTS, Point, Turns
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.records import environment, project_root, runs_root, write_json, write_text
 
-__all__ = ["PARTS", "TASKS", "VARIANTS", "bench", "find_benches", "load_bench"]
+__all__ = ["PARTS", "TASKS", "VARIANTS", "Options", "bench", "find_benches", "load_bench"]
 
-TASKS = ("train", "pretrain", "inference")
 PARTS = ("att_spatial", "att_temporal", "graph_spatial", "graph_temporal", "fusion")
 MASKED_CLIPS = 96
-#: On a CPU, models with more blocks x frames x features than this take seconds a step.
-HEAVY = 100_000
-QUICK = Effort(rounds=2, rounds_elsewhere=2, repetition=0.005, quick=True)
-#: Sizes along each axis of the scaling run, all with one block, and how memory and time grow at most along it.
+#: Sizes along each axis of a scaling run, all with one block, and the power with which cost grows at most.
 AXES: dict[str, tuple[tuple[int, ...], int]] = {
     "n_frames": ((27, 81, 243, 729, 2187), 2),
     "n_layers": ((1, 2, 4, 8), 1),
@@ -38,90 +34,47 @@ AXES: dict[str, tuple[tuple[int, ...], int]] = {
 }
 
 
-def bench(
-    exp: Experiment,
-    *,
-    variants: Sequence[str] = (),
-    tasks: Sequence[str] = TASKS,
-    batches: Sequence[int] = (),
-    max_memory: float = 0.0,
-    max_seconds: float = 0.0,
-    scaling: bool = False,
-    quick: bool = False,
-    out: Path | None = None,
-    say: Callable[[str], None] = print,
-) -> Path:
-    """Measure the experiment's model on its device and threads; returns the record's folder (in `out`).
+def bench(exp: Experiment, options: Options, *, out: Path | None = None, say: Callable[[str], None] = print) -> Path:
+    """Measure the experiment's model on its device with its threads; returns the record's folder.
 
-    `variants` (all; of a large model on a CPU those in fp32) are compared at the batch sizes `batches` (those of the
-    experiment; on a GPU also 32, of a large model on a CPU 1). The eager ones are measured at 1, 2, 4 ... too, until
-    memory (GiB; 4 on a CPU) or a step's seconds (2 on a CPU, 10 on a GPU) run out. With `scaling`, instead: how the
-    cost of one block and of its parts grows with frames, blocks, features and batch. A `quick` run shows that
-    everything works; its record goes to the runs instead of the kept records.
-
-    Raises ConfigError where there is nothing to measure.
+    The folder lies in `out`: `reports/records`, or where the runs are for a quick one. `say` gets a line of progress
+    at a time. Raises ConfigError where there is nothing to measure.
     """
-    for name, chosen, known in (("variant", variants, VARIANTS), ("task", tasks, TASKS)):
-        for item in chosen:
-            if item not in known:
-                raise ConfigError(f"there is no {name} {item!r} to measure; choose among {', '.join(known)}")
-    if any(size < 1 for size in batches):
-        raise ConfigError(f"batch sizes must be positive, got {min(batches)}")
-    on_gpu, heavy = exp.run.device.startswith("cuda"), _weight(exp) > HEAVY
-    limits = Limits(math.inf, 10.0, 4096) if on_gpu else Limits(4.0, 2.0, 32)
-    limits = Limits(max_memory or limits.gib, max_seconds or limits.seconds, 2 if quick else limits.batch)
-    ready = tuple(VARIANTS)[: 2 if quick else 3 if heavy and not on_gpu else None]
-    if scaling:
-        ready = ("reference", "fast")
-    effort = QUICK if quick else Effort()
-    turns = Turns(exp, variants or ready, effort, limits, say)
+    options.check()
+    turns = Turns(exp, options.variants_for(exp), options.effort, options.limits_for(exp), say)
     load = [round(x, 2) for x in os.getloadavg()]
     try:
-        ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=quick)
+        ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=options.quick)
         say(f"{ceilings['device']}, {ceilings['threads']} threads: products {ceilings['fp32_tflops']:.3g} TFLOP/s in "
             f"fp32, {ceilings['bf16_tflops']:.3g} in bf16; copy {ceilings['copy_gb_per_s']:.3g} GB/s")  # fmt: skip
-        found = _scaling(turns) if scaling else _speed(turns, tasks, _main_sizes(exp, batches, quick, on_gpu, heavy))
-        count = turns.ask("counts", do="flops", experiment=exp.to_dict(), task="fusion")["n_parameters"]
+        found = _scaling(turns) if options.scaling else _speed(turns, options.sizes_for(exp))
+        again = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=options.quick)
     except Failed as failure:
         raise ConfigError(str(failure)) from failure
     finally:
         turns.close()
     if not found["measurements"] and not found["scaling"]:
         raise ConfigError(f"nothing could be measured: {turns.left_out[0]}")
-    rates = {k: ceilings.pop(k) for k in ("fp32_tflops", "bf16_tflops", "copy_gb_per_s", "product_size")}
+    rates = {k: max(ceilings.pop(k), again[k]) for k in ("fp32_tflops", "bf16_tflops", "copy_gb_per_s", "product_size")}
     record = {
-        "schema": SCHEMA, "kind": "scaling" if scaling else "speed", "name": "", "quick": quick,
+        "schema": SCHEMA, "kind": "scaling" if options.scaling else "speed", "name": "", "quick": options.quick,
         "date": datetime.now(UTC).isoformat(timespec="seconds"), "preset": exp.preset_name, "recipe": exp.recipe,
-        "model": exp.sections()["model"], "n_parameters": count, "load_average": load,
-        **environment(ceilings), "ceilings": rates, **found, "left_out": turns.left_out,
+        "model": exp.sections()["model"], "load_average": load, **environment(ceilings), "ceilings": rates,
+        **found, "left_out": turns.left_out,
     }  # fmt: skip
     record["name"] = _name(exp, record)
-    folder = (out or (runs_root() if quick else project_root() / "reports" / "records")) / record["name"]
+    folder = (out or (runs_root() if options.quick else project_root() / "reports" / "records")) / record["name"]
     write_json(folder / FILE, record)
     write_text(folder / "bench.md", as_markdown(record))
     return folder
 
 
-def _weight(exp: Experiment) -> int:
-    return exp.model.n_layers * exp.model.n_frames * exp.model.dim
-
-
-def _main_sizes(
-    exp: Experiment, batches: Sequence[int], quick: bool, on_gpu: bool, heavy: bool
-) -> dict[str, Sequence[int]]:
-    """Batch sizes of each task at which all variants are compared."""
-    own = {"train": exp.finetune.batch_size, "pretrain": exp.pretrain.batch_size}
-    own["inference"] = own["train"]
-    ready = {task: [2] if quick else [size, 32] if on_gpu else [1 if heavy else size] for task, size in own.items()}
-    return {task: batches or sizes for task, sizes in ready.items()}
-
-
-def _speed(turns: Turns, tasks: Sequence[str], main: dict[str, Sequence[int]]) -> dict[str, Any]:
+def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
     """Every task at batch sizes 1, 2, 4 ... by the eager variants, at its main sizes by all of them; the masks."""
     rows: list[Row] = []
     flops = {}
     masks = None
-    for task in tasks:
+    for task in main:
         flops[task] = turns.count_flops(turns.exp.override(VARIANTS["fast"]), task)
         doubled = [2**k for k in range(turns.limits.batch.bit_length())]
         sizes = sorted({*doubled, *main[task]})

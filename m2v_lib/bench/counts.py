@@ -64,7 +64,7 @@ def count_flops(exp: Experiment, task: str) -> int:
     """Floating-point operations (2 a multiply-accumulate) of all matrix products in a step on one clip.
 
     `task` is train, pretrain, inference, or a part of a block, forwards. On the path "fast" this is the essential work:
-    a graph over time costs no product there, and the fusion's two weights a token, a thousandth of the whole, are
+    a chain over time costs no product there, and the fusion's two weights a token, a thousandth of the whole, are
     products with a vector, which are not counted. Shapes alone are computed, so any size is quick.
     """
     if exp.run.path == "fast" and task != "fusion":

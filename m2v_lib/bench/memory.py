@@ -17,8 +17,8 @@ STATUS = Path("/proc/self/status")
 class Memory:
     """Peak memory (bytes) above the level at `begin`.
 
-    On a CPU it is the resident memory of the process (Linux: VmHWM, else the most since its start); on a GPU what
-    torch has allocated, without what its allocator holds in reserve.
+    On a CPU it is the resident memory of the process (Linux: VmHWM, else the most since its start), with some 50 MiB
+    that libraries and the compiler take once; on a GPU what torch has allocated, without its allocator's reserve.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -3,13 +3,13 @@
 bench.json, schema 1 (s seconds, B bytes; times are of a whole step on a batch unless they say "per clip"):
 
     schema, kind ("speed" or "scaling"), name, date (UTC), quick (true: too short to mean anything)
-    preset, recipe, model {the settings}, n_parameters
+    preset, recipe, model {the settings}
     device (name), threads, load_average (of the machine, just before), fp32_products (torch's setting)
     python, platform, cpus, packages, commit
-    ceilings {fp32_tflops, bf16_tflops, copy_gb_per_s, product_size}: the best of about a second of each, first thing
+    ceilings {fp32_tflops, bf16_tflops, copy_gb_per_s, product_size}: the best of a second of each, before and after
     flops {task: of the matrix products of one clip's step, the essential work: see counts.count_flops}
     measurements [{task (train, pretrain, inference), batch, variant,
-        seconds [a value a round], ms_per_clip {median, q25, q75}, loss (before any update: the same for all variants),
+        seconds [a value a round], ms_per_clip {median, q25, q75}, loss (of the first step at this size; weights stay),
         speedup {median, low, high} of reference time / own time of the same round, null without a reference,
         tflops (flops x batch / median time), bytes (moved by eager operators; null: compiled), gb_per_s, peak_bytes}]
     masks {n_clips, n_masks, seconds, share_of_step}: drawing the masks against the pre-training step, per clip

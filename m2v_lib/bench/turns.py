@@ -161,6 +161,8 @@ class Turns:
     def prepare(self, point: Point, variant: str) -> dict[str, Any]:
         """Build what the point needs unless the worker has it, and warm up."""
         wanted = (point.exp.override(VARIANTS[variant]).to_dict(), point.task)
+        if VARIANTS[variant].get("run.compile"):
+            self.say(f"{point.label}, {variant}: compiling")
         if self.built.get(variant) != wanted:
             self.ask(variant, do="build", experiment=wanted[0], task=point.task)
             self.built[variant] = wanted

@@ -12,8 +12,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from importlib import import_module
@@ -22,13 +22,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.bench.ceilings import ceilings, seconds_of
 from m2v_lib.bench.counts import ByteCounter, count_flops
 from m2v_lib.bench.memory import Memory, limit_memory
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.layers import fast
 from m2v_lib.layers.fusion import AdaptiveFusion
 from m2v_lib.losses import pose_loss
-from m2v_lib.model import DualStreamBlock, build_model, count_parameters
+from m2v_lib.model import DualStreamBlock, build_model
 from m2v_lib.pretraining.masking import draw_masks
 from m2v_lib.pretraining.objective import MaskedPrediction
 from m2v_lib.training.loop import describe, pick_device, prepare_blocks, seeded
@@ -88,67 +89,32 @@ class Bench:
 
     def timed(self, steps: int) -> tuple[float, float]:
         """The first step's loss, and the seconds that all of them took."""
-        assert self.step is not None, "batch comes first"
-        self.wait()
-        began = time.perf_counter()
-        losses = [self.step() for _ in range(steps)]
-        self.wait()
-        seconds = time.perf_counter() - began
-        return float(losses[0]), seconds
+        step, losses = self.step, []
+        assert step is not None, "batch comes first"
 
-    def wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        def run() -> None:
+            for _ in range(steps):
+                losses.append(step())
+
+        seconds = seconds_of(run, self.device)
+        return float(losses[0]), seconds
 
     def masks(self, experiment: dict[str, Any], n_clips: int) -> dict[str, Any]:
         """Seconds to draw all masks of a batch of `n_clips`: the median of five."""
         exp = Experiment.from_dict(experiment)
-        self.device = device_of(exp)
+        device = device_of(exp)
         shape = (n_clips * exp.pretrain.n_masks, exp.model.n_frames, exp.model.n_joints)
-        taken = []
-        for k in range(6):
-            self.wait()
-            began = time.perf_counter()
-            draw_masks(exp.pretrain, shape, seeded(self.device, k))
-            self.wait()
-            taken.append(time.perf_counter() - began)
-        return {"seconds": sorted(taken[1:])[2]}
+        draws = [partial(draw_masks, exp.pretrain, shape, seeded(device, k)) for k in range(6)]
+        return {"seconds": sorted(seconds_of(draw, device) for draw in draws)[2]}
 
     def flops(self, experiment: dict[str, Any], task: str) -> dict[str, Any]:
         """Floating-point operations of the matrix products of one clip's step, on the experiment's path."""
-        exp = Experiment.from_dict(experiment)
-        with torch.device("meta"):
-            n_parameters = count_parameters(build_model(exp.model))
-        return {"flops": count_flops(exp, task), "n_parameters": n_parameters}
+        return {"flops": count_flops(Experiment.from_dict(experiment), task)}
 
     def ceilings(self, experiment: dict[str, Any], quick: bool) -> dict[str, Any]:
-        """The best that this device does here: TFLOP/s of a square matrix product, GB/s of a copy (read and write)."""
-        self.device = device_of(Experiment.from_dict(experiment))
-        big = self.device.type == "cuda"
-        n = 128 if quick else 8192 if big else 1536
-        n_copied = (1 << 22 if quick else 1 << 30 if big else 1 << 28) // 4
-        rates = {}
-        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-            a, b = (torch.randn(n, n, device=self.device, dtype=dtype) for _ in range(2))
-            rates[f"{name}_tflops"] = 2e-12 * n**3 / self.best_of(partial(torch.mm, a, b, out=torch.empty_like(a)))
-        source, target = (torch.zeros(n_copied, device=self.device) for _ in range(2))
-        rates["copy_gb_per_s"] = 2e-9 * source.nbytes / self.best_of(lambda: target.copy_(source))
-        return {**rates, "device": describe(self.device), "threads": torch.get_num_threads(),
-                "fp32_products": torch.get_float32_matmul_precision(), "product_size": n}  # fmt: skip
-
-    def best_of(self, call: Callable[[], object], at_least: float = 1.0) -> float:
-        """The shortest of the calls made within `at_least` seconds, five or more."""
-        taken: list[float] = []
-        began = time.perf_counter()
-        while len(taken) < 6 or time.perf_counter() - began < at_least:
-            self.wait()
-            start = time.perf_counter()
-            call()
-            self.wait()
-            taken.append(time.perf_counter() - start)
-            if time.perf_counter() - began > 10 * at_least:
-                break
-        return min(taken[1:] or taken)
+        """The best that this device does here, and what it is."""
+        device = device_of(Experiment.from_dict(experiment))
+        return {**ceilings(device, quick=quick), "device": describe(device), "threads": torch.get_num_threads()}
 
     def clips(self, size: int, channels: int = 3) -> Tensor:
         """(B, T, J, channels) of random numbers, the same for every variant."""
@@ -191,7 +157,7 @@ class Bench:
         parameters = [p for p in module.parameters() if p.requires_grad]
         optimiser = make_optimiser(parameters, self.exp.optim)
         for group in optimiser.param_groups:
-            group["lr"] = 1e-6  # the labels are noise: no step may lead anywhere
+            group["lr"] = 0.0  # the labels are noise: weights stay, so that losses of all variants can be compared
 
         def maker(size: int) -> Step:
             loss_of = loss_on(size)
@@ -261,9 +227,11 @@ def main() -> None:
             reply = getattr(bench, request.pop("do"))(**request)
         except Exception as error:
             words = " ".join(str(error).split())[:300]
-            out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "allocate memory" in words
+            out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search(
+                "allocate memory|bad_alloc", words
+            )
             sentence = words if isinstance(error, ConfigError) else f"{type(error).__name__}: {words}"
-            reply = {"error": sentence, "out_of_memory": out_of_memory}
+            reply = {"error": sentence, "out_of_memory": bool(out_of_memory)}
         print(json.dumps(reply), file=answers, flush=True)
 
 
