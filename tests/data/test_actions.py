@@ -139,6 +139,8 @@ def test_both_kinds_open_by_name(acted: Store, tmp_path: Path) -> None:
     assert "but other" in direct.protocol
     with pytest.raises(DataError, match="m2v data prepare none"):
         open_actions("none", root)
+    with pytest.raises(DataError, match="copy: holds action data, which `m2v action` uses"):
+        open_store("copy", root)
 
 
 def test_action_data_do_not_replace_a_lifting_store(acted: Store) -> None:
