@@ -142,7 +142,7 @@ def open_store(name: str, root: Path | None = None) -> Store:
     """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
     path = (Path(root) if root else default_root()) / name
     if (path / "actions.json").is_file():
-        raise DataError(f"{path}: holds action data, which `m2v action` uses; expected a store with 3D or unlabelled 2D")
+        raise DataError(f"{path}: holds action data, which `m2v action` uses, expected a store for lifting")
     if not (path / "meta.json").is_file():
         raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
     raw = _read_meta(path)["meta"]
