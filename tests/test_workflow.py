@@ -18,7 +18,7 @@ from m2v_lib.suite import Suite, jobs
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent
 EXECUTED = "reports/executed/synthetic-smoke-paper"
-NAMES = ("00_start_here", "13_broken", "32_pretrain", "40_finetune", "58_table8")
+NAMES = ("00_start_here", "13_broken", "14_stops", "32_pretrain", "40_finetune", "58_table8")
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_one_table_alone_trains_its_rows_and_runs_its_chapter(project: Path) -> 
     done = snakemake(project, "--dry-run", "--quiet", "rules", "host", "--config", "tables=teachers", "--", *targets)
     assert done.returncode == 0, done.stderr
     counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
-    assert counts == {"plan": 1, "prepare": 1, "pretrain": 2, "finetune": 3, "results": 1, "total": 7}
+    assert counts == {"plan": 1, "prepare": 1, "pretrain": 2, "finetune": 3, "results": 1, "total": 8}
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,7 @@ def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(proje
     expected = {job.name for job in jobs(Suite(), project / "notebooks")}
     assert done.returncode != 0
     assert set(runs(made)) == expected, "the other jobs go on"
+    assert runs(made).count("14_stops") == 2, "what stopped at a checkpoint goes on at once"
     order = runs(made)
     for job in jobs(Suite(), project / "notebooks"):
         assert all(order.index(name) < order.index(job.name) for name in job.needs), job.name
