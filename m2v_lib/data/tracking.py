@@ -36,30 +36,43 @@ class _Track:
         self.frame = frame
 
 
-def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: float | None = None) -> np.ndarray:
-    """A track number (m,) for each detection, from 0 in the order of appearance.
+class Tracker:
+    """Gives each detection of one frame after another a track's number, from 0 in the order of appearance.
 
-    frame (m,), joints (m,J,2) px, confidence (m,J) with 0 for a missing joint. In every frame the pairing of tracks
-    and detections with the smallest sum of distances is taken (Hungarian method). A distance is the mean over joints
-    seen in both, between detection and the track's last pose moved on at its mean velocity, in units of body size.
-    Without `fps` a track ends after 25 unseen frames.
+    In every frame the pairing of tracks and detections with the smallest sum of distances is taken (Hungarian method).
+    A distance is the mean over joints seen in both, between detection and the track's last pose moved on at its mean
+    velocity, in units of body size. Without `fps` a track ends after 25 unseen frames.
     """
-    max_gap = max(2, round(MAX_GAP * (fps or 25.0)))
-    seen = confidence > 0
-    names, tracks, n_tracks = np.full(len(frame), -1), [], 0  # type: tuple[np.ndarray, list[_Track], int]
+
+    def __init__(self, fps: float | None = None) -> None:
+        self.max_gap = max(2, round(MAX_GAP * (fps or 25.0)))
+        self.tracks: list[_Track] = []
+        self.n_tracks = 0
+
+    def step(self, frame: int, joints: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+        """Numbers (B,) of the detections of `frame`: joints (B,J,2) px, confidence (B,J) with 0 for a missing joint."""
+        seen, names = confidence > 0, np.full(len(joints), -1)
+        self.tracks = [track for track in self.tracks if frame - track.frame <= self.max_gap]
+        pairs = [(track, b) for track in self.tracks for b in range(len(joints))]
+        cost = np.array([_distance(track, frame, joints[b], seen[b]) for track, b in pairs])
+        cost = cost.reshape(len(self.tracks), len(joints))
+        for a, b in assign(np.minimum(cost, 10 * GATE)) if cost.size else []:
+            if cost[a, b] <= GATE:
+                self.tracks[a].move(frame, joints[b], seen[b])
+                names[b] = self.tracks[a].name
+        for b in np.flatnonzero(names < 0):
+            self.tracks.append(_Track(self.n_tracks, frame, joints[b], seen[b], np.zeros(2)))
+            names[b] = self.n_tracks
+            self.n_tracks += 1
+        return names
+
+
+def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: float | None = None) -> np.ndarray:
+    """A track number (m,) for each detection of a recording: frame (m,), joints (m,J,2) px, confidence (m,J)."""
+    tracker, names = Tracker(fps), np.full(len(frame), -1)
     order = np.argsort(frame, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
-        now = int(frame[rows[0]])
-        tracks = [track for track in tracks if now - track.frame <= max_gap]
-        cost = np.array([[_distance(track, now, joints[r], seen[r]) for r in rows] for track in tracks])
-        for a, b in assign(np.minimum(cost, 10 * GATE)) if tracks else []:
-            if cost[a, b] <= GATE:
-                tracks[a].move(now, joints[rows[b]], seen[rows[b]])
-                names[rows[b]] = tracks[a].name
-        for row in rows[names[rows] < 0]:
-            tracks.append(_Track(n_tracks, now, joints[row], seen[row], np.zeros(2)))
-            names[row] = n_tracks
-            n_tracks += 1
+        names[rows] = tracker.step(int(frame[rows[0]]), joints[rows], confidence[rows])
     return names
 
 
