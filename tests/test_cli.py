@@ -11,6 +11,7 @@ import pytest
 from m2v_lib.cli import experiment_of, main, parser
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store, open_store
+from m2v_lib.records import RESUME_EXIT_CODE
 
 TINY = (
     *("model.n_layers=1", "model.dim=8", "model.n_heads=2", "model.dim_rep=8", "model.n_frames=9"),
@@ -56,6 +57,14 @@ def test_a_mistake_is_one_sentence_and_exit_2(
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.startswith("m2v: ") and printed.err.count("\n") == 1
     assert said in printed.err
+
+
+def test_training_that_stopped_early_asks_to_be_resumed(tiny_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["finetune", "--data", tiny_store.meta.name, *settings(*TINY)]
+    assert main([*words, "--max-minutes", "1e-9"]) == RESUME_EXIT_CODE == 75
+    assert "to be resumed" in capsys.readouterr().err
+    assert main(words) == 0
+    assert "resumed at step 1" in capsys.readouterr().out
 
 
 def test_train_evaluate_and_keep(

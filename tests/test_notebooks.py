@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ from fakes.suite import code, notebook, parameters
 
 from m2v_lib.config import ConfigError
 from m2v_lib.notebooks import check_parameters, declared_parameters, run_notebook, status_path
+from m2v_lib.records import RESUME_EXIT_CODE
 
 PARAMETERS = """
 preset: str = "smoke"  # sizes
@@ -92,6 +94,37 @@ def test_a_failure_is_recorded_and_the_notebook_kept(tmp_path: Path, source: str
     assert run_notebook(written(tmp_path, "print('before')", source), out, {}) == 1
     assert "before" in out.read_text(encoding="utf-8")
     assert outcome(out)["state"] == "failed" and error.replace("[2]", "[3]") in outcome(out)["error"]
+
+
+def test_training_that_stopped_early_is_no_failure(tmp_path: Path) -> None:
+    out = tmp_path / "out" / "10_sample.ipynb"
+    source = "from m2v_lib.records import StoppedEarly; raise StoppedEarly('run x: stopped at step 3 of 9')"
+    assert run_notebook(written(tmp_path, source), out, {}) == RESUME_EXIT_CODE
+    assert outcome(out)["state"] == "stopped" and "step 3 of 9" in outcome(out)["error"]
+
+
+def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
+    """As when a cluster ends a job: the kernel's own handler runs."""
+    source = (
+        "import signal, sys, time\n"
+        "from m2v_lib.training.stopping import StopRequest\n"
+        "from m2v_lib.records import StoppedEarly\n"
+        "from pathlib import Path\n"
+        f"ready = Path({str(tmp_path / 'ready')!r})\n"
+        "with StopRequest(0) as stop:\n"
+        "    ready.touch()\n"
+        "    while not stop: time.sleep(0.05)\n"
+        "raise StoppedEarly('asked to')"
+    )
+    path, out = written(tmp_path, source), tmp_path / "out" / "10_sample.ipynb"
+    program = "import sys; from m2v_lib.notebooks import run_notebook as r; sys.exit(r(sys.argv[1], sys.argv[2], {}))"
+    running = subprocess.Popen([sys.executable, "-c", program, str(path), str(out)])
+    while not (tmp_path / "ready").exists():
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.terminate()
+    assert running.wait(60) == RESUME_EXIT_CODE
+    assert outcome(out)["state"] == "stopped"
 
 
 def test_a_killed_process_leaves_a_run_that_never_ended(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ class BatchNorm(nn.BatchNorm1d):
             return self.forward_synced(x)
         return super().forward(x)
 
-    @torch.compiler.disable
     def forward_synced(self, x: Tensor) -> Tensor:
         rows = [d for d in range(x.ndim) if d != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)

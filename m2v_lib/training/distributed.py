@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.records import StoppedEarly
+from m2v_lib.training.stopping import STOP_FILE
 
 #: How often the launcher starts a run again from its last checkpoint when one of its processes dies.
 RESTARTS = 20
@@ -135,11 +136,11 @@ def must_launch(exp: Experiment) -> bool:
 def launch(stage: str, exp: Experiment, root: Path) -> None:
     """Run a stage (pretrain, finetune) in `run.devices` processes of this host and wait for them.
 
-    SIGTERM is passed on, so that they stop at a checkpoint. Raises ConfigError with the mistake that they found,
+    On SIGTERM they stop at a checkpoint. Raises ConfigError with the mistake that they found,
     RuntimeError when they fail for good.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config, mistake = Path(folder) / "experiment.yaml", Path(folder) / "mistake.txt"
+        config, mistake, stop = (Path(folder) / name for name in ("experiment.yaml", "mistake.txt", "stop"))
         config.write_text(exp.to_yaml(), encoding="utf-8")
         command = [
             sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={exp.run.devices}",
@@ -149,22 +150,22 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, "M2V_RUNS": str(root.resolve()), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-        env[MISTAKE] = str(mistake)
+        env |= {MISTAKE: str(mistake), STOP_FILE: str(stop)}
         process = subprocess.Popen(command, env=env)
-        with passing_on_sigterm(process):
+        with on_sigterm(stop.touch):
             code = process.wait()
         if mistake.exists():
             raise ConfigError(mistake.read_text(encoding="utf-8"))
-    if code not in (0, -signal.SIGTERM, 128 + signal.SIGTERM):
+    if code:
         raise RuntimeError(f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages above")
 
 
 @contextlib.contextmanager
-def passing_on_sigterm(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """Send SIGTERM on to a child process for as long as the block runs (where signals can be handled)."""
+def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
+    """Call `act` when SIGTERM comes while the block runs (in a main thread, where signals can be handled)."""
     try:
-        before = signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGTERM))
-    except ValueError:  # not the main thread
+        before = signal.signal(signal.SIGTERM, lambda *_: act())
+    except ValueError:
         yield
         return
     try:

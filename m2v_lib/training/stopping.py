@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from pathlib import Path
 from types import FrameType
+
+
+#: Names a file: processes that the launcher started stop when it is there (the launcher itself ends noisily on SIGTERM).
+STOP_FILE = "M2V_STOP_FILE"
 
 
 class StopRequest:
@@ -12,6 +18,7 @@ class StopRequest:
 
     def __init__(self, max_minutes: float) -> None:
         self.terminated = False
+        self.file = Path(os.environ[STOP_FILE]) if STOP_FILE in os.environ else None
         self.deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
 
     def __enter__(self) -> StopRequest:
@@ -29,4 +36,5 @@ class StopRequest:
         self.terminated = True
 
     def __bool__(self) -> bool:
-        return self.terminated or time.monotonic() >= self.deadline
+        asked = self.terminated or (self.file is not None and self.file.exists())
+        return asked or time.monotonic() >= self.deadline

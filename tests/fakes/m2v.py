@@ -1,4 +1,5 @@
 """Stands in for the command `m2v` under Snakemake: copies notebooks instead of running them, but for *broken* ones.
+One that *stops* does so once, at a checkpoint.
 
 A whole workflow then takes seconds. Tested is the workflow: which jobs, in which order, and what a failure does.
 """
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 from m2v_lib.notebooks import run_notebook, status_path
+from m2v_lib.records import RESUME_EXIT_CODE
 
 
 def main(command: str, *words: str) -> int:
@@ -21,6 +23,9 @@ def main(command: str, *words: str) -> int:
         store = Path("stores", words[1], "meta.json")
         store.parent.mkdir(parents=True, exist_ok=True)
         store.write_text("{}", encoding="utf-8")
+    elif "stops" in words[0] and not Path("went_on").exists():
+        Path("went_on").touch()
+        return RESUME_EXIT_CODE
     elif "broken" in words[0]:
         return run_notebook(words[0], words[1], {})
     else:

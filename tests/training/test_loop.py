@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -16,8 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
-from m2v_lib.records import read_metrics
+from m2v_lib.records import StoppedEarly, read_metrics
 from m2v_lib.training import checkpoint
+from m2v_lib.training import loop as loop_module
 from m2v_lib.training.checkpoint import CheckpointError
 from m2v_lib.training.loop import Trainer, seeded
 from m2v_lib.training.schedule import Schedule, learning_rate
@@ -341,3 +345,72 @@ def test_a_second_process_waits_until_the_first_stops_training(tmp_path: Path) -
     finally:
         first.kill()
         second.kill()
+
+
+# Stopping early, and checkpoints written while training goes on
+
+
+def test_time_up_stops_at_a_checkpoint_and_the_run_goes_on_to_the_same_numbers(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    hurried = make(tmp_path / "run").exp.override({"run.max_minutes": 1e-9})
+    stops = 0
+    while True:
+        try:
+            make(tmp_path / "run", exp=hurried).run()
+            break
+        except StoppedEarly as stopped:
+            stops += 1
+            assert f"stopped at step {stops} of {N_STEPS}, to be resumed" in str(stopped)
+    assert stops == N_STEPS - 1
+    assert_same(tmp_path / "run", uninterrupted)
+
+
+def test_sigterm_stops_at_a_checkpoint_and_its_handler_goes_away(tmp_path: Path, uninterrupted: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    trainer = make(tmp_path / "run")
+    step = trainer.step_fn
+
+    def asked_to_stop(*given: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        if trainer.step == 5:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*given)
+
+    trainer.step_fn = asked_to_stop
+    with pytest.raises(StoppedEarly, match="step 6 of 13"):
+        trainer.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+    make(tmp_path / "run").run()
+    assert_same(tmp_path / "run", uninterrupted)
+
+
+def test_a_checkpoint_holds_the_moment_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps that come while it is being written leave it alone."""
+    seen: list[tuple[int, list[float]]] = []
+    release = threading.Event()
+
+    def slow(path: Path, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+        release.wait(20)
+        seen.append((state["step"], tensors["module.weight"].tolist()))
+
+    trainer = make(tmp_path / "run")
+    monkeypatch.setattr(loop_module, "save_tensors", slow)
+    trainer.start()
+    chosen = torch.arange(4)
+    trainer.one_step(chosen, 0, N_STEPS)
+    expected = trainer.module.weight.tolist()  # type: ignore[operator, union-attr]
+    trainer.save()
+    trainer.one_step(chosen, 0, N_STEPS)
+    assert trainer.module.weight.tolist() != expected and not seen  # type: ignore[operator, union-attr]
+    release.set()
+    trainer.finish_writing()
+    assert seen == [(1, expected)]
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(loop_module, "save_tensors", full)
+    with pytest.raises(OSError, match="disk full"):
+        make(tmp_path / "run").run()
