@@ -150,6 +150,43 @@ def loss_curves(curves: Mapping[str, Curve], *, quantity: str = "loss", x_label:
     return fig
 
 
+def growth(curves: Mapping[str, Curve], *, quantity: str, x_label: str) -> Figure:
+    """`{label: (sizes, costs)}` on two logarithmic axes, where a power of the size is a straight line."""
+    fig, ax = _axes()
+    _lines(ax, curves, marker="o")
+    ax.set(xlabel=x_label, ylabel=quantity, xscale="log", yscale="log")
+    sizes = sorted({x for xs, _ in curves.values() for x in xs})
+    ax.set_xticks(sizes, [f"{x:g}" for x in sizes], minor=False)
+    ax.xaxis.minorticks_off()
+    return fig
+
+
+def roofline(points: Mapping[str, Curve], *, ceilings: Mapping[str, float], gb_per_s: float) -> Figure:
+    """Rates against arithmetic intensity, `{label: (FLOPs per byte, TFLOP/s)}`, under what a device allows.
+
+    `ceilings` are its TFLOP/s by name; left of where they meet the slope, memory of `gb_per_s` is the limit.
+    """
+    if not points or not ceilings:
+        raise ValueError("no point to draw, or no ceiling")
+    fig, ax = _axes(6.5, 4)
+    known = [x for xs, _ in points.values() for x in xs]
+    meeting = [1e3 * ceiling / gb_per_s for ceiling in ceilings.values()]
+    low, high = min([*known, *meeting]) / 4, max([*known, *meeting]) * 4
+    for (name, ceiling), corner in zip(ceilings.items(), meeting, strict=True):
+        ax.plot([corner, high], [ceiling, ceiling], color="black", linewidth=1)
+        ax.annotate(name, (high, ceiling), ha="right", va="bottom", fontsize="small")
+    ax.plot([low, max(meeting)], [1e-3 * gb_per_s * low, max(ceilings.values())], color="black", linewidth=1)
+    ax.annotate("memory", (low * 1.5, 1e-3 * gb_per_s * low * 1.5), ha="right", va="bottom", fontsize="small")
+    for i, (label, (intensities, rates)) in enumerate(points.items()):
+        ax.plot(intensities, rates, "o", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=label)
+    ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    ax.set(
+        xscale="log", yscale="log", xlabel="operations a byte (FLOP/B)", ylabel="rate (TFLOP/s)", xlim=(low / 2, high)
+    )
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
 def panels(curves: Mapping[str, Curve], *, x_label: str = "step") -> Figure:
     """One small axis a quantity, two in a row, from `{what it shows: (steps, values)}`: for unlike units."""
     if not curves:

@@ -26,6 +26,8 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "skeleton_2d": lambda: plots.skeleton_2d(POSE[:, :2], POSE[:, :2] + 5, confidence_J=np.ones(N_JOINTS)),
     "skeleton_3d": lambda: plots.skeleton_3d(POSE, POSE + 20),
     "learning_curve": lambda: plots.learning_curve(STEPS, [90.0, 80, 70]),
+    "growth": lambda: plots.growth({"a": ([1, 10], [1.0, 100.0])}, quantity="time (ms)", x_label="frames"),
+    "roofline": lambda: plots.roofline({"a": ([4.0], [0.1])}, ceilings={"fp32": 1.0}, gb_per_s=100.0),
     "learning_curves": lambda: plots.learning_curves({"a": (STEPS, [3.0, 2, 1])}, references={"ridge": 2.5}),
     "loss_curves": lambda: plots.loss_curves({f"run {i}": (STEPS, [3.0, 2, 1]) for i in range(9)}),
     "panels": lambda: plots.panels({name: (STEPS, [3.0, 2, 1]) for name in ("loss", "rank", "tau")}),
@@ -102,6 +104,15 @@ def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
     np.testing.assert_array_equal(axes[1].lines[0].get_ydata(), [1.0, 2, 3])
 
 
+def test_the_roof_bends_where_both_limits_meet() -> None:
+    """1 TFLOP/s over 100 GB/s: ten operations a byte."""
+    (ax,) = plots.roofline({"a": ([4.0], [0.1])}, ceilings={"fp32": 1.0}, gb_per_s=100.0).axes
+    flat, slope, point = (np.asarray(line.get_xydata(), dtype=float) for line in ax.lines)
+    assert flat[0].tolist() == slope[-1].tolist() == [10.0, 1.0]
+    np.testing.assert_allclose(slope[:, 1], 0.1 * slope[:, 0])
+    assert point.tolist() == [[4.0, 0.1]]
+
+
 def test_mask_title_gives_the_share() -> None:
     mask = np.zeros((10, 17), bool)
     mask[:5] = True
@@ -120,6 +131,7 @@ def test_mask_title_gives_the_share() -> None:
         lambda: plots.loss_curves({}),
         lambda: plots.panels({}),
         lambda: plots.per_action({}),
+        lambda: plots.growth({}, quantity="", x_label=""),
     ],
 )
 def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
