@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from types import FrameType
 
-
-#: Names a file: processes that the launcher started stop when it is there (the launcher itself ends noisily on SIGTERM).
+#: Names a file: processes of the launcher stop when it is there (the launcher itself ends noisily on SIGTERM).
 STOP_FILE = "M2V_STOP_FILE"
 
 

@@ -16,7 +16,7 @@ from m2v_lib.model import DualStreamModel, build_model
 from m2v_lib.skeleton import bone_adjacency
 
 # B batch, T frames, J joints
-CLOSE = {"rtol": 1e-12, "atol": 1e-12}
+CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
 def config(recipe: str = "paper", **model: Any) -> ModelConfig:
@@ -115,7 +115,7 @@ def test_every_switch(variant: dict[str, Any]) -> None:
 def test_ties_of_the_similarity_graph_are_kept_on_both_paths() -> None:
     """Frames that repeat are equally near (audit C2): one layer, so that both paths see the same input to the bit."""
     reference, _ = both_paths(config("released"))
-    layer = reference.layers[0].graph_temporal.mixer.eval()  # type: ignore[union-attr, operator]
+    layer = reference.layers[0].graph_temporal.mixer.eval()  # type: ignore[union-attr]
     frames = torch.randn(1, 2, 17, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u = frames[:, [0, 0, 1, 1, 1]]
     assert similar_frames(u.transpose(1, 2), 2).sum(-1).max() == 3

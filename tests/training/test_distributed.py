@@ -33,12 +33,12 @@ STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "
 KILLS = int(os.environ.get("M2V_TEST_KILLS", "3"))
 
 
-def experiment(recipe: str = "paper", **more: Any) -> Experiment:
+def experiment(more: dict[str, Any] | None = None, recipe: str = "paper") -> Experiment:
     sizes = {"model.n_layers": 2, "model.dim": 8, "model.n_frames": 9, "model.n_heads": 2, "model.dim_rep": 8,
              "data.train_stride": 3, "data.test_stride": 9, "pretrain.batch_size": 7, "finetune.batch_size": 7,
              "run.max_steps": 24, "run.log_every": 2, "run.checkpoint_every": 5, "run.eval_every": 8,
              "data.name": "tiny", "data.validation": True, "run.threads": 1, "optim.lr": 5e-4}  # fmt: skip
-    return Experiment.preset("smoke", recipe).override({**sizes, **more})
+    return Experiment.preset("smoke", recipe).override({**sizes, **(more or {})})
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
@@ -107,7 +107,7 @@ print("equal")
 def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_path: Path) -> None:
     """In float64, five clips for two processes; both stages."""
     (tmp_path / "compare.py").write_text(GRADIENTS, encoding="utf-8")
-    (tmp_path / "experiment.yaml").write_text(experiment(recipe).to_yaml(), encoding="utf-8")
+    (tmp_path / "experiment.yaml").write_text(experiment(recipe=recipe).to_yaml(), encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     words = [sys.executable, *launcher, str(tmp_path / "compare.py"), str(tmp_path / "experiment.yaml")]
     done = subprocess.run(
@@ -119,8 +119,8 @@ def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_
 @pytest.mark.parametrize(("stage", "recipe"), [("pretrain", "paper"), ("finetune", "released")])
 def test_two_processes_make_the_run_of_one(stage: str, recipe: str, tiny_store: Store, tmp_path: Path) -> None:
     """Same global batch, an odd one too; batch norm over both."""
-    alone = STAGES[stage](experiment(recipe), tmp_path / "one")
-    together = STAGES[stage](experiment(recipe, **{"run.devices": 2}), tmp_path / "two")
+    alone = STAGES[stage](experiment(recipe=recipe), tmp_path / "one")
+    together = STAGES[stage](experiment({"run.devices": 2}, recipe), tmp_path / "two")
     assert together.name == alone.name
     assert_near(together, alone)
 
@@ -131,10 +131,10 @@ def test_a_run_goes_on_with_another_number_of_processes(
 ) -> None:
     whole = finetune(experiment(), tmp_path / "whole")
     with pytest.raises(StoppedEarly, match="to be resumed"):
-        finetune(experiment(**{"run.devices": first, "run.max_minutes": 1e-6}), tmp_path / "runs")
+        finetune(experiment({"run.devices": first, "run.max_minutes": 1e-6}), tmp_path / "runs")
     folder = tmp_path / "runs" / whole.name
     assert not (folder / "result.json").exists() and (folder / "checkpoint.safetensors").exists()
-    finetune(experiment(**{"run.devices": then}), tmp_path / "runs")
+    finetune(experiment({"run.devices": then}), tmp_path / "runs")
     assert_near(folder, whole)
 
 
@@ -155,7 +155,7 @@ def workers(process: psutil.Process) -> list[psutil.Process]:
 
 def test_a_run_killed_again_and_again_ends_like_one_that_was_not(tiny_store: Store, tmp_path: Path) -> None:
     """SIGKILL at random moments, by turns one worker (the launcher starts it again) and all processes at once."""
-    exp = experiment(**{"run.max_steps": 60 * (KILLS + 1), "run.checkpoint_every": 7})
+    exp = experiment({"run.max_steps": 60 * (KILLS + 1), "run.checkpoint_every": 7})
     whole = finetune(exp.override({"run.devices": 2}), tmp_path / "whole")
     folder = tmp_path / "runs" / whole.name
     rng = random.Random(0)
@@ -192,7 +192,7 @@ def _trained_further(process: psutil.Process, folder: Path) -> list[psutil.Proce
 
 
 def test_sigterm_stops_all_processes_at_a_checkpoint(tiny_store: Store, tmp_path: Path) -> None:
-    exp = experiment(**{"run.max_steps": 100_000})
+    exp = experiment({"run.max_steps": 100_000})
     process = start(exp, tmp_path)
     folder = tmp_path / "runs" / exp.run_name("finetune")
     while len(_trained_further(psutil.Process(process.pid), folder)) < 2:
@@ -215,15 +215,15 @@ def test_shares_cover_a_batch_and_weights_make_its_mean() -> None:
 
 def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(tiny_store: Store, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes"):
-        finetune(experiment(**{"run.devices": 2, "finetune.batch_size": 4}), tmp_path)
+        finetune(experiment({"run.devices": 2, "finetune.batch_size": 4}), tmp_path)
 
 
 def test_a_last_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
     module = torch.nn.Linear(1, 1)
     with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"):
-        Trainer(experiment(), "finetune", tmp_path, module, Schedule(9, 4, 1, 0), lambda *_: None, team=Team(0, 2))  # type: ignore[arg-type, return-value]
+        Trainer(experiment(), "finetune", tmp_path, module, Schedule(9, 4, 1, 0), lambda *_: None, team=Team(0, 2))  # type: ignore[arg-type]
 
 
 def test_action_recognition_says_that_it_trains_on_one_device(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="run.devices=2: action recognition trains on one device"):
-        train_action(experiment(**{"run.devices": 2}), tmp_path)
+        train_action(experiment({"run.devices": 2}), tmp_path)

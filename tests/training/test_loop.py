@@ -398,10 +398,10 @@ def test_a_checkpoint_holds_the_moment_it_was_asked_for(tmp_path: Path, monkeypa
     trainer.start()
     chosen = torch.arange(4)
     trainer.one_step(chosen, 0, N_STEPS)
-    expected = trainer.module.weight.tolist()  # type: ignore[operator, union-attr]
+    expected = trainer.module.weight.tolist()  # type: ignore[operator]
     trainer.save()
     trainer.one_step(chosen, 0, N_STEPS)
-    assert trainer.module.weight.tolist() != expected and not seen  # type: ignore[operator, union-attr]
+    assert trainer.module.weight.tolist() != expected and not seen  # type: ignore[operator]
     release.set()
     trainer.finish_writing()
     assert seen == [(1, expected)]
