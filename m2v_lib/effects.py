@@ -69,3 +69,12 @@ def in_words(found: Effect, unit: str = "mm") -> str:
         conclusion = "worse beyond the noise" if found.mean > 0 else "better beyond the noise"
     interval = f"95 % interval {found.low:+.1f} to {found.high:+.1f}"
     return f"{found.mean:+.1f} {unit} ({interval}, {found.n} seeds): {conclusion}"
+
+
+def noise_in_words(frame: pd.DataFrame) -> str:
+    """How much runs of one setting differ, as a sentence."""
+    found = noise(frame)
+    about = f"preset {frame.attrs['preset']} on {frame.attrs['data']}"
+    if math.isnan(found):
+        return f"Noise between seeds: not known, no row ran with two seeds ({about})."
+    return f"Runs that differ in their seed alone differ by {found:.2f} mm MPJPE (standard deviation; {about})."

@@ -39,6 +39,11 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     squares = 2.0 + sum((v - 49.8333333) ** 2 for v in lines[1].values())
     assert effects.noise(frame) == pytest.approx(math.sqrt(squares / 3))
     assert math.isnan(effects.noise(frame[2:]))
+    frame.attrs.update(preset="small", data="mocap")
+    assert effects.noise_in_words(frame) == (
+        "Runs that differ in their seed alone differ by 2.09 mm MPJPE (standard deviation; preset small on mocap)."
+    )
+    assert "not known, no row ran with two seeds" in effects.noise_in_words(frame[2:])
 
 
 @pytest.mark.parametrize(

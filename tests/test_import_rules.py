@@ -25,6 +25,7 @@ WITHOUT_TORCH = {
     "measures",
     "table_text",
     "audit",
+    "breakdown",
     "tables",
     "report",
     "config",
@@ -42,7 +43,7 @@ ONLY_IN = {
     "papermill": {"notebooks"},
     "nbclient": {"notebooks"},
     "matplotlib": {"plots"},
-    "pandas": {"tables"},
+    "pandas": {"tables", "breakdown"},
 }
 
 
