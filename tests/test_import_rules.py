@@ -14,7 +14,7 @@ LEAVES = {"skeleton", "geometry", "metrics", "config", "records", "paper"}
 #: each may import what stands left of it, never what stands right
 ORDER = ("layers", "model", "pretraining", "training", "cli")
 #: what training runs on: it must work on a machine with nothing else
-TRAINING = {*LEAVES, *ORDER[:-1], "losses", "data", "evaluate", "baselines", "complexity", "bench"}
+TRAINING = {*LEAVES, *ORDER[:-1], "losses", "data", "evaluate", "baselines", "complexity", "bench", "action"}
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
 WITHOUT_TORCH = {
     "records",
