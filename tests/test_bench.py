@@ -132,6 +132,13 @@ def test_slow_steps_get_fewer_rounds_but_three() -> None:
     assert [variant for do, variant, _ in fakes.log if do == "time"].count("reference") == 3
 
 
+def test_as_many_rounds_as_asked_for() -> None:
+    fakes = Fakes(("fast",), ROOMY)
+    fakes.turns.effort = Options(rounds=9).effort
+    fakes.climb(100, main=100)
+    assert [do for do, _, _ in fakes.log].count("time") == 9
+
+
 def test_compiled_variants_are_measured_at_main_sizes_only() -> None:
     rows = Fakes(("fast", "fast-compiled"), ROOMY).climb(1, 2, 4, main=2)
     assert list(rows) == [("fast", 1), ("fast", 2), ("fast-compiled", 2), ("fast", 4)]

@@ -24,7 +24,7 @@ class Options:
     batches: Sequence[int] = ()  # where all variants are compared: the preset's, on a GPU also 32, heavy on a CPU 1
     max_batch: int | None = None  # eager variants go through 1, 2, 4 ... up to it: 32 on a CPU, 4096 on a GPU
     max_memory: float | None = None  # GiB that a step may be expected to take: 4 on a CPU
-    max_seconds: float | None = None  # that a step may be expected to take: 2 on a CPU, 10 on a GPU
+    max_seconds: float | None = None  # that a step may be expected to take: 2 on a CPU, 10 on a GPU or for scaling
     rounds: int | None = None  # repetitions of each variant where all are compared: 7, at least 3 of slow ones
     scaling: bool = False  # instead: how the cost of one block and its parts grows
     quick: bool = False  # shows that everything works; the times mean nothing
@@ -57,7 +57,7 @@ class Options:
         return sizes
 
     def limits_for(self, exp: Experiment) -> Limits:
-        ready = Limits(math.inf, 10.0, 4096) if on_gpu(exp) else Limits(4.0, 2.0, 32)
+        ready = Limits(math.inf, 10.0, 4096) if on_gpu(exp) else Limits(4.0, 10.0 if self.scaling else 2.0, 32)
         return Limits(
             ready.gib if self.max_memory is None else self.max_memory,
             ready.seconds if self.max_seconds is None else self.max_seconds,

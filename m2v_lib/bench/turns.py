@@ -145,7 +145,7 @@ class Turns:
     def take_turns(self, point: Point, steps: dict[str, int], a_round: float) -> dict[str, list[dict[str, Any]]]:
         """Repetitions by variant, equally many; a round takes about `a_round` seconds. Who fails drops out."""
         wanted = self.effort.rounds if point.main else self.effort.rounds_elsewhere
-        rounds = max(min(wanted, 3), min(wanted, int(self.effort.all_rounds / max(a_round, 1e-9))))
+        rounds = max(min(wanted, 3), int(min(wanted, self.effort.all_rounds / max(a_round, 1e-9))))
         turns: dict[str, list[dict[str, Any]]] = {variant: [] for variant in steps}
         for k in range(rounds):
             names = list(turns)
