@@ -32,7 +32,7 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
     B, T, J, D = x_BTJD.shape
     H, E = layer.n_heads, D // layer.n_heads
     spatial = layer.axis == "spatial"
-    if _on_cpu(x_BTJD) and (J if spatial else T) <= SHORT:
+    if x_BTJD.device.type == "cpu" and (J if spatial else T) <= SHORT:
         parts = (
             linear(x_BTJD, layer.qkv.weight)
             .view(B, T, J, 3, H, E)

@@ -119,7 +119,7 @@ def test_ties_of_the_similarity_graph_are_kept_on_both_paths() -> None:
     frames = torch.randn(1, 2, 17, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     u = frames[:, [0, 0, 1, 1, 1]]
     assert similar_frames(u.transpose(1, 2), 2).sum(-1).max() == 3
-    torch.testing.assert_close(graph_convolution(layer, u), layer(u), **CLOSE)  # type: ignore[arg-type]
+    torch.testing.assert_close(graph_convolution(layer, u), layer(u), **CLOSE)
 
 
 def test_both_paths_have_one_state_dict_and_a_path_can_be_changed() -> None:
