@@ -158,6 +158,8 @@ def growth(curves: Mapping[str, Curve], *, quantity: str, x_label: str) -> Figur
     sizes = sorted({x for xs, _ in curves.values() for x in xs})
     ax.set_xticks(sizes, [f"{x:g}" for x in sizes], minor=False)
     ax.xaxis.minorticks_off()
+    if any(curves):
+        ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return fig
 
 
