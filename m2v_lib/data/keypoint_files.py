@@ -50,7 +50,7 @@ class Detections:
 class Rows:
     """Collects detections one by one and makes arrays of them, naming the first that does not fit the others."""
 
-    path: Path
+    path: Path | str
     frame: list[int] = field(default_factory=list)
     person: list[str | None] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)

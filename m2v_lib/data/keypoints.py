@@ -78,8 +78,9 @@ def read_keypoints(
     head = _completed(found.header, size, fps, where)
     form = _layout_of(found, layout, where)
     points, confidence = found.points[:, : form.n_keypoints], found.confidence[:, : form.n_keypoints]
-    confidence = _checked_confidence(confidence, form, where, notes)
-    _check_points(points, confidence, found.frame, where)
+    check_confidence(confidence, form, where)
+    confidence = _in_unit_range(confidence, notes)
+    check_points(points, confidence, found.frame, where)
     points = _in_pixels(points, confidence, head, form, where, notes)
     _check_size(points[confidence > 0], head, where)
     xy, confidence = form.to_h36m(points, confidence)
@@ -139,13 +140,17 @@ def _layout_of(found: Detections, asked: str | None, where: str) -> Layout:
     return form or LAYOUTS[str(looks)]
 
 
-def _checked_confidence(confidence: np.ndarray, form: Layout, where: str, notes: list[str]) -> np.ndarray:
-    """Scores in [0,1]. COCO's marks 0, 1, 2 (absent, hidden, visible) become 0, 1/2, 1."""
+def check_confidence(confidence: np.ndarray, form: Layout, where: str) -> None:
+    """Raise DataError for a score (m,K) that is none."""
     bad = ~np.isfinite(confidence) | (confidence < 0) | (confidence > MAX_SCORE)
     if bad.any():
         row, joint = np.argwhere(bad)[0]
         raise DataError(f"{where}: confidence of {form.keypoints[joint]} in detection {row} is "
                         f"{confidence[row, joint]:g}, expected 0 to 1")  # fmt: skip
+
+
+def _in_unit_range(confidence: np.ndarray, notes: list[str]) -> np.ndarray:
+    """Scores in [0,1]. COCO's marks 0, 1, 2 (absent, hidden, visible) become 0, 1/2, 1."""
     if (confidence == 2).any() and np.isin(confidence, (0, 1, 2)).all():
         return confidence / 2
     if (high := confidence > 1).any():
@@ -153,7 +158,8 @@ def _checked_confidence(confidence: np.ndarray, form: Layout, where: str, notes:
     return np.minimum(confidence, 1.0)
 
 
-def _check_points(points: np.ndarray, confidence: np.ndarray, frame: np.ndarray, where: str) -> None:
+def check_points(points: np.ndarray, confidence: np.ndarray, frame: np.ndarray, where: str) -> None:
+    """Raise DataError for a place (m,K,2) that is no number where its confidence is above 0."""
     bad = ~np.isfinite(points).all(-1) & (confidence > 0)
     if bad.any():
         row, joint = np.argwhere(bad)[0]

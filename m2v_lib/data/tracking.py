@@ -60,7 +60,7 @@ class Tracker:
             if cost[a, b] <= GATE:
                 self.tracks[a].move(frame, joints[b], seen[b])
                 names[b] = self.tracks[a].name
-        for b in np.flatnonzero(names < 0):
+        for b in np.flatnonzero(names < 0).tolist():
             self.tracks.append(_Track(self.n_tracks, frame, joints[b], seen[b], np.zeros(2)))
             names[b] = self.n_tracks
             self.n_tracks += 1

@@ -6,15 +6,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from m2v_lib.data.checks import DataError
 from m2v_lib.lift import WRITERS
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """INPUT, -o and what the files may not say."""
-    command.add_argument(
-        "input", metavar="INPUT", help="keypoints: a file of any detector, or a folder with one a frame"
-    )
-    command.add_argument("-o", dest="out", type=Path, nargs="+", required=True, metavar="OUT",
+    command.add_argument("input", metavar="INPUT", help="keypoints: a file of any detector, a folder with one a frame, "
+                         "or - for a stream: lines from stdin to lines on stdout")  # fmt: skip
+    command.add_argument("-o", dest="out", type=Path, nargs="+", default=[], metavar="OUT",
                          help=f"files to write, by their ending: {', '.join(WRITERS)}")  # fmt: skip
     command.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the model of the package)")
     command.add_argument("--size", metavar="WxH", help="size of the image, such as 1280x720")
@@ -22,6 +22,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--layout", help="which keypoints these are, such as coco17")
     command.add_argument("--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)")
     command.add_argument("--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)")
+    command.add_argument("--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)")
     command.add_argument("--device", default="cpu")
     command.set_defaults(command=run)
 
@@ -31,6 +32,10 @@ def run(args: argparse.Namespace) -> int:
     from m2v_lib.data.unlabelled import parse_size
     from m2v_lib.lift import lift, save, writer_of
 
+    if args.input == "-":
+        return _stream(args)
+    if not args.out:
+        raise DataError(f"{args.input}: no file to write, name one with -o")
     for out in args.out:
         writer_of(out)  # a wrong ending is said before the work, not after
     motion = lift(
@@ -44,4 +49,21 @@ def run(args: argparse.Namespace) -> int:
         print(f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} of joints filled in")
     for path in (path for out in args.out for path in save(motion, out)):
         print(path)
+    return 0
+
+
+def _stream(args: argparse.Namespace) -> int:
+    """Lines from stdin to lines on stdout, each as soon as it is known."""
+    from m2v_lib.data.unlabelled import parse_size
+    from m2v_lib.lift.camera import STATURE, assumed_camera
+    from m2v_lib.lift.model import load_lifter
+    from m2v_lib.lift.stream import stream_lines
+
+    size = parse_size(args.size)
+    if size is None or args.fps is None or args.out:
+        raise DataError("a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o")
+    lifter, camera = load_lifter(args.model, args.device), assumed_camera(*size, args.focal)
+    for line in stream_lines(sys.stdin, lifter, camera, args.fps, layout=args.layout, latency=args.latency,
+                             stature=args.stature or STATURE):  # fmt: skip
+        print(line, flush=True)
     return 0

@@ -79,13 +79,21 @@ def lift_tracks(
     for person in tracks.people:
         for rows in unbroken(person.frames, fps):
             piece = Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
-            people.append(_lift(piece, lifter, fps, camera, stature, min_confidence))
+            people.append(lift_person(piece, lifter, fps, camera, stature, min_confidence))
     about = {"units": "mm", "axes": "x right, y down, z away from the camera", "focal_px": round(camera.focal, 1),
              "stature_m": stature, "layout": tracks.layout, "format": tracks.format}  # fmt: skip
     return Motion(tracks.source, fps, tracks.n_frames, camera, tuple(people), about, tracks.notes)
 
 
-def _lift(person: Person, lifter: Lifter, fps: float, camera: Camera, stature: float, min_confidence: float) -> Lifted:
+def lift_person(
+    person: Person,
+    lifter: Lifter,
+    fps: float,
+    camera: Camera,
+    stature: float = STATURE,
+    min_confidence: float = MIN_CONFIDENCE,
+) -> Lifted:
+    """Lift the frames from a person's first to last, filling what was not seen."""
     xy, confidence = dense(person.frames, person.xy), dense(person.frames, person.confidence)
     xy, confidence, filled = fill(xy, confidence, fps, min_confidence)
     at = at_rate(len(xy), fps, MODEL_FPS)

@@ -1,0 +1,162 @@
+"""Lifting line by line: the same poses as from a file, a fixed number of frames late, in constant memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes.lifting import CAMERA, Flat, body, seen
+
+from m2v_lib import cli
+from m2v_lib.config import Experiment
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.keypoint_layouts import LAYOUTS
+from m2v_lib.lift.stream import Stream, stream_lines
+from m2v_lib.lift.windows import Lifter
+from m2v_lib.model import build_model
+from m2v_lib.training.checkpoint import save_tensors
+
+LIFTER = Lifter(Flat(), 27)
+
+
+def lines(n: int, fps: float = 25.0, **person: Any) -> list[str]:
+    """One body, as lines of H36M joints."""
+    triples = np.concatenate([seen(body(n, fps)), np.full((n, 17, 1), 0.9)], axis=-1).round(4)
+    return [json.dumps({"people": [{"keypoints": t.ravel().tolist(), **person}]}) for t in triples]
+
+
+def lifted(source: list[str], **options: Any) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream_lines(source, LIFTER, CAMERA, 25.0, layout="h36m17", **options)]
+
+
+@pytest.mark.parametrize("latency", [0, 1, 7, 20])
+@pytest.mark.parametrize("n", [1, 5, 60])
+def test_each_frame_comes_once_in_order_and_on_its_keypoints(latency: int, n: int) -> None:
+    poses = lifted(lines(n), latency=latency)
+    assert [pose["frame"] for pose in poses] == list(range(n)) and {pose["person"] for pose in poses} == {"0"}
+    joints = np.array([pose["pose_mm"] for pose in poses]) + np.array([pose["root_mm"] for pose in poses])[:, None]
+    off = np.linalg.norm(seen(joints) - seen(body(n, 25)), axis=-1)
+    assert off.max() < (1.5 if n == 60 else 25) and off[13:].max(initial=0) < 1.5
+
+
+@pytest.mark.parametrize("fps", [25, 30, 50, 60])
+def test_any_rate(fps: int) -> None:
+    poses = [json.loads(line) for line in stream_lines(lines(80, fps), LIFTER, CAMERA, fps, layout="h36m17")]
+    joints = np.array([pose["pose_mm"] for pose in poses]) + np.array([pose["root_mm"] for pose in poses])[:, None]
+    assert np.linalg.norm(seen(joints) - seen(body(80, fps)), axis=-1)[fps // 2 :].max() < 1.5
+
+
+def test_a_pose_comes_as_many_frames_late_as_said() -> None:
+    source = lines(30)
+    given: list[int] = []
+
+    def feed() -> Iterator[str]:
+        for i, line in enumerate(source):
+            given.append(i)
+            yield line
+
+    out = stream_lines(feed(), LIFTER, CAMERA, 25.0, layout="h36m17", latency=4)
+    for frame in range(25):
+        assert json.loads(next(out))["frame"] == frame and given[-1] == frame + 4
+
+
+def test_memory_is_constant() -> None:
+    stream = Stream(LIFTER, CAMERA, 25.0, latency=5)
+    xy, confidence = seen(body(1))[0], np.ones(17)
+    for _ in range(200):
+        stream.push({"1": (xy, confidence)})
+        assert len(stream.bodies["1"].xy) <= 30
+    for _ in range(20):
+        stream.push({})
+    assert stream.bodies == {}
+
+
+def test_gaps_people_and_missing_joints() -> None:
+    source = lines(60, id="a")
+    for t in range(20, 24):
+        source[t] = "" if t % 2 else "{}"
+    hidden = json.loads(source[40])
+    hidden["people"][0]["keypoints"][3 * 13 + 2] = 0
+    source[40] = json.dumps(hidden)
+    for t in range(50, 56):  # somebody else comes by
+        other = json.loads(source[t])
+        shifted = np.array(other["people"][0]["keypoints"]) + np.tile((200, 0, 0), 17)
+        other["people"].append({"id": "b", "keypoints": shifted.tolist()})
+        source[t] = json.dumps(other)
+    poses = lifted(source, latency=7)
+    assert [p["frame"] for p in poses if p["person"] == "a"] == list(range(60))
+    assert [p["frame"] for p in poses if p["person"] == "b"] == list(range(50, 56))
+    by_frame = {p["frame"]: p["filled"] for p in poses if p["person"] == "a"}
+    assert by_frame[21] == list(range(17)) and by_frame[40] == [13] and by_frame[39] == []
+
+
+def test_somebody_gone_for_long_leaves_a_gap() -> None:
+    source = lines(80, id="a")
+    source[30:60] = ["{}"] * 30
+    assert [p["frame"] for p in lifted(source, latency=3)] == [*range(30), *range(60, 80)]
+
+
+def test_openpose_lines_and_people_without_ids() -> None:
+    joints = np.concatenate([seen(body(20, 25)), np.full((20, 17, 1), 0.9)], axis=-1)
+    points, scores = LAYOUTS["body25"].from_h36m(joints[..., :2], joints[..., 2])
+    people = np.concatenate([points, scores[..., None]], axis=-1)
+    moved = people + (250, 0, 0)
+    source = [
+        json.dumps({"version": 1.3, "people": [
+            {"person_id": [-1], "pose_keypoints_2d": one.ravel().tolist()} for one in pair[:: 1 if t % 2 else -1]]})
+        for t, pair in enumerate(zip(people, moved, strict=True))
+    ]  # fmt: skip
+    poses = [json.loads(line) for line in stream_lines(source, LIFTER, CAMERA, 25.0, latency=2)]
+    left = {p["person"] for p in poses if p["root_mm"][0] < 0}
+    assert len(poses) == 40 and len(left) == 1, "told apart, whichever comes first in a line"
+
+
+FAULTS = {
+    "not JSON": ("{", "line 3: is not a JSON table with `people`"),
+    "a list": ("[1]", "line 3: is not a JSON table"),
+    "ragged": ('{"people": [{"keypoints": [1, 2]}]}', "line 3: detection 0 has 2 numbers, expected x, y, confidence"),
+    "other layout": ('{"people": [{"keypoints": [1, 2, 0.5]}]}', "line 3: has 1 keypoints a person, expected 17"),
+    "nan": (json.dumps({"people": [{"keypoints": [float("nan"), 2, 0.5] * 17}]}), "line 3: keypoint 0 .* not a finite"),
+    "confidence": (json.dumps({"people": [{"keypoints": [1, 2, -0.5] * 17}]}), "line 3: confidence of root .* is -0.5"),
+    "nothing": ('{"people": [{}]}', "line 3: detection 0 has 0 keypoints"),
+    "id twice": (json.dumps({"people": [{"id": 1, "keypoints": [1, 2, 0.5] * 17}] * 2}), "line 3: has two people"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_line_is_named(fault: str) -> None:
+    line, sentence = FAULTS[fault]
+    with pytest.raises(DataError, match=sentence) as caught:
+        lifted([*lines(2), line])
+    assert "\n" not in str(caught.value)
+
+
+def test_options_that_cannot_be() -> None:
+    with pytest.raises(DataError, match="layout 'coco' is not known, expected one of h36m17"):
+        list(stream_lines([], LIFTER, CAMERA, 25.0, layout="coco"))
+    with pytest.raises(DataError, match="latency -1 and 25 frames a second are no stream's"):
+        list(stream_lines([], LIFTER, CAMERA, 25.0, latency=-1))
+    with pytest.raises(DataError, match=r"line 1: has 17 keypoints a person, expected a layout \(--layout coco17\)"):
+        list(stream_lines(lines(1), LIFTER, CAMERA, 25.0))
+
+
+def test_the_command_streams(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exp = Experiment.preset("smoke")
+    save_tensors(tmp_path / "weights.safetensors", build_model(exp.model, seed=0).state_dict(),
+                 {"experiment": exp.to_dict()})  # fmt: skip
+    command = ["lift", "-", "--model", str(tmp_path), "--size", "1280x720", "--layout", "h36m17"]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines(12))))
+    assert cli.main([*command, "--fps", "25", "--latency", "2"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["frame"] for line in out] == list(range(12))
+    assert cli.main(command) == 2
+    assert "a stream needs --size 1280x720 and --fps 25" in capsys.readouterr().err
+    assert cli.main(["lift", "x.json", "--model", str(tmp_path)]) == 2
+    assert "x.json: no file to write, name one with -o" in capsys.readouterr().err
