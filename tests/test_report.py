@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -178,10 +180,27 @@ def test_a_record_says_its_result_in_its_own_unit() -> None:
     assert "MPJPE" not in rows["pretrained"] and "top-1" not in rows["pretrained"]
 
 
-def test_nothing_to_report_is_said_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="nothing has run yet"):
-        build(reports=tmp_path)
-    (tmp_path / "executed" / SUITE).mkdir(parents=True)
+def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path) -> None:
+    """As `make report` does on a fresh clone, on a machine without torch."""
+    reports = tmp_path / "reports"
+    shutil.copytree(ROOT / "reports" / "records", reports / "records")
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(reports), str(reports / "runs")]
+    began = time.monotonic()
+    subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
+    assert time.monotonic() - began < 60
+    text = words(reports / "html" / "index.html")
+    assert "No notebook has run here" in text and "Five things to know" in text
+    page = (reports / "html" / "tables.html").read_text(encoding="utf-8")
+    for title in ("Table I:", "Table II:", "Table IV:", "Table V:", "Table VI:", "Table VII:", "Table VIII:"):
+        assert title in page
+    measured = re.findall(r'<table class="m2v-table">\s*<caption>Measured.*?</table>', page, re.DOTALL)
+    assert len(measured) >= 9 and not any("38.4" in table for table in measured)
+
+
+def test_an_unknown_suite_is_said_in_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "executed" / SUITE
+    folder.mkdir(parents=True)
+    (folder / "suite.json").write_text("{}")
     with pytest.raises(ConfigError, match="there is no suite 'mocap-small-paper'"):
         build("mocap-small-paper", reports=tmp_path)
 

@@ -17,6 +17,7 @@ from m2v_lib.config import ConfigError
 from m2v_lib.records import Record, find_records, project_root, runs_root
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.convert import convert, title_of
+from m2v_lib.report.glance import at_a_glance, findings, tables_page
 from m2v_lib.report.headline import headline
 from m2v_lib.report.pages import (
     environment_page,
@@ -35,16 +36,13 @@ __all__ = ["build"]
 def build(suite: str | None = None, reports: Path | str | None = None, runs: Path | str | None = None) -> Path:
     """Build the book of a suite (default: the one that ran last) and return its index.html.
 
+    Where no notebook has run at all, it is made of the records alone.
     Reads `executed/<suite>/` and `records/` of the folder `reports` (default: the checkout's), and the records in
     `runs` (default: where training writes). The old book is replaced only by a whole new one. Raises ConfigError when
     there is no such suite.
     """
     reports = Path(reports) if reports else project_root() / "reports"
-    name = suite or newest_suite(reports / "executed")
-    folder = reports / "executed" / name
-    if not folder.is_dir():
-        raise ConfigError(f"there is no suite {name!r} under {reports / 'executed'}; start one with `make reproduce`")
-    run = read_suite(folder)
+    run = _suite_run(suite, reports / "executed")
     kept = find_records(reports / "records")
     reports.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
@@ -58,6 +56,16 @@ def build(suite: str | None = None, reports: Path | str | None = None, runs: Pat
     return reports / "html" / "index.html"
 
 
+def _suite_run(suite: str | None, executed: Path) -> SuiteRun:
+    newest = newest_suite(executed)
+    if newest is None:
+        return SuiteRun("records", {}, ())
+    folder = executed / (suite or newest)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no suite {suite!r} under {executed}; start one with `make reproduce`")
+    return read_suite(folder)
+
+
 def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[Record]) -> None:
     titles = {}
     links = {page.notebook: f"{runs_page_name(page.notebook)}.md" for page in run.pages if has_runs_page(run, page)}
@@ -66,8 +74,11 @@ def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
     mine = _of_suite(run, records)
+    chapters = [page.name for page in run.pages]
+    glance, known = at_a_glance(run.settings, chapters, records), findings(chapters, kept)
     texts = {
-        "index": front_page(run, titles, headline(kept, source), module_table(run, records), mine),
+        "index": front_page(run, titles, headline(kept, source), glance, known, module_table(run, records), mine),
+        "tables": tables_page(records),
         "runs": records_page(records),
         "environment": environment_page(records),
         **runs_pages(run, titles),

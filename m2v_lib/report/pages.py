@@ -7,11 +7,14 @@ import platform
 import re
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m2v_lib import tables
 from m2v_lib.records import Record, commit
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page, SuiteRun
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PARTS = (
     "Start here",
@@ -52,13 +55,21 @@ def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
     asked = suite.settings
     if not asked:
         return "The notebooks were not run as a suite, so there is no table to fill.\n"
-    table = tables.to_html(tables.build_table("table8", records, **asked))
+    return with_badges(tables.build_table("table8", records, **asked))
+
+
+def with_badges(frame: pd.DataFrame) -> str:
+    """A built table as HTML, its states as badges."""
     states = "|".join(tables.STATES)
-    return re.sub(f"<td>({states})</td>", lambda match: f"<td>{cell_badge(match.group(1))}</td>", table) + "\n"
+    return re.sub(f"<td>({states})</td>", lambda m: f"<td>{cell_badge(m.group(1))}</td>", tables.to_html(frame)) + "\n"
 
 
-def front_page(suite: SuiteRun, titles: Mapping[str, str], headline: str, table: str, records: Sequence[Record]) -> str:
-    """The page one sees first: how the suite ended, what was run on what, the headline, Table VIII, all notebooks."""
+def front_page(
+    suite: SuiteRun, titles: Mapping[str, str], headline: str, glance: str, findings: str, table: str,
+    records: Sequence[Record],
+) -> str:  # fmt: skip
+    """The page one sees first: how the suite ended, what was run on what, the headline, findings, the tables' states,
+    Table VIII, all notebooks."""
     return "\n".join(
         [
             "# Motion2vec, run and checked\n",
@@ -66,6 +77,11 @@ def front_page(suite: SuiteRun, titles: Mapping[str, str], headline: str, table:
             _what_ran(suite, records),
             "## Does it learn?\n",
             headline,
+            "## Five things to know\n",
+            findings,
+            "## All tables at a glance\n",
+            "How many rows are in which state; [every table in full](tables.md).\n",
+            glance,
             "## Table VIII: which module does what\n",
             table,
             "### What a cell state means\n",
@@ -80,6 +96,10 @@ def front_page(suite: SuiteRun, titles: Mapping[str, str], headline: str, table:
 
 def _verdict(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     total, failed, waiting = len(suite.pages), suite.count(FAILED), suite.count(NOT_RUN)
+    if not total:
+        return (
+            ":::{admonition} No notebook has run here\n:class: note\nThis book is made of the run records alone.\n:::\n"
+        )
     if not failed and not waiting:
         return f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite `{suite.name}`.\n:::\n"
     counts = [f"{failed} failed"] * bool(failed) + [f"{waiting} did not run"] * bool(waiting)
@@ -142,7 +162,7 @@ def _contents(suite: SuiteRun) -> str:
                 entries.append(entry)
         if entries:
             blocks.append(_toctree(sorted(entries), caption))
-    return "\n".join([*blocks, _toctree(["runs", "environment"], "Records")])
+    return "\n".join([*blocks, _toctree(["tables", "runs", "environment"], "Records")])
 
 
 def _toctree(entries: Sequence[str], caption: str = "") -> str:
