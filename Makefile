@@ -29,7 +29,7 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report gpu-queue lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report gpu-queue video lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -82,6 +82,13 @@ $(ONE_TABLE): $(STAMP)
 
 gpu-queue: $(STAMP) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
 	@m2v queue --preset base --device cuda $(if $(RUN),--run)
+
+video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an environment of its own (1 GB)
+
+.venv-video/.installed: $(STAMP)
+	$(PYTHON) -m venv .venv-video
+	$(BIN)/uv pip install --quiet --python .venv-video/bin/python --compile-bytecode "mediapipe==0.10.21" "av>=14,<19"
+	@touch $@
 
 lab: $(STAMP) ## open the notebooks in Jupyter Lab
 	jupyter lab notebooks

@@ -173,11 +173,12 @@ def read_detections(path: Path | str) -> Detections:
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return keypoint_json.read(path)
     if not head or b"\0" in head:
-        raise DataError(f"{path}: is {_kind(head)}, expected keypoints as JSON, .npz or .csv")
+        raise DataError(f"{path}: is {kind_of(head)}, expected keypoints as JSON, .npz or .csv")
     return keypoint_tables.read_csv(path)
 
 
-def _kind(head: bytes) -> str:
+def kind_of(head: bytes) -> str:
+    """What a file that is no keypoints begins like, in words."""
     known: Iterable[tuple[bytes, str]] = (
         (b"ftyp", "a video (MP4)"), (b"\x1aE\xdf\xa3", "a video (Matroska)"), (b"AVI ", "a video (AVI)"),
         (b"WAVE", "a sound file"), (b"ID3", "a sound file"), (b"OggS", "a sound file"), (b"fLaC", "a sound file"),

@@ -39,7 +39,7 @@ def lift(
     stature: float | None = None,
     device: str = "cpu",
 ) -> Motion:
-    """Everybody in a keypoint file or folder, in space. `model` is a run's folder; without it the package's own.
+    """Everybody in a keypoint file or folder, or in a video, in space. `model` is a run's folder; else the package's.
 
     size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px) and stature (m) of the
     people are assumed unless given. Raises DataError, ConfigError or CheckpointError.
@@ -48,7 +48,11 @@ def lift(
     from m2v_lib.lift.camera import STATURE
     from m2v_lib.lift.model import load_lifter
     from m2v_lib.lift.people import lift_tracks
+    from m2v_lib.lift.video import is_video, read_video
 
+    if is_video(Path(source)):
+        return lift_tracks(read_video(Path(source)), load_lifter(model, device), focal=focal,
+                           stature=stature or STATURE)  # fmt: skip
     tracks = read_keypoints(source, size=size, fps=fps, layout=layout)
     lifter = load_lifter(model, device)
     return lift_tracks(tracks, lifter, focal=focal, stature=stature or STATURE)

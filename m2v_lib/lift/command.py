@@ -12,8 +12,8 @@ from m2v_lib.lift import WRITERS
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """INPUT, -o and what the files may not say."""
-    command.add_argument("input", metavar="INPUT", help="keypoints: a file of any detector, a folder with one a frame, "
-                         "or - for a stream: lines from stdin to lines on stdout")  # fmt: skip
+    command.add_argument("input", metavar="INPUT", help="keypoints: a file of any detector, a folder with one a frame; "
+                         "a video; or - for a stream, lines from stdin to lines on stdout")  # fmt: skip
     command.add_argument("-o", dest="out", type=Path, nargs="+", default=[], metavar="OUT",
                          help=f"files to write, by their ending: {', '.join(WRITERS)}")  # fmt: skip
     command.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the model of the package)")

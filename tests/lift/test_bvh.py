@@ -134,7 +134,8 @@ def test_angles_are_those_of_scipy_and_half_a_turn_works() -> None:
     upside_down = body(4) * (1, -1, -1)
     assert np.isfinite(make_rig(upside_down).joints).all()
     down = np.array([0.0, -2.0, 0.0])
-    for turn, wanted in zip(_swing(down, np.array([[0, 3.0, 0], [0, -1, 0]])), ((0, 2, 0), down), strict=True):
+    wanted_two = np.array([[0, 2.0, 0], [0, -2.0, 0]])
+    for turn, wanted in zip(_swing(down, 3 * wanted_two), wanted_two, strict=True):
         np.testing.assert_allclose(turn @ down, wanted, atol=1e-9)
         np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
         assert np.linalg.det(turn) == pytest.approx(1)
