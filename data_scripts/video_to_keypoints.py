@@ -168,9 +168,10 @@ def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, An
 
 
 def rate_of(times: list[float]) -> float:
-    """Frames a second: the usual step from one to the next, which dropped frames do not change, made to fit the last."""
+    """Frames a second by the usual step from one to the next, which dropped frames do not change."""
     steps = [after - before for before, after in zip(times[:-1], times[1:], strict=True) if after > before]
-    return max(1, round(times[-1] / statistics.median(steps))) / times[-1] if steps else 25.0
+    usual = statistics.median(steps) if steps else 0.04
+    return 1 / statistics.fmean([step for step in steps if abs(step - usual) < 0.2 * usual] or [usual])
 
 
 def _progress(done: int, expected: int, began: float, *, last: bool = False) -> None:
