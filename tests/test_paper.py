@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
+import re
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -159,3 +163,54 @@ def test_the_named_settings_exist_and_switch_between_the_two_recipes() -> None:
                 assert [recipe[field] for recipe in recipes] == readings, (conflict["id"], field)
     differing = set(RECIPES["released"]) - {"action.select"}
     assert differing - named == set(), "a difference between the recipes that no point of the audit explains"
+
+
+ROOT = Path(__file__).resolve().parents[1]
+SHOWN = {
+    "50_table1": ("table1_protocol1", "table1_protocol2", "table1_gt"),
+    "51_table2": ("table2",),
+    "52_table3": ("table3",),
+    "53_table4": ("table4",),
+    "55_table5": ("table5",),
+    "56_table6": ("table6",),
+    "57_table7": ("table7",),
+    "58_table8": ("table8",),
+}
+
+
+@pytest.mark.parametrize("chapter", SHOWN)
+def test_a_chapter_shows_every_printed_value_of_its_tables(chapter: str) -> None:
+    """Read again from the stored outputs, which nbval compares with what the chapter makes."""
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
+    pages = ["".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", [])]
+    shown = Counter(float(text) for page in pages for text in re.findall(r"<td>(\d+\.\d+)</td>", page))
+    for name in SHOWN[chapter]:
+        printed = Counter(line["value"] for line in paper.table(name) if line["value"] is not None)
+        assert {value: n for value, n in printed.items() if shown[value] < n} == {}
+
+
+def distinctive() -> set[float]:
+    """Printed values that nobody writes by chance: a digit behind the point, not 0 or 5; and rates."""
+    values = {line["value"] for name in paper.TITLES for line in paper.table(name) if line.get("value") is not None}
+    return {v for v in values if v > 1000 or (v >= 15 and round(10 * v) % 5)}
+
+
+def sources() -> dict[str, str]:
+    """Code of the package but for `paper`, and of the chapters' cells."""
+    files = [path for path in (ROOT / "m2v_lib").rglob("*.py") if "paper" not in path.parts]
+    found = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in files}
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+        found[path.name] = "\n".join(code)
+    return found
+
+
+def test_published_values_stand_nowhere_else_in_the_code() -> None:
+    known, found = distinctive(), []
+    assert {38.4, 31.9, 6588.0} <= known and len(known) > 200
+    for name, source in sources().items():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Constant) and isinstance(node.value, float | int) and node.value in known:
+                found.append((name, node.lineno, node.value))
+    assert found == []
