@@ -226,7 +226,7 @@ def main() -> None:
         try:
             reply = getattr(bench, request.pop("do"))(**request)
         except Exception as error:
-            words = " ".join(str(error).split())[:300]
+            words = " ".join(str(error).split()).split(" Set TORCH")[0][:300]  # a compiler's advice is long
             out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search(
                 "allocate memory|bad_alloc", words
             )
