@@ -141,6 +141,8 @@ def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) ->
 
 def test_confusion_shows_shares_of_each_row_and_leaves_empty_rows_blank() -> None:
     fig = plots.confusion([[3, 1, 0], [0, 0, 0], [0, 0, 2]], ["walk", "run", "jump"])
-    shown = np.ma.filled(fig.axes[0].images[0].get_array(), np.nan)
-    np.testing.assert_allclose(shown, [[75, 25, 0], [np.nan] * 3, [0, 0, 100]])
+    drawn = fig.axes[0].images[0].get_array()
+    assert drawn is not None
+    expected = np.array([[75, 25, 0], [np.nan, np.nan, np.nan], [0, 0, 100]])
+    np.testing.assert_allclose(np.ma.filled(drawn, np.nan), expected)
     assert [text.get_text() for text in fig.axes[0].get_yticklabels()] == ["walk", "run", "jump"]

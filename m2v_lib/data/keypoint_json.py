@@ -220,13 +220,13 @@ def _landmark(path: Path, frame: int, mark: Any) -> list[Any]:
     raise DataError(f"{path}: frame {frame} has a landmark that is neither x, y, visibility nor x, y, z, visibility")
 
 
-def _dicts(path: Path, values: Any, what: str) -> list[dict[str, Any]]:
+def _dicts(path: Path | str, values: Any, what: str) -> list[dict[str, Any]]:
     if isinstance(values, list) and all(isinstance(value, dict) for value in values):
         return values
     raise DataError(f"{path}: {what} is not a list of tables, expected {KNOWN}")
 
 
-def _get(path: Path, values: dict[str, Any], key: str) -> Any:
+def _get(path: Path | str, values: dict[str, Any], key: str) -> Any:
     if key not in values:
         raise DataError(f"{path}: an entry has no {key!r}, it has {', '.join(sorted(map(str, values))) or 'nothing'}")
     return values[key]
