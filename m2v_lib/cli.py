@@ -275,6 +275,7 @@ def _notebook(args: argparse.Namespace) -> int:
 
 
 def _queue(args: argparse.Namespace) -> int:
+    from m2v_lib.data.store import open_store
     from m2v_lib.queue import items
     from m2v_lib.queue.run import Queue, listing, run_queue
     from m2v_lib.records import find_records, project_root, runs_root
@@ -282,6 +283,7 @@ def _queue(args: argparse.Namespace) -> int:
     kept = project_root() / "reports" / "records"
     queue = Queue(items(args.preset, args.data), runs_root(), kept)
     if args.run:
+        open_store(args.data)  # one sentence now and not one a run
         return run_queue(queue, {"run.device": args.device}, max_minutes=args.max_minutes)
     print(listing(queue, find_records(runs_root(), kept), args.device.partition(":")[0]))
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from m2v_lib import queue
 from m2v_lib.records import load_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,9 +20,12 @@ ROWS = [match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_te
 VALUE = {"finetune": "mpjpe", "action": "top1"}
 
 
-def test_every_committed_record_of_training_is_in_the_readme() -> None:
+def test_every_committed_record_is_in_the_readme_or_a_run_of_the_queue() -> None:
+    """The queue's runs are the cells of the tables; any other number has to be named here."""
     kept = {f"reports/records/{result.parent.name}" for result in (ROOT / "reports/records").glob("*/result.json")}
-    assert kept and {row["record"] for row in ROWS} == kept
+    wanted = {f"reports/records/{item.name}" for preset in ("small", "base") for item in queue.items(preset)}
+    named = {row["record"] for row in ROWS}
+    assert kept and named <= kept and kept - named <= wanted
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["what"])

@@ -158,9 +158,7 @@ def test_runs_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert runs_root() == tmp_path / "reports" / "runs"
 
 
-def test_runs_belong_to_the_checkout_whatever_folder_one_is_in(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_runs_belong_to_the_checkout_whatever_folder_one_is_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("M2V_RUNS", raising=False)
     (tmp_path / "Snakefile").touch()
     deep = tmp_path / "reports" / "executed"

@@ -25,7 +25,7 @@ class Lifter:
     other), and the result is scaled back: where in the image somebody is, and how large, makes no difference.
     """
 
-    def __init__(self, model: nn.Module, n_frames: int, *, overlap: int = 3, flip: bool = True, batch: int = 64):
+    def __init__(self, model: nn.Module, n_frames: int, *, overlap: int = 2, flip: bool = True, batch: int = 16):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
         self.hop = max(1, n_frames // overlap)
         ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0

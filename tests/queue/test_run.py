@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from m2v_lib.cli import main
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.queue import run as runner
@@ -144,3 +145,13 @@ def test_a_larger_run_is_expected_to_take_longer() -> None:
     base = Item("finetune", Experiment.preset("base"), {}, ("x",))
     assert expected_minutes(base, past, "cpu", None) is None, "the full schedule is unknown without the store"
     assert expected_minutes(base, past, "cpu", 800) is not None
+
+
+def test_without_the_data_the_command_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("M2V_STORE", str(tmp_path))
+    assert main(["queue", "--preset", "small", "--run"]) == 2
+    assert "m2v data prepare mocap" in capsys.readouterr().err
+    assert main(["queue", "--preset", "small"]) == 0
+    assert "runs are done" in capsys.readouterr().out

@@ -1,0 +1,102 @@
+"""How far off lifting is, from keypoints to camera space, on a store whose truth is known: at any rate and length, with
+joints missing. Unlike `m2v evaluate` nothing of the truth is used but the focal length: sizes and places are estimated.
+"""
+# n frames, J = 17 joints
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from m2v_lib import metrics
+from m2v_lib.data.cameras import load_cameras
+from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.data.store import Split, Video
+from m2v_lib.data.timeline import at_rate, sample
+from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.lift.people import lift_tracks
+from m2v_lib.lift.windows import Lifter
+
+
+def lift_errors(
+    split: Split,
+    lifter: Lifter,
+    *,
+    fps: float = 50.0,
+    n_frames: int = 0,
+    missing: float = 0.0,
+    n_videos: int = 0,
+    store_fps: float = 50.0,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Errors over videos of a split filmed by Human3.6M cameras, played at `fps`, means over frames.
+
+    n_frames cuts every video, or repeats it forwards and backwards, to that length (0: as it is); `missing` is the
+    share of joints the detector is made to miss at random; n_videos (0: all) takes so many spread over the split.
+    Keys: mpjpe and p_mpjpe (mm), mpjpe_scaled (one scale a video), accel (mm/s^2), root (mm: x, y, z), bone_spread (%:
+    standard deviation over the mean of each bone in a video), n_frames, frames_per_second.
+    """
+    videos = split.videos[:: max(1, len(split.videos) // n_videos)][:n_videos] if n_videos else split.videos
+    rng, rows, seconds, total = np.random.default_rng(seed), list[dict[str, Any]](), 0.0, 0
+    for video in videos:
+        tracks, truth = _played(split, video, fps, store_fps, n_frames)
+        (person,) = tracks.people
+        hidden = rng.random(person.confidence.shape) < missing
+        hidden[[0, -1]] = False  # so that what is lifted begins and ends with the video
+        person.confidence[hidden], person.xy[hidden] = 0.0, 0.0
+        began = time.perf_counter()
+        motion = lift_tracks(tracks, lifter, focal=load_cameras()[video.camera].mean_focal)
+        seconds += time.perf_counter() - began
+        rows.append(_errors(motion.people[0].pose_mm, motion.people[0].root_mm, truth, fps))
+        total += len(truth)
+    weight = np.array([row.pop("n") for row in rows], float)
+    means = {key: _mean([row[key] for row in rows], weight) for key in rows[0]}
+    return {**means, "n_frames": total, "frames_per_second": total / seconds}
+
+
+def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: int) -> tuple[Tracks, np.ndarray]:
+    """A video's detections as tracks at `fps`, and its joints in camera space (n,17,3) mm."""
+    frames = slice(video.start, video.start + video.n_frames)
+    at = at_rate(video.n_frames, store_fps, fps)
+    at = at[at <= video.n_frames - 1]
+    if n_frames:
+        there_and_back = np.concatenate([at, at[-2:0:-1]]) if len(at) > 2 else at
+        at = np.resize(there_and_back, n_frames)
+    xy, confidence = sample(np.asarray(split.joint_2d[frames], float), at), np.asarray(split.confidence[frames], float)
+    person = Person("1", np.arange(len(at)), xy, np.clip(sample(confidence, at), 0.0, 1.0))
+    tracks = Tracks(video.source, "store", "h36m17", (person,), len(at), video.width, video.height, fps)
+    focal = load_cameras()[video.camera].mean_focal
+    label, factor = np.asarray(split.label_px[frames], float), np.asarray(split.factor[frames], float)
+    depth = factor[:, None] * (focal + label[..., 2])
+    middle = np.array([video.width / 2, video.height / 2])
+    joints = np.concatenate([(label[..., :2] - middle) * depth[..., None] / focal, depth[..., None]], axis=-1)
+    return tracks, sample(joints, at)
+
+
+def _errors(pose: np.ndarray, root: np.ndarray, truth: np.ndarray, fps: float) -> dict[str, Any]:
+    pose = pose.astype(np.float64)
+    target = truth - truth[:, :1]
+    scale = (pose * target).sum() / (pose**2).sum()
+    length = bone_lengths(pose)
+    accel = metrics.accel_error(pose[None], target[None]) * fps**2 if len(pose) > 2 else np.nan
+    return {
+        "mpjpe": metrics.frame_errors(pose, target).mean(),
+        "mpjpe_scaled": metrics.frame_errors(scale * pose, target).mean(),
+        "p_mpjpe": metrics.frame_errors(metrics.procrustes_align(pose, target), target).mean(),
+        "accel": accel,
+        "root": np.abs(root - truth[:, 0]).mean(0),
+        "bone_spread": 100 * (length.std(0) / length.mean(0)).mean(),
+        "n": len(pose),
+    }
+
+
+def _mean(values: list[Any], weight: np.ndarray) -> Any:
+    """Mean over frames of those that are numbers; a list for a vector."""
+    array = np.array(values, float)
+    known = np.isfinite(array.reshape(len(array), -1)).all(1)
+    if not known.any():
+        return None
+    mean = np.average(array[known], axis=0, weights=weight[known])
+    return float(mean) if mean.ndim == 0 else [float(value) for value in mean]
