@@ -40,8 +40,8 @@ class AttentionBlock(nn.Module):
 
     def fast(self, x_BTJD: Tensor) -> Tensor:
         """`forward` by the fast path."""
-        x = x_BTJD + fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1)
-        return x + fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2)
+        x = fast.added(x_BTJD, fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1))
+        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
 
 
 class GraphBlock(nn.Module):
@@ -76,7 +76,7 @@ class GraphBlock(nn.Module):
         x = fast.graph_convolution(self.mixer, u)
         if not self.literal:
             x = x_BTJD + scaled(x, self.layer_scale_1)
-        return x + fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2)
+        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
 
 
 def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:

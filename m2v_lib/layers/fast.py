@@ -4,7 +4,8 @@ Each function takes a layer of the reference path and uses its parameters, so bo
 agree to rounding in outputs, gradients and batch-norm buffers (tests/layers/test_fast.py). What differs:
 attention never writes its (K, K) weights; heads and joints merge by views where the layout allows; V and U of a graph
 convolution are one product; the chain graph is a scaled shift, without a (T, T) product; a similarity graph scales rows
-instead of building A_hat; LayerScale is folded into the weights that precede it; fusion of two is a sigmoid.
+instead of building A_hat; LayerScale and, at inference, batch norm are folded into the weights that precede them; fusion
+of two is a sigmoid.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 
 from m2v_lib.layers.attention import Attention
-from m2v_lib.layers.cpu import ChunkedMlp, ShortAttention
+from m2v_lib.layers.cpu import ChunkedMlp, ShortAttention, dense, mlp_without_gradient
 from m2v_lib.layers.fusion import AdaptiveFusion
 from m2v_lib.layers.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation, similar_frames
 from m2v_lib.layers.mlp import Mlp
@@ -56,9 +57,28 @@ def graph_convolution(layer: GraphConv, u_BTJD: Tensor) -> Tensor:
     """ReLU(u + BN(A_hat V(u) + U(u)))."""
     weight = torch.cat((layer.V.weight, layer.U.weight))
     bias = torch.cat((layer.V.bias, layer.U.bias))
+    folded = layer.bn_axis == "channels" and not layer.training and not torch.is_grad_enabled()
+    if folded:
+        scale_D, shift_D = _frozen_batch_norm(layer.batch_norm)
+        weight, bias = weight * scale_D.repeat(2).unsqueeze(-1), bias * scale_D.repeat(2)
+        bias[len(shift_D) :] += shift_D
     neighbours, own = linear(u_BTJD, weight, bias).chunk(2, dim=-1)
     mixed = aggregate(layer.aggregation, neighbours, own, u_BTJD)
-    return torch.relu(u_BTJD + layer.normalise(mixed))
+    return added(u_BTJD, mixed if folded else layer.normalise(mixed)).relu()
+
+
+def _frozen_batch_norm(layer: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
+    """The factor and the shift per channel that batch norm is outside training."""
+    assert layer.running_mean is not None and layer.running_var is not None
+    scale_D = layer.weight * (layer.running_var + layer.eps).rsqrt()
+    return scale_D, layer.bias - layer.running_mean * scale_D
+
+
+def added(x: Tensor, branch: Tensor) -> Tensor:
+    """x + branch, a residual connection; in place of the branch, which must be fresh, where no gradient needs it."""
+    if torch.is_grad_enabled() or branch.dtype != x.dtype:
+        return x + branch
+    return branch.add_(x)
 
 
 def aggregate(graph: nn.Module, x_BTJD: Tensor, own_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
@@ -104,7 +124,8 @@ def mlp(layer: Mlp, x: Tensor, scale_D: Tensor | None) -> Tensor:
     weights = [layer.fc1.weight, layer.fc1.bias, *_scaled_weights(layer.fc2, scale_D)]
     if torch.is_autocast_enabled("cpu"):
         x, *weights = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *weights))
-    return ChunkedMlp.apply(x.flatten(0, -2), *weights).view(*x.shape[:-1], -1)
+    of_tokens = ChunkedMlp.apply if torch.is_grad_enabled() else mlp_without_gradient
+    return of_tokens(x.flatten(0, -2), *weights).view(*x.shape[:-1], -1)
 
 
 def fuse(layer: AdaptiveFusion, attention_BTJD: Tensor, graph_BTJD: Tensor) -> Tensor:
@@ -114,6 +135,13 @@ def fuse(layer: AdaptiveFusion, attention_BTJD: Tensor, graph_BTJD: Tensor) -> T
         of_attention, of_graph = weight_2D.chunk(2)
         score = attention_BTJD @ of_attention + graph_BTJD @ of_graph + bias
         return torch.lerp(graph_BTJD, attention_BTJD, score.sigmoid().unsqueeze(-1))
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x weight^T + bias."""
+    if torch.is_grad_enabled() or not _on_cpu(x) or torch.is_autocast_enabled("cpu"):
+        return nn.functional.linear(x, weight, bias)
+    return dense(x, weight, bias)
 
 
 def _scaled_linear(layer: nn.Linear, x: Tensor, scale_D: Tensor | None) -> Tensor:

@@ -112,6 +112,20 @@ def test_every_switch(variant: dict[str, Any]) -> None:
     assert_same(config(**variant), 2, training=True)
 
 
+@pytest.mark.parametrize("variant", [{}, {"bn_axis": "nodes"}, {"gcn_block": "prenorm", "layer_scale": 0.5}], ids=str)
+def test_inference_folds_the_norms_and_writes_in_place(variant: dict[str, Any]) -> None:
+    """Without gradients the fast path has code of its own; the input and the weights stay as they were."""
+    x = torch.randn(2, 5, 17, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    reference, fast = (model.eval() for model in both_paths(config(**variant)))
+    before = {name: value.clone() for name, value in fast.state_dict().items()}
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), reference(x), **CLOSE)
+        single = [model.float()(x.float()) for model in (fast, reference)]
+    torch.testing.assert_close(*single, rtol=1e-4, atol=1e-4)
+    for name, value in before.items():
+        assert torch.equal(value.float(), fast.state_dict()[name].float()), name
+
+
 def test_ties_of_the_similarity_graph_are_kept_on_both_paths() -> None:
     """Frames that repeat are equally near (audit C2): one layer, so that both paths see the same input to the bit."""
     reference, _ = both_paths(config("released"))
