@@ -4,8 +4,8 @@ Each function takes a layer of the reference path and uses its parameters, so bo
 agree to rounding in outputs, gradients and batch-norm buffers (tests/layers/test_fast.py). What differs:
 attention never writes its (K, K) weights; heads and joints merge by views where the layout allows; V and U of a graph
 convolution are one product; the chain graph is a scaled shift, without a (T, T) product; a similarity graph scales rows
-instead of building A_hat; LayerScale and, at inference, batch norm are folded into the weights that precede them; fusion
-of two is a sigmoid.
+instead of building A_hat; LayerScale and, at inference, batch norm are folded into the weights before them; fusion of
+two is a sigmoid.
 """
 
 from __future__ import annotations
