@@ -291,10 +291,11 @@ def describe(device: torch.device) -> str:
 
 
 def pick_device(exp: Experiment) -> torch.device:
-    """The configured device, with the configured number of CPU threads set."""
+    """The configured device, with the configured number of CPU threads set; the fast path keeps freed memory."""
     if exp.run.threads:
         torch.set_num_threads(exp.run.threads)
-    keep_freed_memory()
+    if exp.run.path == "fast":
+        keep_freed_memory()
     if exp.run.device == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device(exp.run.device)
