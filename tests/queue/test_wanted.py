@@ -57,9 +57,9 @@ def test_the_command_of_an_item_makes_that_run(preset: str) -> None:
 def test_only_small_networks_get_a_budget() -> None:
     assert all(item.exp.run.max_steps == 0 for item in queue.items("base"))
     steps = {item.exp.run.max_steps for item in queue.items("small")}
-    assert steps == {1000, 2000}, "a budget of steps, so that every cell is a partial schedule"
+    assert steps == {500, 1000}, "a budget of steps, so that every cell is a partial schedule"
     question = [item for item in queue.items("small") if "question" in item.labels[0]]
-    assert {item.exp.run.max_steps for item in question} == {2000}
+    assert {item.exp.run.max_steps for item in question} == {1000}
     with pytest.raises(ConfigError, match="no queue for preset 'large'"):
         queue.budget("large", "table5")
 
