@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from m2v_lib import queue
+from m2v_lib.bench import load_bench
 from m2v_lib.records import load_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,18 @@ def test_the_floors_are_the_records() -> None:
     floors = load_record(ROOT / run["record"]).result["baselines"]
     assert f"{floors['ridge']['mpjpe']:.1f} mm" in text
     assert f"{floors['mean_pose']['mpjpe']:.1f} mm" in text
+
+
+def test_the_speeds_are_the_bench_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    about = re.search(r"`base` (\S+)x in inference and (\S+)x in training \(compiled (\S+)x\),\s+`small` (\S+)x", text)
+    assert about
+    places = [("base", "inference", "fast"), ("base", "train", "fast"), ("base", "train", "fast-compiled"),
+              ("small", "train", "fast-bf16-compiled")]  # fmt: skip
+    for said, (preset, task, variant) in zip(about.groups(), places, strict=True):
+        record = load_bench(ROOT / f"reports/records/bench-cpu2-{preset}-paper")
+        (found,) = (row for row in record["measurements"] if (row["task"], row["variant"]) == (task, variant))
+        assert said == f"{found['speedup']['median']:.2f}"
 
 
 def test_what_is_said_of_the_actions_is_the_records() -> None:
