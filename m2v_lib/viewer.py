@@ -1,8 +1,9 @@
-"""The skeleton you can turn round: a plotly figure with play button and slider, prediction against truth."""
-# T frames, J joints, P points of a polyline
+"""Skeletons to turn round, with plotly: a motion that plays, prediction against truth; joints lit by a slider."""
+# T frames, J joints, K positions of a slider
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
 from m2v_lib.plots import SIDE_COLOURS, upright
-from m2v_lib.skeleton import N_JOINTS
+from m2v_lib.skeleton import JOINTS, N_JOINTS
 
 #: Joints in drawing order, -1 lifts the pen. Together they draw every bone once.
 PATHS = {
@@ -61,9 +62,45 @@ def skeleton_player(
         scene=_scene(np.concatenate(list(motions.values()))),
         legend={"x": 0.01, "y": 0.98},
         updatemenus=[_buttons(1000.0 * step / fps)],
-        sliders=[_slider(list(shown), fps)],
+        sliders=[_slider({str(t): f"{t / fps:.2f} s" for t in shown}, "time ")],
     )
     return fig
+
+
+def joint_slider(
+    pose_J3: ArrayLike, values: Mapping[str, ArrayLike], *, quantity: str, prefix: str = "", title: str = ""
+) -> OfflineFigure:
+    """One pose in camera coordinates (mm, y down), its joints coloured by the row of values (17,) the slider is at.
+
+    Joints whose value is 0 stay small. Raises ValueError for arrays of another shape or with gaps, and for no values.
+    """
+    (pose,) = _check(np.asarray(pose_J3, dtype=float)[None], "pose")
+    rows = {label: np.asarray(row, dtype=float).round(2) for label, row in values.items()}
+    if not rows or any(row.shape != (N_JOINTS,) or not np.isfinite(row).all() for row in rows.values()):
+        raise ValueError(f"values must be one or more rows of {N_JOINTS} finite numbers")
+    lines = _lines({"skeleton": pose})
+    for line in lines:
+        line.update(showlegend=False, line={"width": 3, "dash": "solid"})
+    highest = max(1e-9, *(row.max() for row in rows.values()))
+    scale = {"colorscale": "Cividis", "cmin": 0.0, "cmax": highest, "colorbar": {"title": {"text": quantity}}}
+    marks = {label: _marks(row, quantity) for label, row in rows.items()}
+    steps = [go.Frame(name=label, data=[go.Scatter3d(**mark)], traces=[len(lines)]) for label, mark in marks.items()]
+    x, y, z = pose.T.astype(np.float32)
+    first = next(iter(marks.values()))
+    points = go.Scatter3d(x=x, y=y, z=z, mode="markers", hoverinfo="text", showlegend=False, **first)
+    points.update(marker={**scale, "opacity": 1.0, "line": {"color": "black", "width": 1}})
+    fig = OfflineFigure([*lines, points], frames=steps)
+    fig.update_layout(template="none", title={"text": title, "font": {"size": 15}}, height=520, scene=_scene(pose))
+    fig.update_layout(margin={"l": 10, "r": 10, "t": 40, "b": 90})
+    fig.update_layout(sliders=[{**_slider({label: label for label in rows}, prefix), "x": 0.0, "len": 1.0}])
+    return fig
+
+
+def _marks(values_J: np.ndarray, quantity: str) -> dict[str, Any]:
+    """What changes with the slider: colour and size of the joints and what they say of themselves."""
+    sizes = [12 if value > 0 else 4 for value in values_J]
+    text = [f"{name}: {value:g} {quantity}" for name, value in zip(JOINTS, values_J.tolist(), strict=True)]
+    return {"marker": {"color": values_J.tolist(), "size": sizes}, "text": text}
 
 
 def _check(motion: ArrayLike, name: str) -> np.ndarray:
@@ -122,7 +159,8 @@ def _buttons(milliseconds: float) -> dict[str, Any]:
     }
 
 
-def _slider(frames: list[int], fps: float) -> dict[str, Any]:
+def _slider(labels: Mapping[str, str], prefix: str) -> dict[str, Any]:
+    """Jumps to the frame of each name; shows its label after the prefix."""
     jump = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
-    steps = [{"label": f"{t / fps:.2f} s", "method": "animate", "args": [[str(t)], jump]} for t in frames]
-    return {"steps": steps, "x": 0.2, "len": 0.8, "y": 0, "pad": {"t": 0}, "currentvalue": {"prefix": "time "}}
+    steps = [{"label": label, "method": "animate", "args": [[name], jump]} for name, label in labels.items()]
+    return {"steps": steps, "x": 0.2, "len": 0.8, "y": 0, "pad": {"t": 0}, "currentvalue": {"prefix": prefix}}

@@ -11,7 +11,7 @@ from IPython.core.formatters import DisplayFormatter
 
 from m2v_lib.plots import upright
 from m2v_lib.skeleton import BONES, N_JOINTS
-from m2v_lib.viewer import PATHS, skeleton_player
+from m2v_lib.viewer import PATHS, joint_slider, skeleton_player
 
 RNG = np.random.default_rng(0)
 TRUTH = np.cumsum(RNG.normal(size=(243, N_JOINTS, 3)), axis=0) + RNG.normal(size=(N_JOINTS, 3)) * 400
@@ -78,3 +78,24 @@ def test_gaps_and_unequal_lengths_are_refused() -> None:
         skeleton_player(broken)
     with pytest.raises(ValueError, match="prediction has 5 frames, truth 4"):
         skeleton_player(PRED[:5], TRUTH[:4])
+
+
+def test_a_slider_colours_the_joints_of_one_pose() -> None:
+    values = {"0": np.eye(N_JOINTS)[16], "1": np.linspace(0, 50, N_JOINTS)}
+    fig = joint_slider(TRUTH[0], values, quantity="%", prefix="layers: ")
+    points = fig.data[-1]
+    np.testing.assert_array_equal(np.array([points.x, points.y, points.z]).T, np.rint(upright(TRUTH[0])))
+    assert list(points.marker.color) == values["0"].tolist() and points.marker.cmax == 50
+    assert points.text[16] == "right wrist: 1 %"
+    assert [points.marker.size[j] > points.marker.size[0] for j in (15, 16)] == [False, True]
+    (slider,) = fig.layout.sliders
+    assert [step.args[0] for step in slider.steps] == [(frame.name,) for frame in fig.frames]
+    (moved,) = fig.frames[1].data
+    assert fig.frames[1].traces == (len(fig.data) - 1,) and list(moved.marker.color) == values["1"].round(2).tolist()
+    assert "http" not in json.dumps(DisplayFormatter().format(fig)[0], allow_nan=False)
+
+
+@pytest.mark.parametrize("values", [{}, {"a": np.zeros(16)}, {"a": np.full(N_JOINTS, np.nan)}])
+def test_a_slider_wants_rows_of_numbers(values: dict) -> None:
+    with pytest.raises(ValueError, match="rows of 17 finite numbers"):
+        joint_slider(TRUTH[0], values, quantity="%")
