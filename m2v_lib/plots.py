@@ -290,6 +290,23 @@ def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, ti
     return fig
 
 
+def heat(
+    values_RC: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], quantity: str, x_label: str = "joint"
+) -> Figure:
+    """A value for each row and column, such as one for each block and joint."""
+    values = np.asarray(values_RC, dtype=float)
+    if values.shape != (len(rows), len(columns)):
+        raise ValueError(f"expected {len(rows)} rows of {len(columns)} values, got shape {values.shape}")
+    fig, ax = _axes(1.8 + 0.32 * len(columns), 1.5 + 0.32 * len(rows))
+    image = ax.imshow(values, cmap=_MAP, interpolation="nearest", aspect="auto")
+    bar = fig.colorbar(image, ax=ax, orientation="horizontal", location="top", shrink=0.7)
+    bar.set_label(quantity)
+    ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+    ax.set_yticks(range(len(rows)), rows, fontsize="small")
+    ax.set(xlabel=x_label)
+    return fig
+
+
 def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") -> Figure:
     """Share of each class's samples (row) that were named as each class (column), in percent; empty rows stay blank."""
     counts = np.asarray(counts_CC, dtype=float)

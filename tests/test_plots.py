@@ -35,6 +35,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "per_joint_error": lambda: plots.per_joint_error(np.arange(17.0)),
     "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
     "adjacency": lambda: plots.adjacency(np.eye(17)),
+    "heat": lambda: plots.heat(
+        RNG.random((2, 17)), rows=["block 1", "block 2"], columns=plots.JOINTS, quantity="weight"
+    ),
     "confusion": lambda: plots.confusion([[3, 1], [0, 0]], ["walk", "run"]),
 }
 
@@ -128,6 +131,7 @@ def test_mask_title_gives_the_share() -> None:
         lambda: plots.mask_image(np.zeros(17)),
         lambda: plots.adjacency(np.zeros((3, 4))),
         lambda: plots.confusion(np.zeros((3, 3)), ["walk", "run"]),
+        lambda: plots.heat(np.zeros((2, 3)), rows=["a"], columns=["x", "y", "z"], quantity="q"),
         lambda: plots.loss_curves({}),
         lambda: plots.panels({}),
         lambda: plots.per_action({}),
