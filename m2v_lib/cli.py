@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
-from m2v_lib.lift.command import add_options as add_lift_options
+from m2v_lib.lift import command as lifting
 from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly
 
 Command = Callable[[argparse.Namespace], int]
@@ -74,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--data", help="store to evaluate on (default: the run's own)")
     evaluate.add_argument("--split", choices=("test", "val"), default="test")
     evaluate.add_argument("--device", default="cpu")
+    evaluate.add_argument("--lift", type=Path, metavar="FILE", help="instead: to a JSON file, how far off `m2v lift` "
+                          "is at any rate and length of motion capture, a fifth of the joints missing")  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
 
     notebook = commands.add_parser("notebook", help="run one notebook with parameters, through papermill")
@@ -91,7 +93,8 @@ def parser() -> argparse.ArgumentParser:
     queue.add_argument("--compile", action="store_true", help="with torch.compile: faster steps after a minute's start")
     queue.set_defaults(command=_queue)
 
-    add_lift_options(commands.add_parser("lift", help="3D motion from 2D keypoints of any detector"))
+    lifting.add_options(commands.add_parser("lift", help="3D motion from 2D keypoints of any detector"))
+    lifting.add_export_options(commands.add_parser("export", help="a trained model as ONNX, or as the package's own"))
 
     bench = commands.add_parser("bench", help="time, memory and speed-up of a step, both paths side by side")
     bench.add_argument("--config", type=Path, help="YAML file of settings; the options below change it")
@@ -237,6 +240,8 @@ def _evaluate(args: argparse.Namespace) -> int:
     folder = args.run if args.run.is_dir() else args.run.parent
     if folder.name.startswith("action-"):
         return _evaluate_action(args)
+    if args.lift:
+        return lifting.evaluate(args)
     from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluate import evaluate_lifting

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import queue
+from m2v_lib import cli, lift, queue, weights
 from m2v_lib.bench import load_bench
 from m2v_lib.records import load_record
 
@@ -66,3 +66,14 @@ def test_what_is_said_of_the_actions_is_the_records() -> None:
     assert "({} of {}, {} of {})".format(*named["walk"], *named["run"]) in text
     others = [sum(named[name][i] for name in ("jump/hop", "martial/fight")) for i in (0, 1)]
     assert "({} of {})".format(*others) in text
+
+
+def test_what_is_said_of_lifting_is_so() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.split("\n## Lift your own video\n")[1].split("\n## ")[0]
+    off = load_record(weights.FOLDER).result["test"]["mpjpe"]
+    assert f"is off by {off:.1f} mm" in section
+    endings = set(re.findall(r"`(\.\w+)`", section))
+    assert endings == set(lift.WRITERS)
+    for command in re.findall(r"^m2v (.+?)(?:\s{2,}#.*)?$", section, re.MULTILINE):
+        cli.parser().parse_args(command.split())  # exits where an option is not known

@@ -17,6 +17,8 @@ from m2v_lib.skeleton import N_JOINTS, PARENTS
 MAX_GAP: Final = 0.5
 #: the confidence of what is filled in falls to half in this time (s) since the joint was last seen
 HALF_LIFE: Final = 0.1
+#: times sampled at once
+BLOCK: Final = 1024
 
 
 def unbroken(frames: np.ndarray, fps: float) -> Iterator[np.ndarray]:
@@ -75,8 +77,15 @@ def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """Values (n,...) at 0 .. n-1, evaluated at the times `at` (m,) in frames, held beyond the ends.
 
     Catmull-Rom: the cubic through two neighbours with slopes from theirs; straight lines stay straight. The next two
-    frames are all it needs to know of the future.
+    frames are all it needs to know of the future. Done in blocks, so that only the result grows with the length.
     """
+    out = np.empty((len(at), *values.shape[1:]))
+    for first in range(0, len(at), BLOCK):
+        out[first : first + BLOCK] = _sample(values, at[first : first + BLOCK])
+    return out
+
+
+def _sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     n = len(values)
     at = np.clip(at, 0, n - 1)
     i = np.floor(at).astype(int)

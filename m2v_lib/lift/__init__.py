@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 from m2v_lib.data.checks import DataError
 
 if TYPE_CHECKING:
+    from m2v_lib.data.keypoints import Tracks
     from m2v_lib.lift.people import Motion
 
+#: keypoints that MediaPipe found in `sample_video.mp4` of TaatiTeam/MotionAGFormer (Apache-2.0): 185 frames, one person
+SAMPLE: Final = Path(__file__).with_name("sample_video.npz")
 #: ending -> module of this package and its function `write(path, motion)`
 WRITERS: Final = {
     ".npz": ("files", "write_npz"),
@@ -44,18 +47,28 @@ def lift(
     size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px) and stature (m) of the
     people are assumed unless given. Raises DataError, ConfigError or CheckpointError.
     """
-    from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.camera import STATURE
     from m2v_lib.lift.model import load_lifter
     from m2v_lib.lift.people import lift_tracks
+
+    tracks = read_tracks(source, size=size, fps=fps, layout=layout)
+    return lift_tracks(tracks, load_lifter(model, device), focal=focal, stature=stature or STATURE)
+
+
+def read_tracks(
+    source: Path | str,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    layout: str | None = None,
+) -> Tracks:
+    """The keypoints of a file, a folder or a video (which says size and rate itself), in pixels. Raises DataError."""
+    from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
     if is_video(Path(source)):
-        return lift_tracks(read_video(Path(source)), load_lifter(model, device), focal=focal,
-                           stature=stature or STATURE)  # fmt: skip
-    tracks = read_keypoints(source, size=size, fps=fps, layout=layout)
-    lifter = load_lifter(model, device)
-    return lift_tracks(tracks, lifter, focal=focal, stature=stature or STATURE)
+        return read_video(Path(source))
+    return read_keypoints(source, size=size, fps=fps, layout=layout)
 
 
 def save(motion: Motion, out: Path | str) -> list[Path]:

@@ -6,18 +6,66 @@ joints missing. Unlike `m2v evaluate` nothing of the truth is used but the focal
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
+import torch
 
 from m2v_lib import metrics
+from m2v_lib.bench.memory import Memory
 from m2v_lib.data.cameras import load_cameras
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks
-from m2v_lib.data.store import Split, Video
+from m2v_lib.data.store import Split, Store, Video
 from m2v_lib.data.timeline import at_rate, sample
 from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.lift.model import load_lifter
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
+from m2v_lib.measures import cell_state
+from m2v_lib.records import environment, load_record
+
+RATES: Final = (25.0, 30.0, 50.0, 60.0)
+#: frames of a recording: how many recordings are lifted, spread over the subjects
+LENGTHS: Final = {1: 200, 10: 100, 243: 20, 1000: 6, 10_000: 1}
+MISSING: Final = 0.2
+
+
+def accuracy(
+    model: Path,
+    store: Store,
+    *,
+    rates: Sequence[float] = RATES,
+    lengths: Mapping[int, int] = LENGTHS,
+    say: Callable[[str], object] = lambda line: None,
+) -> dict[str, Any]:
+    """`lift_errors` of a model at every rate and length on a store's test subjects, a fifth of the joints missing.
+
+    `model` is a run's folder. Keys: model (its name), state, data, missing, rows [{fps, length, and the errors}],
+    memory [{length, peak_mib}: most memory above the level before, of one recording], and the machine.
+    Raises DataError for other cameras than Human3.6M's, ValueError where the run has no record.
+    """
+    result, lifter, split = load_record(model).result, load_lifter(model), store.split("test")
+    if unknown := {video.camera for video in split.videos} - set(load_cameras()):
+        raise DataError(f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras")
+    rows, memory = [], []
+    for fps in rates:
+        for length, n_videos in lengths.items():
+            found = lift_errors(split, lifter, fps=fps, n_frames=length, missing=MISSING, n_videos=n_videos,
+                                store_fps=store.meta.fps)  # fmt: skip
+            rows.append({"fps": fps, "length": length, **found})
+            say(f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, {found['frames_per_second']:.0f} frames/s")
+    for length in lengths:
+        peak = Memory(torch.device("cpu"))
+        peak.begin()
+        lift_errors(split, lifter, n_frames=length, missing=MISSING, n_videos=1, store_fps=store.meta.fps)
+        memory.append({"length": length, "peak_mib": round(peak.peak() / 2**20, 1)})
+    data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint}
+    machine = environment({"device": "cpu", "threads": torch.get_num_threads()})
+    return {"schema": 1, "model": result["name"], "state": cell_state(result), "data": {**data, "split": "test"},
+            "missing": MISSING, "rows": rows, "memory": memory, **machine}  # fmt: skip
 
 
 def lift_errors(
@@ -33,10 +81,10 @@ def lift_errors(
 ) -> dict[str, Any]:
     """Errors over videos of a split filmed by Human3.6M cameras, played at `fps`, means over frames.
 
-    n_frames cuts every video, or repeats it forwards and backwards, to that length (0: as it is); `missing` is the
-    share of joints the detector is made to miss at random; n_videos (0: all) takes so many spread over the split.
+    n_frames takes so many from the middle of a video, or repeats it forwards and backwards (0: as it is); `missing` is
+    the share of joints the detector is made to miss at random; n_videos (0: all) takes so many spread over the split.
     Keys: mpjpe and p_mpjpe (mm), mpjpe_scaled (one scale a video), accel (mm/s^2), root (mm: x, y, z), bone_spread (%:
-    standard deviation over the mean of each bone in a video), n_frames, frames_per_second.
+    standard deviation over the mean of each bone in a video), n_videos, n_frames, frames_per_second.
     """
     videos = split.videos[:: max(1, len(split.videos) // n_videos)][:n_videos] if n_videos else split.videos
     rng, rows, seconds, total = np.random.default_rng(seed), list[dict[str, Any]](), 0.0, 0
@@ -44,7 +92,6 @@ def lift_errors(
         tracks, truth = _played(split, video, fps, store_fps, n_frames)
         (person,) = tracks.people
         hidden = rng.random(person.confidence.shape) < missing
-        hidden[[0, -1]] = False  # so that what is lifted begins and ends with the video
         person.confidence[hidden], person.xy[hidden] = 0.0, 0.0
         began = time.perf_counter()
         motion = lift_tracks(tracks, lifter, focal=load_cameras()[video.camera].mean_focal)
@@ -53,7 +100,7 @@ def lift_errors(
         total += len(truth)
     weight = np.array([row.pop("n") for row in rows], float)
     means = {key: _mean([row[key] for row in rows], weight) for key in rows[0]}
-    return {**means, "n_frames": total, "frames_per_second": total / seconds}
+    return {**means, "n_videos": len(videos), "n_frames": total, "frames_per_second": total / seconds}
 
 
 def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: int) -> tuple[Tracks, np.ndarray]:
@@ -61,7 +108,9 @@ def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: 
     frames = slice(video.start, video.start + video.n_frames)
     at = at_rate(video.n_frames, store_fps, fps)
     at = at[at <= video.n_frames - 1]
-    if n_frames:
+    if 0 < n_frames <= len(at):
+        at = at[(len(at) - n_frames) // 2 :][:n_frames]
+    elif n_frames:
         there_and_back = np.concatenate([at, at[-2:0:-1]]) if len(at) > 2 else at
         at = np.resize(there_and_back, n_frames)
     xy, confidence = sample(np.asarray(split.joint_2d[frames], float), at), np.asarray(split.confidence[frames], float)

@@ -1,11 +1,13 @@
-"""`m2v lift INPUT -o OUT`: the options of the command and what it prints."""
+"""`m2v lift INPUT -o OUT` and what else is about a model that lifts: `m2v export`, `m2v evaluate --lift`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError
 from m2v_lib.lift import WRITERS
 
@@ -66,4 +68,41 @@ def _stream(args: argparse.Namespace) -> int:
     for line in stream_lines(sys.stdin, lifter, camera, args.fps, layout=args.layout, latency=args.latency,
                              stature=args.stature or STATURE):  # fmt: skip
         print(line, flush=True)
+    return 0
+
+
+def add_export_options(command: argparse.ArgumentParser) -> None:
+    """RUN and what to make of it."""
+    command.add_argument("run", type=Path, nargs="?", help="run folder, or its weights (default: the package's model)")
+    command.add_argument("--onnx", type=Path, metavar="FILE", help="encoder and pose head as ONNX, any batch size")
+    command.add_argument("--weights", action="store_true", help="make the run the model that comes with the package")
+    command.set_defaults(command=export)
+
+
+def export(args: argparse.Namespace) -> int:
+    """Write what is asked for and say where."""
+    from m2v_lib import weights
+
+    if not args.weights and not args.onnx:
+        raise ConfigError("nothing to write; name a file (--onnx FILE)")
+    if args.weights:
+        if args.run is None:
+            raise ConfigError("--weights needs a run: m2v export reports/runs/finetune-mocap-... --weights")
+        print(*weights.put(args.run), sep="\n")
+    if args.onnx:
+        from m2v_lib.onnx_export import export_onnx
+
+        off = export_onnx(args.run or weights.own_weights(), args.onnx)
+        print(f"{args.onnx}: under onnxruntime at most {off:.1g} from torch")
+    return 0
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Errors of lifting at any rate and length, to the file `args.lift`."""
+    from m2v_lib.data.store import open_store
+    from m2v_lib.lift.accuracy import accuracy
+    from m2v_lib.records import write_json
+
+    write_json(args.lift, accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)))
+    print(args.lift)
     return 0

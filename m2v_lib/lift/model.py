@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 
-from m2v_lib.config import ConfigError
+from m2v_lib.layers.cpu import keep_freed_memory
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.training.checkpoint import load_checkpoint
+from m2v_lib.weights import own_weights
 
 
 def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or CheckpointError."""
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
+    if device == "cpu":
+        keep_freed_memory()
     return Lifter(network, exp.model.n_frames)
-
-
-def own_weights() -> Path:
-    """The weights in the package's folder `weights`. Raises ConfigError where there are none."""
-    folder = Path(str(resources.files("m2v_lib"))) / "weights"
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
-        raise ConfigError(f"{folder}: holds no weights; name a trained run (--model reports/runs/finetune-...)")
-    return found[0]

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from fakes.lifting import body
 
 from m2v_lib.data.cameras import load_cameras
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.store import Split, Video
 from m2v_lib.lift import accuracy
 from m2v_lib.lift.accuracy import lift_errors
@@ -77,3 +84,26 @@ def test_joints_are_hidden_as_asked() -> None:
 
     found = lift_errors(made, watch, missing=0.2, n_videos=1)  # type: ignore[arg-type]
     assert abs((shown[0][..., 2] < 0.9).mean() - 0.2) < 0.03 and found["mpjpe"] < 40
+
+
+def test_a_short_piece_is_the_middle() -> None:
+    made = split(40)
+    xy = accuracy._played(made, made.videos[0], 50.0, 50.0, 10)[0].people[0].xy
+    np.testing.assert_allclose(xy, made.joint_2d[15:25])
+
+
+def test_the_table_has_every_rate_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, heard = split(), list[str]()
+    result = {"name": "run", "data": {"name": "mocap"}, "schedule": {"partial": True}}
+    monkeypatch.setattr(accuracy, "load_record", lambda folder: SimpleNamespace(result=result))
+    monkeypatch.setattr(accuracy, "load_lifter", lambda folder: Knowing(made))
+    meta = SimpleNamespace(name="mocap", protocol="by subject", fingerprint="f", fps=50.0)
+    store: Any = SimpleNamespace(meta=meta, split=lambda which: {"test": made}[which])
+    found = accuracy.accuracy(tmp_path, store, rates=(25.0, 50.0), lengths={1: 2, 120: 1}, say=heard.append)
+    assert [(row["fps"], row["length"], row["n_videos"]) for row in found["rows"]] == [
+        (25, 1, 2), (25, 120, 1), (50, 1, 2), (50, 120, 1)]  # fmt: skip
+    assert found["state"] == "mocap, partial schedule" and len(heard) == 4
+    assert [row["length"] for row in found["memory"]] == [1, 120] and json.dumps(found)
+    elsewhere = replace(made, videos=(replace(made.videos[0], camera="mine"),))
+    with pytest.raises(DataError, match="mocap: was filmed by mine, expected Human3.6M's cameras"):
+        accuracy.accuracy(tmp_path, SimpleNamespace(meta=meta, split=lambda which: elsewhere))  # type: ignore[arg-type]

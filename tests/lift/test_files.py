@@ -17,11 +17,10 @@ from fakes.browser import Browser, chromium
 from fakes.lifting import CAMERA, Flat, tracks
 
 from m2v_lib import cli
-from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
-from m2v_lib.lift import model as lift_model
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.model import build_model
@@ -195,15 +194,6 @@ def test_the_command_writes_what_is_asked_for(run: Path, tmp_path: Path, capsys:
 def test_a_wrong_ending_is_said_before_the_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
     assert "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .html, .bvh" in capsys.readouterr().err
-
-
-def test_without_a_model_of_the_package_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lift_model.resources, "files", lambda name: tmp_path)
-    with pytest.raises(ConfigError, match="weights: holds no weights; name a trained run"):
-        lift_model.own_weights()
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "small.safetensors").write_bytes(b"")
-    assert lift_model.own_weights().name == "small.safetensors"
 
 
 def test_lift_reads_and_lifts(run: Path, tmp_path: Path) -> None:
