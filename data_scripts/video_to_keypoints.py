@@ -37,6 +37,8 @@ def read_video(path: Path) -> tuple[int, Iterator[tuple[float, Any]]]:
 
     try:
         container = av.open(str(path))
+    except EOFError as error:
+        raise VideoError(f"{path}: holds no frame, expected a video") from error
     except (OSError, ValueError) as error:
         raise VideoError(f"{path}: cannot be opened as a video ({error})") from error
     if not container.streams.video:
@@ -68,7 +70,7 @@ def _pictures(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, 
             yield now - first, np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
             n += 1
     if n == 0:
-        raise VideoError(f"{path}: no frame of it can be decoded")
+        raise VideoError(f"{path}: holds no frame, expected a video")
 
 
 def mediapipe() -> Detector:
@@ -144,8 +146,8 @@ def make_detector(name: str) -> tuple[Detector, str]:
 
 def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, Any]:
     """Detect in every frame and write the file; returns its content."""
+    expected, pictures = read_video(video)  # before the detector, which takes seconds to load
     detect, layout = make_detector(detector)
-    expected, pictures = read_video(video)
     frames: list[dict[str, Any]] = []
     began, height, width = time.monotonic(), 0, 0
     for seconds, picture in pictures:

@@ -37,18 +37,20 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
     """Pictures (PANEL, 2 PANEL, 3) uint8 of every `step`-th frame."""
     Image, ImageDraw = _module("PIL.Image"), _module("PIL.ImageDraw")
     middle, reach = _room(motion)
+    scale = 0.45 * FINE * PANEL / reach  # drawing pixels a mm
     corners = np.array([[0, 0], [motion.camera.width, motion.camera.height]])
     for t in range(0, motion.n_frames, step):
         picture = Image.new("RGB", (2 * FINE * PANEL, FINE * PANEL), "white")
         draw = ImageDraw.Draw(picture)
         draw.rectangle(_in_plane(corners, motion).ravel().tolist(), fill="#f6f6f6")
+        _ruler(draw, scale)
         side, swing, seconds = TURN
         view = _view(side + swing * np.sin(2 * np.pi * t / motion.fps / seconds))
         for person in motion.people:
             if 0 <= (i := t - person.start) < person.n_frames:
                 _skeleton(draw, _in_plane(person.seen_px[i], motion), person.filled[i])
                 turned = (person.joints_mm[i] - middle) @ view
-                _skeleton(draw, FINE * PANEL * (np.array([1.5, 0.5]) + 0.45 * turned[:, :2] / reach), person.filled[i])
+                _skeleton(draw, FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2], person.filled[i])
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
 
 
@@ -82,6 +84,14 @@ def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray) -> None:
         draw.ellipse(
             [x - r, y - r, x + r, y + r], fill="white" if filled[joint] else colour, outline=colour, width=FINE
         )
+
+
+def _ruler(draw: Any, scale: float) -> None:
+    """Half a metre at the right panel's foot (metres where people walk far), in the grey of what is no body."""
+    mm = 500 if 500 * scale > 0.04 * FINE * PANEL else 5000
+    x, y = FINE * PANEL * 1.04, FINE * PANEL * 0.97
+    draw.line([x, y, x + mm * scale, y], fill="#777777", width=2 * FINE)
+    draw.text((x, y - 9 * FINE), f"{mm} mm", fill="#777777", font_size=7 * FINE, anchor="ls")
 
 
 def _colour(joint: int) -> str:

@@ -107,7 +107,8 @@ def test_what_is_no_video_is_one_sentence(script: ModuleType, tmp_path: Path, ca
 def test_a_detector_that_is_not_there_says_what_to_install(script: ModuleType, tmp_path: Path, capsys: Any) -> None:
     for name, install in (("rtmlib", "pip install rtmlib onnxruntime"), ("ultralytics", "pip install ultralytics")):
         if importlib.util.find_spec(name) is None:
-            assert script.main([str(tmp_path / "x"), "-o", str(tmp_path / "y"), "--detector", name]) == 2
+            source = film(tmp_path / "x.mp4", [0])
+            assert script.main([str(source), "-o", str(tmp_path / "y"), "--detector", name]) == 2
             assert f"{name} is not installed here" in (said := capsys.readouterr().out) and install in said
 
 
