@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -17,11 +18,12 @@ import pytest
 from fakes.browser import Browser, chromium
 from fakes.suite import FIGURE, SUITE, write_record, write_run, write_suite
 
+from m2v_lib.cli import _pair
 from m2v_lib.config import ConfigError
 from m2v_lib.records import Record
 from m2v_lib.report import build
-from m2v_lib.report.collect import read_suite
-from m2v_lib.report.convert import plotly_html
+from m2v_lib.report.collect import Page, read_suite
+from m2v_lib.report.convert import command_of, plotly_html
 from m2v_lib.report.pages import records_page
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,6 +87,23 @@ def test_every_run_has_a_page_and_a_failed_one_is_red(book: Path) -> None:
         assert "This notebook failed" in words(page) and error in words(page)
     assert "has not run" in words(book / "30_masking.html")
     assert "danger" not in (book / "00_start_here.html").read_text(encoding="utf-8").partition("<article")[2]
+
+
+def test_every_page_says_how_to_run_it(book: Path) -> None:
+    for page in ("00_start_here.html", "13_broken.html", "30_masking.html"):
+        text = (book / page).read_text(encoding="utf-8")
+        (box,) = re.findall(r'<details class="m2v-how">.*?</details>', text, re.DOTALL)
+        assert "make lab" in box and f"m2v notebook notebooks/{page[:-5]}.ipynb" in box
+
+
+def test_the_command_of_a_page_means_the_settings_it_was_made_with() -> None:
+    given = {"preset": "smoke", "data": "mocap", "seed": 3, "max_minutes": 0.5, "checkpoint": "", "label": "it's",
+             "word": "yes", "overrides": {"finetune.init": "pretrained", "model.dim": 32}}  # fmt: skip
+    page = Page("40-x", "40_finetune.ipynb", "chapter", "", "ok", parameters=given)
+    words = shlex.split(command_of(page))
+    assert words[:4] == ["m2v", "notebook", "notebooks/40_finetune.ipynb", "reports/executed/mine/40-x.ipynb"]
+    assert set(words[4::2]) == {"-p"}
+    assert dict(_pair(word) for word in words[5::2]) == given
 
 
 def test_runs_of_one_notebook_are_told_apart(book: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def page_title(page: Page, own: str) -> str:
 
 def _set_title(notebook: NotebookNode, page: Page) -> None:
     title = page_title(page, title_of(notebook))
-    banner = _banner(page)
+    banner = f"{_banner(page)}\n{how_to_run(page)}"
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and _TITLE.search(cell.source):
             cell.source = _TITLE.sub(lambda _: f"# {title}\n\n{banner}", cell.source, count=1)
@@ -90,6 +91,39 @@ def _banner(page: Page) -> str:
         error = page.error.replace("`", "'")
         return f"````{{admonition}} This notebook failed\n:class: danger\n```text\n{error}\n```\n````\n\n{note}"
     return note
+
+
+def command_of(page: Page) -> str:
+    """The command line that makes this page's notebook again, with the same settings."""
+    out = f"reports/executed/mine/{page.name}.ipynb"
+    given = [f"-p {shlex.quote(f'{key}={_plain(value)}')}" for key, value in page.parameters.items() if value != {}]
+    return " ".join(["m2v notebook", f"notebooks/{page.notebook}", out, *given])
+
+
+def _plain(value: Any) -> str:
+    """As `m2v notebook -p` reads it: words as they are, everything else as JSON."""
+    word = isinstance(value, str) and re.fullmatch(r"(?!(?i:true|false|yes|no|on|off|null|y|n)$)[A-Za-z_]\w*", value)
+    return str(value) if word else json.dumps(value)
+
+
+def how_to_run(page: Page) -> str:
+    """A box that opens: the commands for a reader who wants to run the chapter."""
+    lines = [
+        "make setup               # once: the environment .venv",
+        "make lab                 # then open " + page.notebook + ", change the first code cell, run all cells",
+        "",
+        "# or as this page was made, without a browser:",
+        "source .venv/bin/activate",
+        command_of(page),
+    ]
+    data = page.parameters.get("data", "synthetic")
+    if data != "synthetic":
+        lines.insert(1, f"m2v data list            # {data} must be among the prepared data sets; README says how")
+    text = "\n".join(line or "#" for line in lines)  # an empty line would end the HTML block
+    return (
+        '<details class="m2v-how"><summary>Run it yourself</summary>\n'
+        f"<p>In a copy of the repository:</p>\n<pre>{html.escape(text)}</pre>\n</details>\n"
+    )
 
 
 def _last_heading(source: str) -> str:
