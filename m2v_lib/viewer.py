@@ -82,7 +82,8 @@ def joint_slider(
     for line in lines:
         line.update(showlegend=False, line={"width": 3, "dash": "solid"})
     highest = max(1e-9, *(row.max() for row in rows.values()))
-    scale = {"colorscale": "Cividis", "cmin": 0.0, "cmax": highest, "colorbar": {"title": {"text": quantity}}}
+    bar = {"title": {"text": quantity, "side": "right"}, "thickness": 12}  # narrow: a phone shows it too
+    scale = {"colorscale": "Cividis", "cmin": 0.0, "cmax": highest, "colorbar": bar}
     marks = {label: _marks(row, quantity) for label, row in rows.items()}
     steps = [go.Frame(name=label, data=[go.Scatter3d(**mark)], traces=[len(lines)]) for label, mark in marks.items()]
     x, y, z = pose.T.astype(np.float32)
