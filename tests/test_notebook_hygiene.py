@@ -20,6 +20,10 @@ EXPECTED = {
     "13_synthetic_motion",
     "14_motion_capture",
     "15_keypoints_from_anywhere",
+    "20_skeleton_embedding",
+    "21_attention",
+    "22_graph_convolution",
+    "23_adaptive_fusion",
     "24_whole_model",
     "26_speed_and_memory",
     "30_masking",
@@ -39,6 +43,7 @@ EXPECTED = {
     "58_table8",
     "59_paper_vs_code",
     "60_qualitative",
+    "61_in_the_wild",
 }
 #: what every chapter takes, with the smoke preset's values
 COMMON = {"preset": "smoke", "recipe": "paper", "data": "synthetic", "seed": 0, "overrides": {}}
