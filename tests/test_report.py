@@ -112,6 +112,23 @@ def test_runs_of_one_notebook_are_told_apart(book: Path) -> None:
     assert "Fine-tuning: full model, seed 0" in listing and "Fine-tuning: from scratch, seed 0" in listing
 
 
+def test_the_side_bar_has_the_numbers_by_which_texts_name_chapters(book: Path) -> None:
+    page = (book / "index.html").read_text(encoding="utf-8")
+    entries = re.findall(r'<li class="toctree-l1[^>]*><a [^>]*href="([^"]+)">\s*([^<]+?)\s*</a>', page)
+    expected = {
+        "00_start_here.html": "00 A chapter",
+        "13_broken.html": "13 ✗ A broken chapter (failed)",
+        "30_masking.html": "30 ○ masking (not run)",
+        "40_finetune-runs.html": "40 Fine-tuning",
+    }
+    assert expected.items() <= dict(entries).items()
+
+
+def test_search_fetches_no_page(book: Path) -> None:
+    """A browser refuses it from disk; the index is a script and is read."""
+    assert "SHOW_SEARCH_SUMMARY: false" in (book / "_static" / "documentation_options.js").read_text(encoding="utf-8")
+
+
 def test_tables_that_a_cell_shows_are_tables(book: Path) -> None:
     page = (book / "00_start_here.html").read_text(encoding="utf-8")
     assert re.search(r"<td>\s*(<p>)?2 × 3", page) and "| name |" not in page

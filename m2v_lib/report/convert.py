@@ -16,6 +16,8 @@ from nbformat import NotebookNode
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
 
 PLOTLY = "application/vnd.plotly.v1+json"
+#: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and fingers do their work.
+HIDDEN_BUTTONS = ["toImage", "zoom3d", "pan3d", "orbitRotation", "tableRotation", "resetCameraLastSave3d"]
 _HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
 _LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
@@ -63,7 +65,7 @@ def title_of(notebook: NotebookNode) -> str:
 
 def page_title(page: Page, own: str) -> str:
     """The heading plus what tells this run from others of the same notebook; a failure shows in the side bar too."""
-    title = own or page.notebook.removesuffix(".ipynb").replace("_", " ")
+    title = own or page.notebook.removesuffix(".ipynb").lstrip("0123456789_").replace("_", " ")
     if page.label:
         title = f"{title.partition(':')[0]}: {page.label}"
     return {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}[page.state]
@@ -109,17 +111,17 @@ def _plain(value: Any) -> str:
 def how_to_run(page: Page) -> str:
     """A box that opens: the commands for a reader who wants to run the chapter."""
     lines = [
-        "make setup               # once: the environment .venv",
-        "make lab                 # then open " + page.notebook + ", change the first code cell, run all cells",
-        "",
-        "# or as this page was made, without a browser:",
+        "make lab  # makes .venv where it is missing and opens the chapters",
+        f"# there: open {page.notebook}, change its first code cell, run all cells",
+        "#",
+        "# or the run that this page shows, as a file:",
         "source .venv/bin/activate",
-        command_of(page),
+        command_of(page).replace(" -p ", " \\\n  -p "),
     ]
     data = page.parameters.get("data", "synthetic")
     if data != "synthetic":
-        lines.insert(1, f"m2v data list            # {data} must be among the prepared data sets; README says how")
-    text = "\n".join(line or "#" for line in lines)  # an empty line would end the HTML block
+        lines.insert(-1, f"m2v data list  # {data} must be among these; README says how to prepare it")
+    text = "\n".join(lines)  # none is empty: that would end the HTML block
     return (
         '<details class="m2v-how"><summary>Run it yourself</summary>\n'
         f"<p>In a copy of the repository:</p>\n<pre>{html.escape(text)}</pre>\n</details>\n"
@@ -167,7 +169,8 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
 def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:
     """An element and the call that draws the figure in it; the first of a page also loads the shared script."""
     spec: dict[str, Any] = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    spec["config"] = {"responsive": True, "displaylogo": False, **figure.get("config", {})}
+    spec["config"] = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": HIDDEN_BUTTONS}
+    spec["config"] |= figure.get("config", {})
     # "</" would end the script element wherever it stood in the figure's texts.
     call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace("</", "<\\/")
     call = f'addEventListener("load", () => {call[:-1]});'  # not before: the page does not have its width yet

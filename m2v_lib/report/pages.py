@@ -89,7 +89,7 @@ def front_page(
             "",
             "## Notebooks\n",
             _notebook_table(suite, titles),
-            _contents(suite),
+            _contents(suite, titles),
         ]
     )
 
@@ -151,13 +151,21 @@ def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _contents(suite: SuiteRun) -> str:
-    """The side bar: a part for each ten; a notebook that ran several times is one entry that opens into its runs."""
+def _contents(suite: SuiteRun, titles: Mapping[str, str]) -> str:
+    """The side bar: a part for each ten; a notebook that ran several times is one entry that opens into its runs.
+
+    Chapters stand there with their numbers, by which texts refer to them.
+    """
     blocks = []
     for number, caption in enumerate(PARTS):
         entries: list[str] = []
         for page in suite.pages:
-            entry = runs_page_name(page.notebook) if has_runs_page(suite, page) else page.name
+            entry = page.name
+            title = titles[page.name]
+            if has_runs_page(suite, page):
+                entry, title = runs_page_name(page.notebook), _runs_title(suite, page, titles)
+            if page.notebook[:2].isdigit():
+                entry = f"{page.notebook[:2]} {title} <{entry}>"
             if page.part == number and entry not in entries:
                 entries.append(entry)
         if entries:
@@ -186,12 +194,18 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
         if name in pages or not has_runs_page(suite, first):
             continue
         runs = [page for page in suite.pages if page.notebook == first.notebook]
-        title = titles[first.name].lstrip("✗○ ").partition(":")[0]
-        bad = "✗ " if any(page.state == FAILED for page in runs) else ""
+        title = _runs_title(suite, first, titles)
         rows = [f"| {_link(p, titles)} | {badge(p.state, _COLOUR[p.state])} | {p.seconds or 0:.0f} s |" for p in runs]
         table = "\n".join(["| run | state | time |", "|---|---|--:|", *rows])
-        pages[name] = f"# {bad}{title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
+        pages[name] = f"# {title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
     return pages
+
+
+def _runs_title(suite: SuiteRun, page: Page, titles: Mapping[str, str]) -> str:
+    """Of a notebook that ran several times: what all runs' titles begin with, and whether one failed."""
+    first = next(other for other in suite.pages if other.notebook == page.notebook)
+    failed = any(other.notebook == page.notebook and other.state == FAILED for other in suite.pages)
+    return ("✗ " if failed else "") + titles[first.name].lstrip("✗○ ").partition(":")[0]
 
 
 def records_page(records: Sequence[Record]) -> str:

@@ -40,6 +40,7 @@ def settings(title: str) -> dict[str, Any]:
         "html_static_path": ["_static"],
         "html_css_files": ["m2v.css"],
         "html_copy_source": True,
+        "html_show_search_summary": False,  # would fetch the pages found, which a browser refuses from disk
         "html_show_copyright": False,
         "html_show_sphinx": False,
         "mathjax_path": f"mathjax/{MATHJAX}",
