@@ -25,6 +25,7 @@ EXPECTED = {
     "22_graph_convolution",
     "23_adaptive_fusion",
     "24_whole_model",
+    "25_losses_metrics",
     "26_speed_and_memory",
     "30_masking",
     "31_teacher_targets",
@@ -44,6 +45,7 @@ EXPECTED = {
     "59_paper_vs_code",
     "60_qualitative",
     "61_in_the_wild",
+    "62_attention_maps",
 }
 #: what every chapter takes, with the smoke preset's values
 COMMON = {"preset": "smoke", "recipe": "paper", "data": "synthetic", "seed": 0, "overrides": {}}
