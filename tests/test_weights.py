@@ -17,6 +17,7 @@ from safetensors import safe_open
 from m2v_lib import cli, weights
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.export.keypoints import write_keypoints
+from m2v_lib.lift import model as lift_model
 from m2v_lib.lift.model import load_lifter
 from m2v_lib.model import build_model
 from m2v_lib.records import load_record, write_json
@@ -82,6 +83,16 @@ def test_what_is_too_large_or_not_finished_is_refused(tmp_path: Path, monkeypatc
 def test_without_weights_a_run_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no weights; name a trained run"):
         weights.own_weights(tmp_path)
+
+
+@pytest.mark.parametrize(("device", "kept"), [("cpu", 1), ("meta", 0)])
+def test_lifting_on_a_cpu_keeps_freed_memory(
+    device: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+    monkeypatch.setattr(lift_model, "keep_freed_memory", lambda: calls.append(1))
+    load_lifter(finished(tmp_path / "run"), device)
+    assert len(calls) == kept
 
 
 def test_the_command_asks_for_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:

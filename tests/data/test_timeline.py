@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from m2v_lib.data import timeline
 from m2v_lib.data.timeline import at_rate, dense, fill, sample
 
 
@@ -90,3 +91,11 @@ def test_a_sample_knows_two_frames_of_the_future() -> None:
 @pytest.mark.parametrize(("fps", "new", "n", "expected"), [(25, 50, 3, [0, 0.5, 1, 1.5, 2]), (60, 50, 7, [0, 1.2, 2.4, 3.6, 4.8, 6.0]), (30, 50, 1, [0]), (30, 50, 3, [0, 0.6, 1.2, 1.8, 2.4])])  # fmt: skip  # noqa: E501
 def test_times_of_another_rate_reach_the_last_frame(fps: float, new: float, n: int, expected: list[float]) -> None:
     np.testing.assert_allclose(at_rate(n, fps, new), expected)
+
+
+def test_sampling_in_blocks_is_sampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, at = np.random.default_rng(0).normal(size=(40, 2)), np.linspace(-1, 41, 55)
+    whole = sample(values, at)
+    monkeypatch.setattr(timeline, "BLOCK", 7)
+    np.testing.assert_array_equal(sample(values, at), whole)
+    assert sample(values, at[:0]).shape == (0, 2)

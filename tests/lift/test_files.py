@@ -138,6 +138,8 @@ def test_films(motion: Motion, tmp_path: Path) -> None:
         assert len(frames) == 60 and float(film.streams.video[0].average_rate) == 25
     half = frames[5][:, :480].astype(int), frames[5][:, 480:].astype(int)
     assert all((side.max(-1) - side.min(-1)).max() > 60 for side in half), "colours on both sides"
+    foot = [side[460:470, 15:60].mean() for side in half]
+    assert foot[1] < 250 < foot[0], "a ruler with its length stands in the right panel alone"
 
 
 def test_a_film_without_its_packages_says_what_to_install(motion: Motion, tmp_path: Path, monkeypatch: Any) -> None:
