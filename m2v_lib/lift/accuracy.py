@@ -50,18 +50,16 @@ def accuracy(
     result, lifter, split = load_record(model).result, load_lifter(model), store.split("test")
     if unknown := {video.camera for video in split.videos} - set(load_cameras()):
         raise DataError(f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras")
-    rows, memory = [], []
+    rows = []
     for fps in rates:
         for length, n_videos in lengths.items():
             found = lift_errors(split, lifter, fps=fps, n_frames=length, missing=MISSING, n_videos=n_videos,
                                 store_fps=store.meta.fps)  # fmt: skip
             rows.append({"fps": fps, "length": length, **found})
             say(f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, {found['frames_per_second']:.0f} frames/s")
-    for length in lengths:
-        peak = Memory(torch.device("cpu"))
-        peak.begin()
-        lift_errors(split, lifter, n_frames=length, missing=MISSING, n_videos=1, store_fps=store.meta.fps)
-        memory.append({"length": length, "peak_mib": round(peak.peak() / 2**20, 1)})
+    memory = [
+        {"length": length, "peak_mib": round(lift_memory(split, lifter, length) / 2**20, 1)} for length in lengths
+    ]
     data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint}
     machine = environment({"device": "cpu", "threads": torch.get_num_threads()})
     return {"schema": 1, "model": result["name"], "state": cell_state(result), "data": {**data, "split": "test"},
@@ -101,6 +99,15 @@ def lift_errors(
     weight = np.array([row.pop("n") for row in rows], float)
     means = {key: _mean([row[key] for row in rows], weight) for key in rows[0]}
     return {**means, "n_videos": len(videos), "n_frames": total, "frames_per_second": total / seconds}
+
+
+def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> int:
+    """The most memory (bytes) that lifting so many frames takes above what was there, keypoints included, before."""
+    tracks, _ = _played(split, split.videos[0], 50.0, 50.0, n_frames)
+    memory = Memory(torch.device("cpu"))
+    memory.begin()
+    lift_tracks(tracks, lifter)
+    return memory.peak()
 
 
 def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: int) -> tuple[Tracks, np.ndarray]:
