@@ -116,7 +116,7 @@ def how_to_run(page: Page) -> str:
         "#",
         "# or the run that this page shows, as a file:",
         "source .venv/bin/activate",
-        command_of(page).replace(" -p ", " \\\n  -p "),
+        re.sub(" (-p |reports/executed/)", r" \\\n  \1", command_of(page)),
     ]
     data = page.parameters.get("data", "synthetic")
     if data != "synthetic":
