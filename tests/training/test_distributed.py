@@ -55,7 +55,7 @@ def assert_near(folder: Path, other: Path) -> None:
     other_steps, other_values = zip(*losses(other), strict=True)
     assert steps == other_steps == tuple(range(2, 25, 2))
     assert values == pytest.approx(other_values, rel=1e-2)
-    assert values[:3] == pytest.approx(other_values[:3], rel=1e-4)
+    assert values[:3] == pytest.approx(other_values[:3], rel=5e-4)
 
 
 # What each of two processes runs: gradients and buffers of its share of a batch, against those of the whole batch.
