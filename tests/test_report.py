@@ -196,6 +196,13 @@ def test_figure_text_cannot_end_the_script() -> None:
     assert data and json.loads(data.group(1))["frames"] == FIGURE["frames"]
 
 
+def test_a_figure_has_no_button_that_uploads_it(book: Path, browser: Browser) -> None:
+    assert browser.open(book / "00_start_here.html", "document.querySelector('.modebar-btn')")
+    assert browser.value("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)") == [
+        "Reset camera to default"
+    ]
+
+
 def test_status_that_cannot_be_read_and_half_a_notebook_are_failures(tmp_path: Path) -> None:
     write_run(tmp_path, "00_a", None, "ok")
     (tmp_path / "00_a.ipynb").write_text('{"cells": [', encoding="utf-8")

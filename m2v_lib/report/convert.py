@@ -169,8 +169,9 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
 def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:
     """An element and the call that draws the figure in it; the first of a page also loads the shared script."""
     spec: dict[str, Any] = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    spec["config"] = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": HIDDEN_BUTTONS}
-    spec["config"] |= figure.get("config", {})
+    config: dict[str, Any] = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": HIDDEN_BUTTONS}
+    config["showSendToCloud"] = False  # plotly's default is a button that uploads the figure
+    spec["config"] = config | figure.get("config", {})
     # "</" would end the script element wherever it stood in the figure's texts.
     call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace("</", "<\\/")
     call = f'addEventListener("load", () => {call[:-1]});'  # not before: the page does not have its width yet
