@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import cli, lift, queue, weights
+from m2v_lib import effects, queue, tables
 from m2v_lib.bench import load_bench
-from m2v_lib.records import load_record
+from m2v_lib.records import find_records, load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = re.compile(
@@ -53,6 +53,23 @@ def test_the_speeds_are_the_bench_records() -> None:
         record = load_bench(ROOT / f"reports/records/bench-cpu2-{preset}-paper")
         (found,) = (row for row in record["measurements"] if (row["task"], row["variant"]) == (task, variant))
         assert said == f"{found['speedup']['median']:.2f}"
+
+
+def test_what_is_said_of_pretraining_is_the_records() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    records = find_records(ROOT / "reports" / "records")
+    question = tables.build_table(
+        "pretraining-question",
+        records,
+        data="mocap",
+        preset="small",
+        overrides=queue.budget("small", "pretraining-question"),
+    )
+    assert f"{question['mpjpe'][0]:.1f} mm from scratch" in text
+    for row in (2, 3):
+        size, _, conclusion = effects.in_words(effects.of_rows(question, row, 1)).rpartition(": ")
+        assert size in text
+        assert ("noise" in text.split(size)[1][:40]) == (conclusion == "not to be told from noise")
 
 
 def test_what_is_said_of_the_actions_is_the_records() -> None:
