@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import effects, queue, tables
+from m2v_lib import cli, effects, lift, queue, tables, weights
 from m2v_lib.bench import load_bench
 from m2v_lib.records import find_records, load_record
 
