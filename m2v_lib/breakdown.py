@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from m2v_lib.experiments import rows
-from m2v_lib.tables import build_table
+from m2v_lib.tables import build_table, by_digest_and_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,15 +55,12 @@ def curves(
     quantity: str = "loss",
 ) -> dict[str, Curve]:
     """What the pre-training of each row that ran logged, {label: (steps, values)}, of the first seed found."""
-    known: dict[str, Record] = {}
-    for run in records:
-        if run.result.get("stage") == "pretrain" and (seeds is None or run.result["seed"] in seeds):
-            known.setdefault(run.result["digest"], run)
+    known = by_digest_and_seed(records, "pretrain", seeds)
     found: dict[str, Curve] = {}
     for row in rows(table):
         exp = row.experiment(data=data, preset=preset, recipe=recipe, overrides=overrides)
         if exp.digest("pretrain") in known:
-            logged = known[exp.digest("pretrain")].metrics
+            logged = next(iter(known[exp.digest("pretrain")].values())).metrics
             lines = [line for line in logged if line["kind"] == "train" and quantity in line]
             found[row.label_at(preset)] = ([line["step"] for line in lines], [line[quantity] for line in lines])
     return found

@@ -50,7 +50,7 @@ def build_table(
     import pandas as pd
 
     measure = measure_of(table)
-    found = _by_digest_and_seed(records, measure.stage, seeds)
+    found = by_digest_and_seed(records, measure.stage, seeds)
     asked = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
     lines = []
     for row in rows(table):
@@ -91,7 +91,7 @@ def against(table: str, reference: int, *, preset: str, recipe: str = "paper", d
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
 
 
-def _by_digest_and_seed(
+def by_digest_and_seed(
     records: Iterable[Record], stage: str, seeds: Sequence[int] | None
 ) -> dict[str, dict[int, Record]]:
     """A stage's runs by settings and seed; of a run that is kept in two places the first counts."""

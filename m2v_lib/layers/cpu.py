@@ -60,7 +60,7 @@ def mlp_without_gradient(x_ND: Tensor, w1_FD: Tensor, b1_F: Tensor, w2_DF: Tenso
 
 
 class ChunkedMlp(torch.autograd.Function):
-    """fc2(gelu(fc1(x))) for x (N, D), some tokens at a time: the hidden activations never go to main memory.
+    """fc2(gelu(fc1(x))) for x (N, D), some tokens at a time: what follows GELU exists for one piece only.
 
     Of the hidden layer only the values before GELU are kept for the gradient.
     """

@@ -37,7 +37,7 @@ def experiment(more: dict[str, Any] | None = None, recipe: str = "paper") -> Exp
     sizes = {"model.n_layers": 2, "model.dim": 8, "model.n_frames": 9, "model.n_heads": 2, "model.dim_rep": 8,
              "data.train_stride": 3, "data.test_stride": 9, "pretrain.batch_size": 7, "finetune.batch_size": 7,
              "run.max_steps": 24, "run.log_every": 2, "run.checkpoint_every": 5, "run.eval_every": 8,
-             "data.name": "tiny", "data.validation": True, "run.threads": 1, "optim.lr": 5e-4}  # fmt: skip
+             "data.name": "tiny", "data.validation": True, "run.threads": 1, "optim.lr": 1e-4}  # fmt: skip
     return Experiment.preset("smoke", recipe).override({**sizes, **(more or {})})
 
 
@@ -50,12 +50,12 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def assert_near(folder: Path, other: Path) -> None:
-    """The same run up to the rounding of sums taken in another order, which AdamW's first steps make larger."""
+    """The same run up to the rounding of sums taken in another order, which AdamW makes larger with each step."""
     steps, values = zip(*losses(folder), strict=True)
     other_steps, other_values = zip(*losses(other), strict=True)
     assert steps == other_steps == tuple(range(2, 25, 2))
     assert values == pytest.approx(other_values, rel=1e-2)
-    assert values[:3] == pytest.approx(other_values[:3], rel=5e-4)
+    assert values[:3] == pytest.approx(other_values[:3], rel=1e-4)
 
 
 # What each of two processes runs: gradients and buffers of its share of a batch, against those of the whole batch.
