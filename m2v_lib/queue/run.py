@@ -36,8 +36,15 @@ class Queue:
         return not waiting and (_has_result(self.kept / item.name) or _has_result(self.runs / item.name))
 
     def waiting(self) -> list[Item]:
-        """What is not done, in order."""
-        return [item for item in self.items if not self.done(item)]
+        """What is not done, in order; a pre-training made again for its weights, just before who needs them."""
+        by_name, order = {item.name: item for item in self.items}, dict[str, Item]()
+        for item in self.items:
+            if self.done(item) or (item.stage == "pretrain" and _has_result(self.kept / item.name)):
+                continue
+            if item.needs and not self.done(by_name[item.needs]):
+                order[item.needs] = by_name[item.needs]
+            order[item.name] = item
+        return list(order.values())
 
     def ready(self) -> list[Item]:
         """What can be run now: not done, did not fail before, its pre-training there, no other process at it."""

@@ -115,8 +115,10 @@ def test_a_run_that_another_process_is_at_is_left_to_it(queue: Queue) -> None:
 
 def test_a_kept_pre_training_has_to_run_again_where_its_weights_are_missed(queue: Queue) -> None:
     first, second, _ = queue.items
+    queue.items.insert(1, third := queue.items.pop())
     finish(queue.kept / first.name, weights=False)
     assert not queue.done(first), "the second run waits for its weights"
+    assert queue.waiting() == [third, first, second], "what is made again comes when it is needed, not first"
     finish(queue.kept / second.name, weights=False)
     assert queue.done(first) and queue.done(second)
 
