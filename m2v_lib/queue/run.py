@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from m2v_lib.queue.pace import count_clips, expected_minutes
 from m2v_lib.queue.wanted import Item
@@ -52,6 +53,17 @@ class Queue:
         able = [i for i in self.waiting() if i.name not in self.failed and not is_running(self.runs / i.name)]
         return [item for item in able if not item.needs or self.done(by_name[item.needs])]
 
+    @contextmanager
+    def claim(self) -> Iterator[Item | None]:
+        """The next run that can be made, kept from other queues while the context lasts; None where there is none."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        for item in self.ready():
+            with _claim_file(self.runs / item.name).open("w") as stream:
+                if _lock(stream) and not self.done(item):
+                    yield item
+                    return
+        yield None
+
     def step(self, item: Item) -> int:
         """The last step that an unfinished run has logged."""
         log = self.runs / item.name / "metrics.jsonl"
@@ -64,16 +76,27 @@ def _has_result(folder: Path) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process trains in this run folder: it holds the lock of `training.loop.sole_trainer`."""
-    lock = folder.with_name(f".{folder.name}.lock")
-    if not lock.exists():
-        return False
-    with lock.open("r+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+    """Whether a process trains in this run folder (it holds the lock of `training.loop.sole_trainer`), or a queue is
+    about to start one."""
+    for path in (folder.with_name(f".{folder.name}.lock"), _claim_file(folder)):
+        if path.exists():
+            with path.open("r+") as stream:
+                if not _lock(stream):
+                    return True
     return False
+
+
+def _claim_file(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.claim")
+
+
+def _lock(stream: IO[str]) -> bool:
+    """Lock an open file until it is closed; False where another process, or another opening, holds it."""
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
@@ -106,20 +129,20 @@ def run_queue(queue: Queue, settings: Mapping[str, Any], *, max_minutes: float =
     while queue.waiting():
         if time.monotonic() >= deadline:
             return RESUME_EXIT_CODE
-        ready = queue.ready()
-        if not ready:
-            if not any(is_running(queue.runs / item.name) for item in queue.waiting()):
-                return 1  # what is left failed or waits for what failed
-            time.sleep(poll)
-            continue
-        code = _run(ready[0], settings, queue.runs, deadline)
-        if _has_result(queue.runs / ready[0].name):
-            print(f"kept {keep_record(queue.runs / ready[0].name, queue.kept)}", flush=True)
-        elif code == RESUME_EXIT_CODE:
-            return code
-        else:
-            print(f"failed with exit code {code}: {ready[0].name}", file=sys.stderr, flush=True)
-            queue.failed.add(ready[0].name)
+        with queue.claim() as item:
+            if item is None:
+                if not any(is_running(queue.runs / other.name) for other in queue.waiting()):
+                    return 1  # what is left failed or waits for what failed
+                time.sleep(poll)
+                continue
+            code = _run(item, settings, queue.runs, deadline)
+            if _has_result(queue.runs / item.name):
+                print(f"kept {keep_record(queue.runs / item.name, queue.kept)}", flush=True)
+            elif code == RESUME_EXIT_CODE:
+                return code
+            else:
+                print(f"failed with exit code {code}: {item.name}", file=sys.stderr, flush=True)
+                queue.failed.add(item.name)
     return 0
 
 

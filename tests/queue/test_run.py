@@ -113,6 +113,23 @@ def test_a_run_that_another_process_is_at_is_left_to_it(queue: Queue) -> None:
     assert not is_running(folder) and queue.ready()[0].labels == ("a",)
 
 
+def test_two_queues_never_take_the_same_run(queue: Queue) -> None:
+    other = Queue(queue.items, queue.runs, queue.kept)
+    with queue.claim() as mine, other.claim() as theirs:
+        assert mine is not None and theirs is not None
+        assert (mine.labels, theirs.labels) == (("a",), ("c",)), "the one between waits for the first"
+        assert is_running(queue.runs / mine.name) and queue.ready() == []
+    assert queue.ready()[0] is queue.items[0] and not is_running(queue.runs / queue.items[0].name)
+
+
+def test_a_run_that_ended_while_it_was_claimed_is_not_made_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = queue.ready()
+    finish(queue.runs / queue.items[0].name, weights=True)
+    monkeypatch.setattr(Queue, "ready", lambda self: ready)
+    with queue.claim() as mine:
+        assert mine is not None and mine.labels == ("c",)
+
+
 def test_a_kept_pre_training_has_to_run_again_where_its_weights_are_missed(queue: Queue) -> None:
     first, second, _ = queue.items
     queue.items.insert(1, third := queue.items.pop())
