@@ -45,7 +45,9 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
         return [_Block(f"{TITLES[measure.data]}, {run_with}, beside the paper", columns, both, tuple(about["notes"]))]
     measured = [(*_names(line), *_measured_cells(line, measure)) for line in lines]
     published = [
-        (*_names(line), *_paper_cells(line, measure), "paper", line["source"]) for line in lines if line["source"]
+        (str(line["row"]), line["published_label"], *_paper_cells(line, measure), "paper", line["source"])
+        for line in lines
+        if line["source"]
     ]
     return [
         _Block(

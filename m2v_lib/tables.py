@@ -43,9 +43,10 @@ def build_table(
     """A table of experiments with the runs found among `records` and the paper's values.
 
     A run belongs to a row when its resolved settings have the row's digest, so a table never mixes schedules, data or
-    overrides; `seeds` keeps only some of them. Columns: row, label, source, n_seeds, state, data, schedule, by_seed
-    ({seed: {metric: value}}), runs and, for each metric of the table's measure such as mpjpe, published_mpjpe, mpjpe,
-    mpjpe_spread (sample standard deviation over seeds, nan for one) and difference_mpjpe. Unknown numbers are nan.
+    overrides; `seeds` keeps only some of them. Columns: row, label (what is run here), published_label (what stands in
+    print), source, n_seeds, state, data, schedule, by_seed ({seed: {metric: value}}), runs and, for each metric of the
+    table's measure such as mpjpe, published_mpjpe, mpjpe, mpjpe_spread (sample standard deviation over seeds, nan for
+    one) and difference_mpjpe. Unknown numbers are nan.
     """
     import pandas as pd
 
@@ -56,7 +57,8 @@ def build_table(
     for row in rows(table):
         exp = row.experiment(**asked)  # type: ignore[arg-type]
         runs = list(found.get(exp.digest(measure.stage), {}).values())
-        lines.append({"row": row.row, "label": row.label_at(preset), **_line(row, measure, runs)})
+        labels = {"label": row.label_at(preset), "published_label": row.label}
+        lines.append({"row": row.row, **labels, **_line(row, measure, runs)})
     frame = pd.DataFrame(lines)
     frame.attrs.update(table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines))
     return frame

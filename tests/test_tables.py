@@ -282,6 +282,13 @@ def test_rows_the_paper_does_not_have_are_not_in_the_published_block() -> None:
     assert "frozen" in measured and "frozen" not in published
 
 
+def test_a_published_value_stands_beside_what_the_paper_ran_not_beside_the_smaller_network_run_here() -> None:
+    text = tables.to_markdown(build_table("table6", [], data="mocap", preset="small"))
+    measured, published = text.split("**Published")
+    assert "| 4 | N=8, d=32 (for N=16, d=128) |" in measured
+    assert "| 4 | N=16, d=128 | 38.4 | 32.1 |" in published and "d=32" not in published
+
+
 def test_html_is_balanced_stable_escaped_and_marks_states() -> None:
     frame = table(record(1, selected="<b>last</b>"))
     page = tables.to_html(frame)
