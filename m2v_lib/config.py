@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -355,7 +356,7 @@ def _require_known(what: str, name: str, known: Mapping[str, Any]) -> None:
 
 def _typed(key: str, value: Any, section: Any, name: str) -> Any:
     """The value in the field's type, or ConfigError; an int passes where a float is wanted."""
-    expected = get_type_hints(type(section))[name]
+    expected = _types(section.__class__)[name]
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not expected:
@@ -365,6 +366,11 @@ def _typed(key: str, value: Any, section: Any, name: str) -> Any:
     if choices and value not in choices:
         raise ConfigError(f"{key} must be one of {', '.join(choices)}; got {value!r}")
     return value
+
+
+@cache
+def _types(section: type) -> dict[str, Any]:
+    return get_type_hints(section)
 
 
 def _check_sense(exp: Experiment) -> None:

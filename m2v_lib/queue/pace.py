@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from m2v_lib.config import Experiment
 from m2v_lib.queue.wanted import Item
 from m2v_lib.records import Record
 
+Paces = Mapping[str, Sequence[float]]
 
-def expected_minutes(item: Item, records: Iterable[Record], device: str, n_clips: int | None) -> float | None:
-    """About how long the run takes on a device, from the seconds a step of earlier runs there; None where none is.
 
-    A run of another size counts by the work of its step, most alike first: the same stage, then any.
-    """
-    n_steps = item.exp.run.max_steps or (_full_steps(item, n_clips) if n_clips else 0)
-    paces: dict[str, list[float]] = {}
+def paces(records: Iterable[Record], device: str) -> Paces:
+    """By stage, the seconds a unit of work (`step_work`) took in the runs that were made on a device."""
+    found: dict[str, list[float]] = {}
     for record in records:
         result = record.result
         if ("cpu" if result.get("device") == "cpu" else "cuda") == device and result.get("schedule", {}).get("steps"):
             seconds = result["seconds"] / result["schedule"]["steps"]
             work = step_work(Experiment.from_dict(record.config), result["stage"])
-            paces.setdefault(result["stage"], []).append(seconds / work)
-    pace = paces.get(item.stage) or [value for values in paces.values() for value in values]
+            found.setdefault(result["stage"], []).append(seconds / work)
+    return found
+
+
+def expected_minutes(item: Item, known: Paces, n_clips: int | None) -> float | None:
+    """About how long the run takes where the `known` runs were made; None where none was.
+
+    A run of another size counts by the work of its step, most alike first: the same stage, then any.
+    """
+    n_steps = item.exp.run.max_steps or (_full_steps(item, n_clips) if n_clips else 0)
+    pace = known.get(item.stage) or [value for values in known.values() for value in values]
     if not pace or not n_steps:
         return None
     return statistics.median(pace) * step_work(item.exp, item.stage) * n_steps / 60

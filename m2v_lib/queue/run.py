@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from m2v_lib.queue.pace import count_clips, expected_minutes
+from m2v_lib.queue.pace import count_clips, expected_minutes, paces
 from m2v_lib.queue.wanted import Item
 from m2v_lib.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
 
@@ -103,12 +103,12 @@ def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
     """The queue as text: how much is done, then what is not, next first, with its command."""
     waiting = queue.waiting()
     lines = [f"{len(queue.items) - len(waiting)} of {len(queue.items)} runs are done"]
-    total, clips = 0.0, {}
+    total, clips, known = 0.0, {}, paces(records, device)
     for number, item in enumerate(waiting, 1):
         data = (item.exp.data, item.exp.model.n_frames, item.stage)
         if not item.exp.run.max_steps and data not in clips:
             clips[data] = count_clips(item.exp, item.stage)
-        minutes = expected_minutes(item, records, device, clips.get(data))
+        minutes = expected_minutes(item, known, clips.get(data))
         total += minutes or 0.0
         began = f", at step {queue.step(item)}" if queue.step(item) else ""
         running = ", running" if is_running(queue.runs / item.name) else ""

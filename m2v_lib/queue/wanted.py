@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -27,7 +27,7 @@ class Item:
     labels: tuple[str, ...]
     needs: str = ""  # run name of its pre-training
 
-    @property
+    @cached_property
     def name(self) -> str:
         return self.exp.run_name(self.stage)
 

@@ -14,7 +14,7 @@ from m2v_lib.cli import main
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.queue import run as runner
-from m2v_lib.queue.pace import expected_minutes, step_work
+from m2v_lib.queue.pace import expected_minutes, paces, step_work
 from m2v_lib.queue.run import Queue, is_running, listing, run_queue
 from m2v_lib.queue.wanted import Item
 from m2v_lib.records import RESUME_EXIT_CODE, Record, load_record
@@ -158,12 +158,12 @@ def test_a_larger_run_is_expected_to_take_longer() -> None:
     small, deep = (Experiment.preset("small").override({"model.n_layers": n}) for n in (2, 8))
     assert step_work(deep, "finetune") == 4 * step_work(small, "finetune")
     result = {"stage": "finetune", "device": "cpu", "seconds": 60.0, "schedule": {"steps": 100}}
-    past = [Record(Path("x"), small.to_dict(), result, [], {})]
-    minutes = expected_minutes(Item("finetune", deep, {}, ("x",)), past, "cpu", None)
+    past = paces([Record(Path("x"), small.to_dict(), result, [], {})], "cpu")
+    minutes = expected_minutes(Item("finetune", deep, {}, ("x",)), past, None)
     assert minutes == pytest.approx(4 * 140.0)  # 14000 steps at 0.6 s, four times the blocks
     base = Item("finetune", Experiment.preset("base"), {}, ("x",))
-    assert expected_minutes(base, past, "cpu", None) is None, "the full schedule is unknown without the store"
-    assert expected_minutes(base, past, "cpu", 800) is not None
+    assert expected_minutes(base, past, None) is None, "the full schedule is unknown without the store"
+    assert expected_minutes(base, past, 800) is not None
 
 
 def test_without_the_data_the_command_says_so_once(
