@@ -7,6 +7,7 @@ Both steps look only at neighbours in time, so that a stream gives what a file g
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -21,14 +22,17 @@ HALF_LIFE: Final = 0.1
 BLOCK: Final = 1024
 
 
-def unbroken(frames: np.ndarray, fps: float) -> Iterator[np.ndarray]:
+def unbroken(frames: np.ndarray, fps: float) -> Iterator[slice]:
     """Rows of rising frame numbers (n,), cut where nobody was seen for longer than MAX_GAP."""
     cuts = np.flatnonzero(np.diff(frames) > max(1.0, MAX_GAP * fps)) + 1
-    yield from np.split(np.arange(len(frames)), cuts)
+    yield from (slice(first, stop) for first, stop in pairwise((0, *cuts.tolist(), len(frames))))
 
 
 def dense(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (n,...) of rising frame numbers as one row a frame from the first to the last, 0 in the gaps."""
+    """Values (n,...) of rising frame numbers as one row a frame from the first to the last, 0 in the gaps; where there
+    are none, the values themselves."""
+    if frames[-1] - frames[0] + 1 == len(values):
+        return values
     out = np.zeros((int(frames[-1] - frames[0]) + 1, *values.shape[1:]), values.dtype)
     out[frames - frames[0]] = values
     return out
@@ -42,9 +46,10 @@ def fill(
     xy (n,J,2), confidence (n,J) -> the same filled in, and filled (n,J) bool. Between two sightings a joint moves in a
     straight line, before the first and after the last it stands still; one that is never seen is put on its parent in
     the skeleton. Its confidence is that of the nearer sighting, halved every 0.1 s away from it; never seen: 0.
+    float32 stays float32.
     """
     seen = confidence > max(threshold, 0.0)
-    xy, confidence = np.array(xy, np.float64), np.array(confidence, np.float64)
+    xy, confidence = (np.array(values, np.result_type(values, np.float32)) for values in (xy, confidence))
     n = len(xy)
     at = np.arange(n)
     for joint in range(xy.shape[1]):
@@ -100,4 +105,9 @@ def _sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 def at_rate(n_frames: int, fps: float, new_fps: float) -> np.ndarray:
     """Times (m,) in frames at `fps` of frames at `new_fps`, from the first of n until the last is reached."""
-    return np.arange(int(np.ceil((n_frames - 1) * new_fps / fps - 1e-9)) + 1) * fps / new_fps
+    return np.arange(n_at_rate(n_frames, fps, new_fps)) * fps / new_fps
+
+
+def n_at_rate(n_frames: int, fps: float, new_fps: float) -> int:
+    """How many frames at `new_fps` that are."""
+    return int(np.ceil((n_frames - 1) * new_fps / fps - 1e-9)) + 1

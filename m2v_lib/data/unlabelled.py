@@ -108,10 +108,10 @@ def pieces(tracks: Tracks, where: str) -> Iterator[tuple[str, Piece]]:
     for person in tracks.people:
         for rows in unbroken(person.frames, tracks.fps):
             if (piece := _piece(person, rows, tracks.fps, tracks)) is not None:
-                yield f"{person.name}@{person.frames[rows[0]]}", piece
+                yield f"{person.name}@{person.frames[rows.start]}", piece
 
 
-def _piece(person: Person, rows: np.ndarray, fps: float, tracks: Tracks) -> Piece | None:
+def _piece(person: Person, rows: slice, fps: float, tracks: Tracks) -> Piece | None:
     """None where too little was seen."""
     frames = person.frames[rows]
     xy, confidence = dense(frames, person.xy[rows]), dense(frames, person.confidence[rows])

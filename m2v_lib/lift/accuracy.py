@@ -120,8 +120,9 @@ def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: 
     elif n_frames:
         there_and_back = np.concatenate([at, at[-2:0:-1]]) if len(at) > 2 else at
         at = np.resize(there_and_back, n_frames)
-    xy, confidence = sample(np.asarray(split.joint_2d[frames], float), at), np.asarray(split.confidence[frames], float)
-    person = Person("1", np.arange(len(at)), xy, np.clip(sample(confidence, at), 0.0, 1.0))
+    xy, confidence = (sample(np.asarray(v[frames], float), at) for v in (split.joint_2d, split.confidence))
+    confidence = np.clip(confidence, 0.0, 1.0).astype(np.float32)
+    person = Person("1", np.arange(len(at)), xy.astype(np.float32), confidence)
     tracks = Tracks(video.source, "store", "h36m17", (person,), len(at), video.width, video.height, fps)
     focal = load_cameras()[video.camera].mean_focal
     label, factor = np.asarray(split.label_px[frames], float), np.asarray(split.factor[frames], float)

@@ -19,9 +19,9 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.lift.camera import BLOCK, bone_lengths
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.records import write_text
+from m2v_lib.records import write_atomically
 from m2v_lib.skeleton import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
 
 #: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn about x
@@ -63,43 +63,45 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
     targets = [path] if len(names) == 1 else [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in numbers]
     for target, name in zip(targets, names, strict=True):
         pieces = [person for person in motion.people if person.name == name]
-        write_text(target, "\n".join(_lines(make_rig(_joined(pieces)), motion.fps)) + "\n")
+        _save(target, _lines(_joined(pieces), motion.fps))
     return targets
 
 
-def make_rig(joints_mm: np.ndarray) -> Rig:
-    """The rig nearest to a motion (n,J,3) in camera axes."""
+def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
+    """The rig nearest to a motion (n,J,3) in camera axes; `offsets`: the body's `rest_offsets`, else the motion's."""
     joints = joints_mm.astype(np.float64) * AXES
-    offsets, made, nodes = rest_offsets(joints), joints.copy(), list[Node]()
+    offsets = rest_offsets(joints) if offsets is None else offsets
+    made, nodes = joints.copy(), list[Node]()
     upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
-
-    def add(joint: int, depth: int, offset: np.ndarray, above: np.ndarray) -> None:
-        """The node of a joint at made[:, joint], whose parent is turned by `above` (n,3,3), and all below it."""
+    todo: list[tuple[int, int, np.ndarray, Node | None]] = [(0, 0, upright, None)]
+    while todo:  # joints whose place made[:, joint] is known, their depth, how their parent is turned, a base before
+        joint, depth, above, base = todo.pop()
+        nodes += [base] if base else []
         name, children = JOINTS[joint].replace(" ", "_") if joint else "root_mm", CHILDREN[joint]
         if not children:
-            nodes.append(Node("", depth, offset, None))
-            return
+            nodes.append(Node("", depth, offsets[joint], None))
+            continue
         bones = np.stack([joints[:, child] - joints[:, joint] for child in children], axis=1)
         turn = _fit(offsets[children], np.einsum("nji,ncj->nci", above, bones))
-        nodes.append(Node(name, depth, offset, turn))
-        above = above @ turn
+        nodes.append(Node(name, depth, offsets[joint], turn))
+        above, below_here = above @ turn, list[tuple[int, int, np.ndarray, Node | None]]()
         for i, child in enumerate(children):
-            below, step = above, 0
+            below, base = above, None
             if child in BASES:
                 turn = _swing(offsets[child], np.einsum("nji,nj->ni", above, bones[:, i]))
-                nodes.append(Node(BASES[child], depth + 1, np.zeros(3), turn))
-                below, step = above @ turn, 1
+                base = Node(BASES[child], depth + 1, np.zeros(3), turn)
+                below = above @ turn
             made[:, child] = made[:, joint] + below @ offsets[child]
-            add(child, depth + 1 + step, offsets[child], below)
-
-    add(0, 0, np.zeros(3), upright)
+            below_here.append((child, depth + (2 if base else 1), below, base))
+        todo += reversed(below_here)
     return Rig(tuple(nodes), made[:, 0], made * AXES)
 
 
 def rest_offsets(joints: np.ndarray) -> np.ndarray:
     """Offset (J,3) of each joint from its parent at rest: median bone lengths, left and right alike."""
     length = np.zeros(N_JOINTS)
-    length[[child for _, child in BONES]] = np.median(bone_lengths(joints), axis=0)
+    lengths = np.concatenate([bone_lengths(joints[first : first + BLOCK]) for first in range(0, len(joints), BLOCK)])
+    length[[child for _, child in BONES]] = np.median(lengths, axis=0)
     for right, left in FLIP_PAIRS:
         length[right] = length[left] = (length[right] + length[left]) / 2
     offsets = np.zeros((N_JOINTS, 3))
@@ -142,15 +144,37 @@ def euler_zxy(rotations: np.ndarray) -> np.ndarray:
 def _joined(pieces: list[Lifted]) -> np.ndarray:
     """Joints (n,J,3) of one person from the recording's first frame to their last, held where they were not seen."""
     pieces = sorted(pieces, key=lambda piece: piece.start)
-    out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3))
-    out[:] = pieces[0].joints_mm[0]
+    out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3), np.float32)
+    out[: pieces[0].start] = pieces[0].pose_mm[0] + pieces[0].root_mm[0]
     for piece in pieces:
-        out[piece.start : piece.start + piece.n_frames] = piece.joints_mm
-        out[piece.start + piece.n_frames :] = piece.joints_mm[-1]
+        np.add(piece.pose_mm, piece.root_mm[:, None], out=out[piece.start : piece.start + piece.n_frames])
+        out[piece.start + piece.n_frames :] = out[piece.start + piece.n_frames - 1]
     return out
 
 
-def _lines(rig: Rig, fps: float) -> Iterator[str]:
+def _save(target: Path, lines: Iterator[str]) -> None:
+    def write(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8") as stream:
+            stream.writelines(f"{line}\n" for line in lines)
+
+    write_atomically(target, write)
+
+
+def _lines(joints_mm: np.ndarray, fps: float) -> Iterator[str]:
+    """The file of a motion (n,J,3) in camera axes; a block of frames is turned into rotations at a time."""
+    offsets = rest_offsets(joints_mm)
+    blocks = (joints_mm[first : first + BLOCK] for first in range(0, len(joints_mm), BLOCK))
+    yield from _hierarchy(make_rig(joints_mm[:1], offsets))
+    yield "MOTION"
+    yield f"Frames: {len(joints_mm)}"
+    yield f"Frame Time: {1 / fps:.8f}"
+    for rig in (make_rig(block, offsets) for block in blocks):
+        angles = [euler_zxy(node.rotation) for node in rig.nodes if node.rotation is not None]
+        for row in np.concatenate([rig.root, *angles], axis=1):
+            yield " ".join(f"{value:.4f}" for value in row)
+
+
+def _hierarchy(rig: Rig) -> Iterator[str]:
     yield "HIERARCHY"
     for node, after in zip(rig.nodes, [*(node.depth for node in rig.nodes[1:]), 0], strict=True):
         pad, end = "\t" * node.depth, node.rotation is None
@@ -161,9 +185,3 @@ def _lines(rig: Rig, fps: float) -> Iterator[str]:
             place = "3" if node.depth else "6 Xposition Yposition Zposition"
             yield f"{pad}\tCHANNELS {place} Zrotation Xrotation Yrotation"
         yield from ("\t" * depth + "}" for depth in range(node.depth, after - 1 if end else node.depth, -1))
-    yield "MOTION"
-    yield f"Frames: {len(rig.root)}"
-    yield f"Frame Time: {1 / fps:.8f}"
-    angles = [euler_zxy(node.rotation) for node in rig.nodes if node.rotation is not None]
-    for row in np.concatenate([rig.root, *angles], axis=1):
-        yield " ".join(f"{value:.4f}" for value in row)

@@ -23,6 +23,7 @@ BONES_MM: Final = (
     89.7, 395.7, 429.4, 89.7, 395.7, 429.4, 218.1, 234.1, 192.2, 98.8, 193.4, 293.5, 276.8, 193.4, 293.5, 276.8,
 )  # fmt: skip
 STATURE: Final = 1.70  # m
+BLOCK: Final = 1024  # frames worked on at once
 SMOOTH: Final = 0.5  # s to either side over which the size in the image is averaged, with falling weights
 
 
@@ -51,21 +52,32 @@ def place(
     camera: Camera,
     fps: float,
     stature: float = STATURE,
+    out: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints in camera space from root-relative poses in pixels.
 
     pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the detector saw.
-    Returns pose_mm (n,J,3) relative to the root and root_mm (n,3) from the camera: x right, y down, z away.
+    Returns pose_mm (n,J,3) relative to the root, in `out` if given (which may be pose_px), and root_mm (n,3) from the
+    camera: x right, y down, z away.
     """
-    weight = (confidence + 1e-6)[..., None]
-    root_px = (weight * (seen_px - pose_px[..., :2])).sum(1) / weight.sum(1)  # 17 joints find it better than one
-    at_px = root_px[:, None] + pose_px[..., :2] - camera.middle
-    factor = _smooth(mm_per_px(pose_px, stature), fps)
-    for _ in range(3):  # nearer limbs look longer: measure the bones again once depth is known
-        depth = factor[:, None] * (camera.focal + pose_px[..., 2])
-        joints = np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
-        factor = factor * _smooth(mm_per_px(joints, stature), fps)
-    return joints - joints[:, :1], joints[:, 0]
+    blocks = [slice(first, first + BLOCK) for first in range(0, len(pose_px), BLOCK)]
+
+    def joints(rows: slice, factor: np.ndarray) -> np.ndarray:
+        pose, weight = pose_px[rows].astype(np.float64), (confidence[rows] + 1e-6)[..., None]
+        root_px = (weight * (seen_px[rows] - pose[..., :2])).sum(1) / weight.sum(1)  # 17 joints find it better than one
+        at_px = root_px[:, None] + pose[..., :2] - camera.middle
+        depth = factor[rows, None] * (camera.focal + pose[..., 2])
+        return np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
+
+    factor = _smooth(np.concatenate([mm_per_px(pose_px[rows], stature) for rows in blocks]), fps)
+    for _ in range(2):  # nearer limbs look longer: measure the bones again once depth is known
+        factor *= _smooth(np.concatenate([mm_per_px(joints(rows, factor), stature) for rows in blocks]), fps)
+    pose_mm = np.empty_like(pose_px) if out is None else out
+    root_mm = np.empty((len(pose_px), 3), pose_mm.dtype)
+    for rows in blocks:
+        found = joints(rows, factor)
+        pose_mm[rows], root_mm[rows] = found - found[:, :1], found[:, 0]
+    return pose_mm, root_mm
 
 
 def mm_per_px(pose: np.ndarray, stature: float) -> np.ndarray:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.records import write_atomically
 from m2v_lib.skeleton import BONES, JOINTS
+
+#: decimals of the arrays in a .json file
+DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "filled": 0}
 
 
 def header(motion: Motion) -> dict[str, Any]:
@@ -48,14 +53,20 @@ def write_npz(path: Path, motion: Motion) -> None:
 
 def write_json(path: Path, motion: Motion) -> None:
     """A table with the header's keys and `people`: name, start, and the arrays of `Lifted` rounded to 0.1 mm or px."""
-    people = [
-        {"name": p.name, "start": p.start, "pose_mm": _rounded(p.pose_mm), "root_mm": _rounded(p.root_mm),
-         "seen_px": _rounded(p.seen_px), "confidence": np.round(p.confidence.astype(float), 3).tolist(),
-         "filled": p.filled.astype(int).tolist()}
-        for p in motion.people
-    ]  # fmt: skip
-    text = json.dumps({**header(motion), "bones": BONES, "people": people}, separators=(",", ":"))
-    write_atomically(path, lambda beside: beside.write_text(text + "\n", encoding="utf-8"))
+
+    def write(beside: Path) -> None:
+        with beside.open("w", encoding="utf-8") as stream:
+            stream.write(_json({**header(motion), "bones": BONES})[:-1] + ',"people":[')
+            for i, person in enumerate(motion.people):
+                stream.write(("," if i else "") + _json({"name": person.name, "start": person.start})[:-1])
+                for key, digits in DIGITS.items():
+                    stream.write(f',"{key}":[')
+                    stream.writelines(_rows(getattr(person, key), digits))
+                    stream.write("]")
+                stream.write("}")
+            stream.write("]}\n")
+
+    write_atomically(path, write)
 
 
 def write_csv(path: Path, motion: Motion) -> None:
@@ -73,15 +84,22 @@ def write_csv(path: Path, motion: Motion) -> None:
     write_atomically(path, write)
 
 
-def _lines(person: Lifted, fps: float) -> list[list[Any]]:
-    joints = person.joints_mm
-    return [
-        [person.name, person.start + t, f"{(person.start + t) / fps:.4f}", name, *(f"{v:.1f}" for v in joints[t, j]),
-         f"{person.confidence[t, j]:.3f}", int(person.filled[t, j])]
-        for t in range(person.n_frames)
-        for j, name in enumerate(JOINTS)
-    ]  # fmt: skip
+def _lines(person: Lifted, fps: float) -> Iterator[list[Any]]:
+    for t in range(person.n_frames):
+        joints = person.pose_mm[t] + person.root_mm[t]
+        for j, name in enumerate(JOINTS):
+            yield [person.name, person.start + t, f"{(person.start + t) / fps:.4f}", name,
+                   *(f"{v:.1f}" for v in joints[j]), f"{person.confidence[t, j]:.3f}",
+                   int(person.filled[t, j])]  # fmt: skip
 
 
-def _rounded(values: np.ndarray) -> list[Any]:
-    return np.round(values.astype(float), 1).tolist()
+def _rows(values: np.ndarray, digits: int) -> Iterator[str]:
+    """The rows of an array as JSON, a block at a time."""
+    for first in range(0, len(values), BLOCK):
+        block = values[first : first + BLOCK]
+        numbers = np.round(block.astype(float), digits) if digits else block.astype(int)
+        yield ("," if first else "") + _json(numbers.tolist())[1:-1]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -49,7 +49,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
         for person in motion.people:
             if 0 <= (i := t - person.start) < person.n_frames:
                 _skeleton(draw, _in_plane(person.seen_px[i], motion), person.filled[i])
-                turned = (person.joints_mm[i] - middle) @ view
+                turned = (person.pose_mm[i] + person.root_mm[i] - middle) @ view
                 _skeleton(draw, FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2], person.filled[i])
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks
-from m2v_lib.data.timeline import at_rate, dense, fill, sample, unbroken
-from m2v_lib.lift.camera import STATURE, Camera, assumed_camera, place
+from m2v_lib.data.timeline import dense, fill, n_at_rate, sample, unbroken
+from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
 from m2v_lib.lift.windows import Lifter
 
 MODEL_FPS: Final = 50.0
@@ -57,6 +57,12 @@ class Motion:
     about: dict[str, Any]
     notes: tuple[str, ...] = ()
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of all arrays."""
+        arrays = [(p.pose_mm, p.root_mm, p.seen_px, p.confidence, p.filled) for p in self.people]
+        return sum(array.nbytes for person in arrays for array in person)
+
 
 def lift_tracks(
     tracks: Tracks,
@@ -93,14 +99,22 @@ def lift_person(
     stature: float = STATURE,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Lifted:
-    """Lift the frames from a person's first to last, filling what was not seen."""
-    xy, confidence = dense(person.frames, person.xy), dense(person.frames, person.confidence)
+    """Lift the frames from a person's first to last, filling what was not seen.
+
+    In blocks of frames, which give what one piece would: beside the result, memory does not grow with the length.
+    """
+    xy, confidence = (dense(person.frames, v.astype(np.float32, copy=False)) for v in (person.xy, person.confidence))
     xy, confidence, filled = fill(xy, confidence, fps, min_confidence)
-    at = at_rate(len(xy), fps, MODEL_FPS)
-    seen = np.concatenate([sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1)
-    pose_px = sample(lifter(seen), np.arange(len(xy)) * MODEL_FPS / fps)
-    pose, root = place(pose_px, xy, confidence, camera, fps, stature)
-    return Lifted(
-        person.name, int(person.frames[0]), pose.astype(np.float32), root.astype(np.float32), xy.astype(np.float32),
-        confidence.astype(np.float32), filled,
-    )  # fmt: skip
+    n, m = len(xy), n_at_rate(len(xy), fps, MODEL_FPS)
+
+    def seen(first: int, stop: int) -> np.ndarray:
+        at = np.arange(first, stop) * fps / MODEL_FPS
+        return np.concatenate([sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1)
+
+    pose = np.empty((*xy.shape[:2], 3), np.float32)
+    for first in range(0, n, BLOCK):
+        times = np.arange(first, min(first + BLOCK, n)) * MODEL_FPS / fps
+        low, high = max(0, int(times[0]) - 1), min(m, int(times[-1]) + 3)  # what sampling at these times looks at
+        pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
+    pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose)
+    return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -37,22 +37,31 @@ class Lifter:
         A motion shorter than a window is stretched to one as in training (spec 5.3), and its repeats averaged.
         """
         n = len(seen_nJ3)
-        total, weight = np.zeros((n, *seen_nJ3.shape[1:])), np.zeros(n)
-        for index_BT in self._index(n):
-            for index, pose in zip(index_BT, self.windows(seen_nJ3[index_BT]), strict=True):
-                np.add.at(total, index, pose * self.weight_T[:, None, None])
-                np.add.at(weight, index, self.weight_T)
+        return self.part(lambda first, stop: seen_nJ3[first:stop], n, 0, n)
+
+    def part(self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int) -> np.ndarray:
+        """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them; `seen(a, b)` are its frames
+        a .. b - 1, asked for once."""
+        index = self._windows_over(n, first, stop)
+        low = int(index.min())
+        seen_mJ3 = seen(low, int(index.max()) + 1)
+        total, weight = np.zeros((stop - first, *seen_mJ3.shape[1:])), np.zeros(stop - first)
+        for begin in range(0, len(index), self.batch):
+            index_BT = index[begin : begin + self.batch]
+            for at, pose in zip(index_BT, self.windows(seen_mJ3[index_BT - low]), strict=True):
+                inside = (first <= at) & (at < stop)
+                np.add.at(total, at[inside] - first, (pose * self.weight_T[:, None, None])[inside])
+                np.add.at(weight, at[inside] - first, self.weight_T[inside])
         return total / weight[:, None, None]
 
-    def _index(self, n: int) -> Iterator[np.ndarray]:
-        """Frame numbers (B,T) of the windows, a batch at a time; the last window ends with the last frame."""
-        t = np.arange(self.n_frames)
-        if n < self.n_frames:
-            yield np.floor(t * n / self.n_frames).astype(int)[None]
-            return
-        starts = np.unique([*range(0, n - self.n_frames + 1, self.hop), n - self.n_frames])
-        for first in range(0, len(starts), self.batch):
-            yield starts[first : first + self.batch, None] + t
+    def _windows_over(self, n: int, first: int, stop: int) -> np.ndarray:
+        """Frame numbers (B,T) of the windows that touch first .. stop - 1; the last of all ends with the last frame."""
+        t, last = np.arange(self.n_frames), n - self.n_frames
+        if last < 0:
+            return np.floor(t * n / self.n_frames).astype(int)[None]
+        earliest = max(0, (first - self.n_frames) // self.hop + 1) * self.hop
+        starts = {*range(earliest, min(stop, last + 1), self.hop)} | ({last} if first < n and last < stop else set())
+        return np.array(sorted(start for start in starts if start + self.n_frames > first))[:, None] + t
 
     def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
         """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""

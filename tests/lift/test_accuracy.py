@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,9 @@ class Knowing:
         pose = self.label[off.argmin(1)]
         return (pose - pose[:, :1]) * (1, 1, self.wrong)
 
+    def part(self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int) -> np.ndarray:
+        return self(seen(first, stop))
+
 
 def test_the_truth_has_no_error_and_a_wrong_depth_has_its_own() -> None:
     made = split()
@@ -76,14 +80,14 @@ def test_a_longer_motion_goes_there_and_back(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_joints_are_hidden_as_asked() -> None:
     made, shown = split(), list[np.ndarray]()
-    knowing = Knowing(made)
 
-    def watch(seen: np.ndarray) -> np.ndarray:
-        shown.append(seen)
-        return knowing(seen)
+    class Watching(Knowing):
+        def __call__(self, seen: np.ndarray) -> np.ndarray:
+            shown.append(seen)
+            return super().__call__(seen)
 
-    found = lift_errors(made, watch, missing=0.2, n_videos=1)  # type: ignore[arg-type]
-    assert abs((shown[0][..., 2] < 0.9).mean() - 0.2) < 0.03 and found["mpjpe"] < 40
+    found = lift_errors(made, Watching(made), missing=0.2, n_videos=1)  # type: ignore[arg-type]
+    assert abs((shown[0][..., 2] < 0.899).mean() - 0.2) < 0.03 and found["mpjpe"] < 40
 
 
 def test_a_short_piece_is_the_middle() -> None:

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes.lifting import CAMERA, Flat, seen, tracks
+from fakes.lifting import CAMERA, Counter, Flat, seen, tracks
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person
+from m2v_lib.lift import camera, people
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 
@@ -39,6 +40,20 @@ def test_any_length(n: int) -> None:
     motion = lift_tracks(tracks(n, 50), LIFTER, focal=CAMERA.focal)
     assert motion.people[0].n_frames == n
     assert reprojection(motion).max() < (1.0 if n >= 27 else 25.0), "fewer frames than a window are stretched"
+
+
+@pytest.mark.parametrize("fps", [25, 29.97, 50, 120])
+@pytest.mark.parametrize("block", [1, 16, 59])
+def test_blocks_give_what_one_piece_gives(fps: float, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tracks(150, fps)
+    lifter = Lifter(Counter(), 27)
+    whole = lift_tracks(made, lifter).people[0]
+    monkeypatch.setattr(people, "BLOCK", block)
+    monkeypatch.setattr(camera, "BLOCK", block)
+    parts = lift_tracks(made, lifter).people[0]
+    assert np.abs(whole.pose_mm[..., 2]).max() > 50, "windows differ, so it matters which of them a block sees"
+    np.testing.assert_allclose(parts.pose_mm, whole.pose_mm, atol=0.01)
+    np.testing.assert_allclose(parts.root_mm, whole.root_mm, atol=0.01)
 
 
 def test_a_fifth_of_the_joints_missing_is_filled_and_marked() -> None:

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from fakes.lifting import Flat
-from torch import Tensor
+from fakes.lifting import Counter, Flat
 
 from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, box
-
-
-class Counter(Flat):
-    """As depth of every joint but the root, the frame's place in its window."""
-
-    def forward(self, x_BTJ3: Tensor) -> Tensor:
-        out = super().forward(x_BTJ3)
-        out[:, :, 1:, 2] = torch.arange(x_BTJ3.shape[1], dtype=out.dtype)[:, None]
-        return out
 
 
 def motion(n: int) -> np.ndarray:
