@@ -30,6 +30,8 @@ from m2v_lib.records import environment, load_record
 RATES: Final = (25.0, 30.0, 50.0, 60.0)
 #: frames of a recording: how many recordings are lifted, spread over the subjects
 LENGTHS: Final = {1: 200, 10: 100, 243: 20, 1000: 6, 10_000: 1}
+#: frames of the one recording whose memory is measured
+MEMORY_LENGTHS: Final = (1000, 10_000, 100_000)
 MISSING: Final = 0.2
 
 
@@ -39,12 +41,14 @@ def accuracy(
     *,
     rates: Sequence[float] = RATES,
     lengths: Mapping[int, int] = LENGTHS,
+    memory_lengths: Sequence[int] = MEMORY_LENGTHS,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """`lift_errors` of a model at every rate and length on a store's test subjects, a fifth of the joints missing.
 
     `model` is a run's folder. Keys: model (its name), state, data, missing, rows [{fps, length, and the errors}],
-    memory [{length, peak_mib}: most memory above the level before, of one recording], and the machine.
+    memory [{length, peak_mib, result_mib}: the most memory that one recording takes above the level before, and what
+    of it is the result], and the machine.
     Raises DataError for other cameras than Human3.6M's, ValueError where the run has no record.
     """
     result, lifter, split = load_record(model).result, load_lifter(model), store.split("test")
@@ -57,9 +61,11 @@ def accuracy(
                                 store_fps=store.meta.fps)  # fmt: skip
             rows.append({"fps": fps, "length": length, **found})
             say(f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, {found['frames_per_second']:.0f} frames/s")
-    memory = [
-        {"length": length, "peak_mib": round(lift_memory(split, lifter, length) / 2**20, 1)} for length in lengths
-    ]
+    memory = []
+    for length in memory_lengths:
+        peak, made = (round(n_bytes / 2**20, 1) for n_bytes in lift_memory(split, lifter, length))
+        memory.append({"length": length, "peak_mib": peak, "result_mib": made})
+        say(f"{length} frames: at most {peak} MiB, {made} of them the result")
     data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint}
     machine = environment({"device": "cpu", "threads": torch.get_num_threads()})
     return {"schema": 1, "model": result["name"], "state": cell_state(result), "data": {**data, "split": "test"},
@@ -101,13 +107,14 @@ def lift_errors(
     return {**means, "n_videos": len(videos), "n_frames": total, "frames_per_second": total / seconds}
 
 
-def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> int:
-    """The most memory (bytes) that lifting so many frames takes above what was there, keypoints included, before."""
+def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> tuple[int, int]:
+    """The most memory (bytes) that lifting so many frames takes above what was there before, keypoints included, and
+    how much of it is the result."""
     tracks, _ = _played(split, split.videos[0], 50.0, 50.0, n_frames)
     memory = Memory(torch.device("cpu"))
     memory.begin()
-    lift_tracks(tracks, lifter)
-    return memory.peak()
+    motion = lift_tracks(tracks, lifter)
+    return memory.peak(), motion.n_bytes
 
 
 def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: int) -> tuple[Tracks, np.ndarray]:

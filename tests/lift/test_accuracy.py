@@ -103,10 +103,12 @@ def test_the_table_has_every_rate_and_length(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(accuracy, "load_lifter", lambda folder: Knowing(made))
     meta = SimpleNamespace(name="mocap", protocol="by subject", fingerprint="f", fps=50.0)
     store: Any = SimpleNamespace(meta=meta, split=lambda which: {"test": made}[which])
-    found = accuracy.accuracy(tmp_path, store, rates=(25.0, 50.0), lengths={1: 2, 120: 1}, say=heard.append)
+    found = accuracy.accuracy(
+        tmp_path, store, rates=(25.0, 50.0), lengths={1: 2, 120: 1}, memory_lengths=(1, 120), say=heard.append
+    )
     assert [(row["fps"], row["length"], row["n_videos"]) for row in found["rows"]] == [
         (25, 1, 2), (25, 120, 1), (50, 1, 2), (50, 120, 1)]  # fmt: skip
-    assert found["state"] == "mocap, partial schedule" and len(heard) == 4
+    assert found["state"] == "mocap, partial schedule" and len(heard) == 6
     assert [row["length"] for row in found["memory"]] == [1, 120] and json.dumps(found)
     elsewhere = replace(made, videos=(replace(made.videos[0], camera="mine"),))
     with pytest.raises(DataError, match="mocap: was filmed by mine, expected Human3.6M's cameras"):
