@@ -10,6 +10,7 @@ SEEDS  ?= 0
 JOBS   ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu 2>/dev/null || echo 2)
 PYTHON ?= python3
 VENV   ?= .venv
+CHAPTERS ?= notebooks/*.ipynb
 
 STAMP := $(VENV)/.installed
 BIN   := $(CURDIR)/$(VENV)/bin
@@ -106,10 +107,10 @@ notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
-outputs: $(STAMP) ## run every notebook with its defaults and store the outputs (after a change that they show)
+outputs: $(STAMP) ## store the outputs of CHAPTERS, run with their defaults (after a change that they show)
 	folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; \
 	M2V_RUNS=$$folder/runs M2V_STORE=$$folder/stores OMP_NUM_THREADS=1 jupyter nbconvert --to notebook --inplace --execute \
-	    --ExecutePreprocessor.record_timing=False notebooks/*.ipynb
+	    --ExecutePreprocessor.record_timing=False $(CHAPTERS)
 
 clean: ## remove what was generated: runs, stores, executed notebooks, book (keeps .venv, data/ and reports/records)
 	rm -rf reports/runs reports/stores reports/executed reports/html reports/.book-* .snakemake

@@ -49,6 +49,41 @@ def of_rows(frame: pd.DataFrame, row: int, reference: int, metric: str = "mpjpe"
     return effect(mine, other)
 
 
+def of_all(frame: pd.DataFrame, reference: int, metric: str = "mpjpe") -> dict[int, Effect]:
+    """The effect of every row that ran against the reference row, by row number; empty where that did not run."""
+    every = {row: of_rows(frame, row, reference, metric) for row in frame["row"] if row != reference}
+    return {row: found for row, found in every.items() if found.n}
+
+
+def intervals(frame: pd.DataFrame, reference: int, metric: str = "mpjpe") -> dict[str, tuple[float, float, float]]:
+    """The same as (mean, low, high) by row number and label, for `plots.intervals`."""
+    labels = dict(zip(frame["row"], frame["label"], strict=True))
+    every = of_all(frame, reference, metric)
+    return {f"{row}: {_short(labels[row])}": (found.mean, found.low, found.high) for row, found in every.items()}
+
+
+def in_lines(frame: pd.DataFrame, reference: int, noise: float = math.nan) -> str:
+    """A line a row against the reference row, and how many of them chance alone would let stand out.
+
+    `noise` is the standard deviation between seeds where this table ran with one.
+    """
+    labels = dict(zip(frame["row"], frame["label"], strict=True))
+    every = of_all(frame, reference)
+    lines = [f"{row}: {_short(labels[row])}: {in_words(found, noise=noise)}" for row, found in every.items()]
+    absent = len(frame) - 1 - len(every)
+    if absent:
+        lines.append(f"not run, or not with a seed of row {reference}: {absent} rows")
+    tried = sum(found.n > 1 for found in every.values())
+    if tried > 1:
+        clear = sum(found.clear for found in every.values())
+        lines.append(f"{clear} of {tried} intervals leave out 0; by chance alone {tried / 20:.1f} of {tried} would.")
+    return "\n".join(lines)
+
+
+def _short(label: str) -> str:
+    return label.partition(" (")[0]
+
+
 def noise(frame: pd.DataFrame, metric: str = "mpjpe") -> float:
     """Standard deviation between seeds, pooled over the rows that ran with two seeds or more; nan if none did."""
     groups = [[v[metric] for v in by_seed.values()] for by_seed in frame["by_seed"] if len(by_seed) > 1]
@@ -57,12 +92,19 @@ def noise(frame: pd.DataFrame, metric: str = "mpjpe") -> float:
     return math.sqrt(squares / freedom) if freedom else math.nan
 
 
-def in_words(found: Effect, unit: str = "mm") -> str:
-    """The effect as a sentence's end: size, interval, number of seeds and what may be concluded."""
+def in_words(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
+    """The effect as a sentence's end: size, interval, number of seeds and what may be concluded.
+
+    With one seed that needs the `noise`, a standard deviation between seeds known from other runs.
+    """
     if found.n == 0:
         return "not run"
-    if found.n == 1:
+    if found.n == 1 and math.isnan(noise):
         return f"{found.mean:+.1f} {unit} with one seed, so nothing can be said about noise"
+    if found.n == 1:
+        reach = 1.96 * math.sqrt(2) * noise
+        where = "more than" if abs(found.mean) > reach else "within"
+        return f"{found.mean:+.1f} {unit} with one seed, {where} the {reach:.1f} {unit} by which two seeds may differ"
     if not found.clear:
         conclusion = "not to be told from noise"
     else:

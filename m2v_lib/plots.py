@@ -269,6 +269,29 @@ def bars(
     return fig
 
 
+def intervals(
+    effects: Mapping[str, tuple[float, float, float]], *, quantity: str, title: str = "95 % intervals over seeds"
+) -> Figure:
+    """A dot and its interval a name, `{name: (mean, low, high)}`, beside 0; grey where it holds 0, hollow where it is
+    not known (nan)."""
+    if not effects:
+        raise ValueError("nothing to draw")
+    fig, ax = _axes(7.0, 0.32 * len(effects) + 1.2)
+    ax.axvline(0, color="black", linewidth=1)
+    for i, (mean, low, high) in enumerate(effects.values()):
+        known = np.isfinite(low)
+        colour = LINE_COLOURS[0] if known and not low <= 0 <= high else SIDE_COLOURS["spine"]
+        if known:
+            ax.plot([low, high], [i, i], color=colour, linewidth=2)
+        ax.plot(mean, i, "o", color=colour, markerfacecolor=colour if known else "white")
+    ax.set_yticks(range(len(effects)), list(effects), fontsize="small")
+    ax.invert_yaxis()
+    ax.set(xlabel=quantity, title=title)
+    ax.title.set_fontsize("small")
+    ax.spines[["top", "right"]].set_visible(False)
+    return fig
+
+
 def per_action(errors: Mapping[str, float], other: Mapping[str, float] | None = None, **kwargs: Any) -> Figure:
     """`bars` of the error of each action, worst first."""
     return bars(errors, other, **{"quantity": "MPJPE (mm)", **kwargs})

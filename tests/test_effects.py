@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,27 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     assert "not known, no row ran with two seeds" in effects.noise_in_words(frame[2:])
 
 
+def made(*by_seed: dict[int, float]) -> Any:
+    pd = pytest.importorskip("pandas")
+    lines = [{s: {"mpjpe": v} for s, v in line.items()} for line in by_seed]
+    labels = [f"row {i} (as printed)" for i in range(1, len(lines) + 1)]
+    return pd.DataFrame({"row": range(1, len(lines) + 1), "label": labels, "by_seed": lines})
+
+
+def test_all_rows_against_one_of_them() -> None:
+    frame = made({0: 50.0, 1: 51.0, 2: 52.0}, {0: 60.0, 1: 61.5, 2: 62.0}, {0: 50.5, 1: 50.0, 2: 53.0}, {1: 52.0}, {})
+    assert {row: (e.n, e.mean) for row, e in effects.of_all(frame, 1).items()} == {
+        2: (3, pytest.approx(10.1667, abs=1e-3)), 3: (3, pytest.approx(1 / 6)), 4: (1, 1.0)}  # fmt: skip
+    drawn = effects.intervals(frame, 1)
+    assert list(drawn) == ["2: row 2", "3: row 3", "4: row 4"] and math.isnan(drawn["4: row 4"][1])
+    lines = effects.in_lines(frame, 1, noise=1.0).splitlines()
+    assert lines[0].startswith("2: row 2: +10.2 mm (95 % interval") and lines[0].endswith("worse beyond the noise")
+    assert lines[2] == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
+    assert lines[3] == "not run, or not with a seed of row 1: 1 rows"
+    assert lines[4] == "1 of 2 intervals leave out 0; by chance alone 0.1 of 2 would."
+    assert effects.of_all(frame, 5) == {} and effects.in_lines(frame, 5).startswith("not run")
+
+
 @pytest.mark.parametrize(
     ("found", "words"),
     [
@@ -58,3 +80,10 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
 )
 def test_in_words(found: Effect, words: str) -> None:
     assert in_words(found) == words
+
+
+@pytest.mark.parametrize(("mean", "where"), [(-5.6, "more than"), (5.5, "within")])
+def test_one_seed_is_held_against_the_noise_of_other_runs(mean: float, where: str) -> None:
+    """Two runs with noise 2 differ by 1.96 sqrt(2) 2 = 5.54 or more in one of twenty cases."""
+    words = in_words(Effect(1, mean, math.nan, math.nan), noise=2.0)
+    assert words == f"{mean:+.1f} mm with one seed, {where} the 5.5 mm by which two seeds may differ"

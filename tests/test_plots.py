@@ -101,6 +101,21 @@ def test_bars_are_the_data() -> None:
     assert [bar.get_height() for bar in bars] == [60.0, 40.0]
 
 
+def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
+    (ax,) = plots.intervals(
+        {"a": (-2.0, -3.0, -1.0), "b": (1.0, -1.0, 3.0), "c": (4.0, np.nan, np.nan)}, quantity="mm"
+    ).axes
+    zero, *drawn = ax.lines
+    np.testing.assert_array_equal(np.asarray(zero.get_xydata(), dtype=float)[:, 0], [0, 0])
+    spans = [np.asarray(line.get_xydata(), dtype=float)[:, 0].tolist() for line in drawn]
+    assert spans == [[-3, -1], [-2], [-1, 3], [1], [4]], "bar and dot of each, and no bar where nothing is known"
+    grey = plots.SIDE_COLOURS["spine"]
+    assert [line.get_color() for line in drawn[::2]] == [plots.LINE_COLOURS[0], grey, grey]
+    assert drawn[-1].get_markerfacecolor() == "white" and drawn[1].get_markerfacecolor() != "white"
+    with pytest.raises(ValueError, match="nothing to draw"):
+        plots.intervals({}, quantity="mm")
+
+
 def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
     axes = plots.panels({"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}).axes
     assert [ax.get_ylabel() for ax in axes] == ["loss", "rank", "tau"]
