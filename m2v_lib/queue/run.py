@@ -123,7 +123,7 @@ def run_queue(queue: Queue, settings: Mapping[str, Any], *, max_minutes: float =
 
     Each run is a process of its own, so memory is free again after it and its failure stops only what builds on it.
     Several such queues may work side by side: none takes a run that another is at. `settings` are added to every
-    command. Returns 0 when all is done, 75 (resume me) when the time is up, 1 when a run failed.
+    command. Returns 0 when all is done, 75 (resume me) when the time is up or at SIGTERM, 1 when a run failed.
     """
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
     while queue.waiting():
@@ -138,11 +138,11 @@ def run_queue(queue: Queue, settings: Mapping[str, Any], *, max_minutes: float =
             code = _run(item, settings, queue.runs, deadline)
             if _has_result(queue.runs / item.name):
                 print(f"kept {keep_record(queue.runs / item.name, queue.kept)}", flush=True)
-            elif code == RESUME_EXIT_CODE:
-                return code
-            else:
+            elif code != RESUME_EXIT_CODE:
                 print(f"failed with exit code {code}: {item.name}", file=sys.stderr, flush=True)
                 queue.failed.add(item.name)
+            if code == RESUME_EXIT_CODE:
+                return code
     return 0
 
 
@@ -154,9 +154,16 @@ def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -
     print(shlex.join(command), flush=True)
     environment = {**os.environ, "M2V_RUNS": str(runs)}
     child = subprocess.Popen([sys.executable, "-m", "m2v_lib.cli", *command[1:]], env=environment)
-    before = signal.signal(signal.SIGTERM, lambda number, frame: child.terminate())  # it stops at a checkpoint
+    told = list[int]()
+
+    def stop(number: int, frame: object) -> None:
+        told.append(number)
+        child.terminate()  # it stops at a checkpoint, or at once where it has not begun
+
+    before = signal.signal(signal.SIGTERM, stop)
     try:
-        return child.wait()
+        code = child.wait()
+        return RESUME_EXIT_CODE if told else code
     finally:
         signal.signal(signal.SIGTERM, before)
         if child.poll() is None:  # this process was interrupted

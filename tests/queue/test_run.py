@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +104,27 @@ def test_the_time_left_is_handed_to_the_run(queue: Queue, monkeypatch: pytest.Mo
     assert "run.device=cuda" in command
     (minutes,) = (word.partition("=")[2] for word in command if word.startswith("run.max_minutes="))
     assert 29 < float(minutes) <= 30
+
+
+def test_sigterm_stops_the_queue_even_before_the_run_can_answer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = list[str]()
+
+    class Child:
+        def __init__(self, command: list[str], env: dict[str, str]) -> None:
+            started.append(command[3])
+
+        def wait(self) -> int:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return -signal.SIGTERM
+
+        def terminate(self) -> None: ...
+
+        def poll(self) -> int:
+            return -signal.SIGTERM
+
+    monkeypatch.setattr(runner.subprocess, "Popen", Child)
+    assert run_queue(queue, {}) == RESUME_EXIT_CODE
+    assert started == ["pretrain"] and queue.failed == set()
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it(queue: Queue) -> None:
