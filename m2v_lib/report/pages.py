@@ -51,11 +51,11 @@ def cell_badge(state: str) -> str:
 
 
 def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
-    """Table VIII as HTML: what was measured with the suite's settings, and apart from it what the paper prints."""
-    asked = suite.settings
-    if not asked:
-        return "The notebooks were not run as a suite, so there is no table to fill.\n"
-    return with_badges(tables.build_table("table8", records, **asked))
+    """Table VIII as HTML: what was measured with the suite's settings (without a suite: on motion capture), and apart
+    from it what the paper prints."""
+    if suite.settings:
+        return with_badges(tables.build_table("table8", records, **suite.settings))
+    return with_badges(tables.on_motion_capture("table8", records))
 
 
 def with_badges(frame: pd.DataFrame) -> str:
@@ -74,7 +74,7 @@ def front_page(
         [
             "# Motion2vec, run and checked\n",
             _verdict(suite, titles),
-            _what_ran(suite, records),
+            _what_ran(suite, records) if suite.pages else "",
             "## Does it learn?\n",
             headline,
             "## Five things to know\n",
@@ -87,8 +87,7 @@ def front_page(
             "### What a cell state means\n",
             *(f"- {cell_badge(state)} {meaning}" for state, meaning in CELL_MEANING.items()),
             "",
-            "## Notebooks\n",
-            _notebook_table(suite, titles),
+            _notebook_table(suite, titles) if suite.pages else "",
             _contents(suite, titles),
         ]
     )
@@ -144,7 +143,7 @@ def _cell(value: Any) -> str:
 
 
 def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
-    lines = ["| notebook | state | time |", "|---|---|--:|"]
+    lines = ["## Notebooks\n", "| notebook | state | time |", "|---|---|--:|"]
     for page in sorted(suite.pages, key=lambda page: page.notebook):
         time = f"{page.seconds:.0f} s" if page.seconds is not None else ""
         lines.append(f"| {_link(page, titles)} | {badge(page.state, _COLOUR[page.state])} | {time} |")
