@@ -110,8 +110,9 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
     question = tables.on_motion_capture("pretraining-question", records)
-    pairs = ((2, 1), (3, 1), (5, 4), (6, 4))
-    released, every, few_released, few = (effects.in_words(effects.of_rows(question, row, scratch)) for row, scratch in pairs)
+    pairs = ((2, 1), (3, 1), (5, 4), (6, 4))  # all labels, then a tenth
+    gaps = (effects.in_words(effects.of_rows(question, row, scratch)) for row, scratch in pairs)
+    released, every, few_released, few = gaps
     spread = [line["value"] for line in paper.table("table5") if line["metric"] == "MPJPE" and line["M"] == 3]
     base, other, large = (
         paper.value("table3", method=name, metric="MACs(G)") for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
