@@ -72,6 +72,17 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
         assert ("noise" in text.split(size)[1][:40]) == (conclusion == "not to be told from noise")
 
 
+def test_what_is_said_of_the_modules_is_the_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    records = find_records(ROOT / "reports" / "records")
+    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
+    lines = effects.in_lines(tables.on_motion_capture("table8", records), 1, noise).splitlines()
+    rows = [line.split(": ", 2)[1:] for line in lines if line[0].isdigit() and line[1] == ":"]
+    assert len(rows) == 7
+    for label, words in rows:
+        assert f"| {label} | {words} |" in text
+
+
 def test_what_is_said_of_the_actions_is_the_records() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (run,) = (row for row in ROWS if row["what"].startswith("preset `small` from scratch, 1,500 steps"))
