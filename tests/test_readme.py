@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import cli, effects, lift, queue, tables, weights
+from m2v_lib import cli, effects, lift, paper, queue, tables, weights
 from m2v_lib.bench import load_bench
 from m2v_lib.records import find_records, load_record
 
@@ -81,6 +81,21 @@ def test_what_is_said_of_the_modules_is_the_records() -> None:
     assert len(rows) == 7
     for label, words in rows:
         assert f"| {label} | {words} |" in text
+
+
+def test_what_is_said_of_the_other_ablations_is_the_records() -> None:
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    records = find_records(ROOT / "reports" / "records")
+    masks, sizes, losses = (tables.on_motion_capture(f"table{n}", records) for n in (5, 6, 7))
+    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
+    assert f"differ in their seed alone differ by {noise:.1f} mm" in text
+    assert f"effect that the paper claims for stage 1 is {paper.said('stage1-mpjpe', 'gain')} mm" in text
+    furthest = max(abs(gap.mean) for gap in effects.of_all(masks, 2).values())
+    assert f"no row is further than {furthest:.1f} mm from the best printed one" in text and furthest < noise
+    weak = [gap.mean for row, gap in effects.of_all(losses, 1).items() if row in (2, 3, 4, 5, 6, 11)]
+    assert f"is worth {-max(weak):.1f} to {-min(weak):.1f} mm" in text
+    deep = effects.of_rows(sizes, 1, 5).mean
+    assert f"network is {deep:.1f} mm behind the deepest" in text
 
 
 def test_what_is_said_of_the_actions_is_the_records() -> None:
