@@ -269,25 +269,27 @@ def bars(
     return fig
 
 
-def intervals(
-    effects: Mapping[str, tuple[float, float, float]], *, quantity: str, title: str = "95 % intervals over seeds"
-) -> Figure:
+def intervals(effects: Mapping[str, tuple[float, float, float]], *, quantity: str, band: float = np.nan) -> Figure:
     """A dot and its interval a name, `{name: (mean, low, high)}`, beside 0; grey where it holds 0, hollow where it is
-    not known (nan)."""
+    not known (nan). Chance alone moves a hollow one within 0 +- `band`, which is shaded."""
     if not effects:
         raise ValueError("nothing to draw")
     fig, ax = _axes(7.0, 0.32 * len(effects) + 1.2)
     ax.axvline(0, color="black", linewidth=1)
-    for i, (mean, low, high) in enumerate(effects.values()):
-        known = np.isfinite(low)
-        colour = LINE_COLOURS[0] if known and not low <= 0 <= high else SIDE_COLOURS["spine"]
-        if known:
+    hollow = [name for name, (_, low, _) in effects.items() if np.isnan(low)]
+    if hollow and np.isfinite(band):
+        ax.axvspan(-band, band, color="#eeeeee", zorder=0)
+    for i, (name, (mean, low, high)) in enumerate(effects.items()):
+        colour = SIDE_COLOURS["spine"] if name in hollow or low <= 0 <= high else LINE_COLOURS[0]
+        if name not in hollow:
             ax.plot([low, high], [i, i], color=colour, linewidth=2)
-        ax.plot(mean, i, "o", color=colour, markerfacecolor=colour if known else "white")
+        ax.plot(mean, i, "o", color=colour, markerfacecolor="white" if name in hollow else colour)
     ax.set_yticks(range(len(effects)), list(effects), fontsize="small")
     ax.invert_yaxis()
-    ax.set(xlabel=quantity, title=title)
-    ax.title.set_fontsize("small")
+    shaded = ", shaded what two seeds may differ by" if np.isfinite(band) else ""
+    parts = ["95 % intervals over seeds"] * (len(hollow) < len(effects)) + [f"hollow: one seed{shaded}"] * bool(hollow)
+    ax.set_title("; ".join(parts), fontsize="small")
+    ax.set(xlabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
     return fig
 

@@ -112,6 +112,9 @@ def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
     grey = plots.SIDE_COLOURS["spine"]
     assert [line.get_color() for line in drawn[::2]] == [plots.LINE_COLOURS[0], grey, grey]
     assert drawn[-1].get_markerfacecolor() == "white" and drawn[1].get_markerfacecolor() != "white"
+    assert ax.get_title() == "95 % intervals over seeds; hollow: one seed" and not ax.patches
+    (ax,) = plots.intervals({"c": (4.0, np.nan, np.nan)}, quantity="mm", band=5.0).axes
+    assert ax.get_title() == "hollow: one seed, shaded what two seeds may differ by" and len(ax.patches) == 1
     with pytest.raises(ValueError, match="nothing to draw"):
         plots.intervals({}, quantity="mm")
 
