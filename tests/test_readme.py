@@ -66,8 +66,9 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
         overrides=queue.budget("small", "pretraining-question"),
     )
     assert f"{question['mpjpe'][0]:.1f} mm from scratch" in text
-    for row in (2, 3):
-        size, _, conclusion = effects.in_words(effects.of_rows(question, row, 1)).rpartition(": ")
+    assert f"scratch is at {question['mpjpe'][3]:.1f} mm" in text and question["mpjpe"][3] < question["mpjpe"][0]
+    for row, scratch in ((2, 1), (3, 1), (5, 4), (6, 4)):
+        size, _, conclusion = effects.in_words(effects.of_rows(question, row, scratch)).rpartition(": ")
         assert size in text
         assert ("noise" in text.split(size)[1][:40]) == (conclusion == "not to be told from noise")
 
