@@ -4,7 +4,8 @@ Each process draws the randomness of the whole batch and computes its own share 
 of them (m2v_lib.layers.norm): the run is the one that a single process makes at the same batch size, up to rounding.
 
 `m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them with the launcher:
-``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT --max-restarts 3 -m m2v_lib.cli finetune ...``
+``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT --max-restarts 3 -m m2v_lib.cli finetune ...``,
+with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (see OWN_STORE).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from m2v_lib.training.stopping import STOP_FILE
 
 #: How often the launcher starts a run again from its last checkpoint when one of its processes dies.
 RESTARTS = 20
+#: Set to 1, the launcher lets every attempt exchange addresses in a store of its own. In the one it shares by default
+#: those of the attempt before are left, and who finds them waits for dead processes (pytorch issue 135712).
+OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 #: Names the file in which a process leaves a mistake of the user, so that the launcher does not start it again.
 MISTAKE = "M2V_MISTAKE"
 
@@ -150,7 +154,7 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, "M2V_RUNS": str(root.resolve()), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
-        env |= {MISTAKE: str(mistake), STOP_FILE: str(stop)}
+        env |= {MISTAKE: str(mistake), STOP_FILE: str(stop), OWN_STORE: "1"}
         process = subprocess.Popen(command, env=env)
         with on_sigterm(stop.touch):
             code = process.wait()
