@@ -209,8 +209,7 @@ def _finetune(args: argparse.Namespace) -> int:
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     test = result["test"]
     percent = f", PCK {test['pck']:.1f} %, AUC {test['auc']:.1f} %" if "pck" in test else ""
-    print(f"test MPJPE {test['mpjpe']:.1f} mm, P-MPJPE {test['p_mpjpe']:.1f} mm{percent}")
-    return _trained(args, folder)
+    return _trained(args, folder, f"test MPJPE {test['mpjpe']:.1f} mm, P-MPJPE {test['p_mpjpe']:.1f} mm{percent}")
 
 
 def _action(args: argparse.Namespace) -> int:
@@ -220,15 +219,17 @@ def _action(args: argparse.Namespace) -> int:
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     test, floor = result["test"], result["baselines"]["majority"]
     protocol = {"xsub": "X-Sub", "xview": "X-View"}[result["data"]["split"]]
-    print(f"{protocol} top-1 {test['top1']:.1f} %, top-5 {test['top5']:.1f} %; "
-          f"always {floor['class']} would be {floor['top1']:.1f} %")  # fmt: skip
-    return _trained(args, folder)
+    said = f"{protocol} top-1 {test['top1']:.1f} %, top-5 {test['top5']:.1f} %"
+    return _trained(args, folder, f"{said}; always {floor['class']} would be {floor['top1']:.1f} %")
 
 
-def _trained(args: argparse.Namespace, folder: Path) -> int:
+def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:
     from m2v_lib.records import keep_record
+    from m2v_lib.training.distributed import speaks
 
-    print(folder)
+    if not speaks():
+        return 0
+    print(*said, folder, sep="\n")
     if args.keep_record:
         print(keep_record(folder, Path("reports/records")))
     return 0

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 #: 97.5 % points of Student's t by degrees of freedom; beyond ten the normal's is near enough to not mislead.
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
+#: Rows of `pretraining-question` that were pre-trained, each with its like from scratch: all labels, 10 %, 1 %; then
+#: the released network, with all and with 10 %.
+FROM_SCRATCH = {2: 1, 3: 1, 5: 4, 6: 4, 12: 11, 13: 11, 8: 7, 10: 9}
 
 
 @dataclass(frozen=True)
@@ -49,20 +52,25 @@ def of_rows(frame: pd.DataFrame, row: int, reference: int, metric: str = "mpjpe"
     return effect(mine, other)
 
 
-def of_all(frame: pd.DataFrame, reference: int, metric: str = "mpjpe") -> dict[int, Effect]:
-    """The effect of every row that ran against the reference row, by row number; empty where that did not run."""
-    every = {row: of_rows(frame, row, reference, metric) for row in frame["row"] if row != reference}
+def of_all(frame: pd.DataFrame, reference: int | Mapping[int, int], metric: str = "mpjpe") -> dict[int, Effect]:
+    """The effect, by row number, of every row that ran against the reference row, if that ran too.
+
+    `reference` is one row for all others, or names the row that each is set against.
+    """
+    every = {row: of_rows(frame, row, other, metric) for row, other in _pairs(frame, reference).items()}
     return {row: found for row, found in every.items() if found.n}
 
 
-def intervals(frame: pd.DataFrame, reference: int, metric: str = "mpjpe") -> dict[str, tuple[float, float, float]]:
+def intervals(
+    frame: pd.DataFrame, reference: int | Mapping[int, int], metric: str = "mpjpe"
+) -> dict[str, tuple[float, float, float]]:
     """The same as (mean, low, high) by row number and label, for `plots.intervals`."""
     labels = dict(zip(frame["row"], frame["label"], strict=True))
     every = of_all(frame, reference, metric)
     return {f"{row}: {_short(labels[row])}": (found.mean, found.low, found.high) for row, found in every.items()}
 
 
-def in_lines(frame: pd.DataFrame, reference: int, noise: float = math.nan) -> str:
+def in_lines(frame: pd.DataFrame, reference: int | Mapping[int, int], noise: float = math.nan) -> str:
     """A line a row against the reference row, and how many of them chance alone would let stand out.
 
     `noise` is the standard deviation between seeds where this table ran with one.
@@ -70,14 +78,20 @@ def in_lines(frame: pd.DataFrame, reference: int, noise: float = math.nan) -> st
     labels = dict(zip(frame["row"], frame["label"], strict=True))
     every = of_all(frame, reference)
     lines = [f"{row}: {_short(labels[row])}: {in_words(found, noise=noise)}" for row, found in every.items()]
-    absent = len(frame) - 1 - len(every)
+    absent = len(_pairs(frame, reference)) - len(every)
     if absent:
-        lines.append(f"not run, or not with a seed of row {reference}: {absent} rows")
+        lines.append(f"not run, or not with a seed of the row to compare with: {absent} rows")
     tried = sum(found.n > 1 for found in every.values())
     if tried > 1:
         clear = sum(found.clear for found in every.values())
         lines.append(f"{clear} of {tried} intervals leave out 0; by chance alone {tried / 20:.1f} of {tried} would.")
     return "\n".join(lines)
+
+
+def _pairs(frame: pd.DataFrame, reference: int | Mapping[int, int]) -> dict[int, int]:
+    if isinstance(reference, int):
+        return {row: reference for row in frame["row"] if row != reference}
+    return dict(reference)
 
 
 def _short(label: str) -> str:

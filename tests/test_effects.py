@@ -63,8 +63,9 @@ def test_all_rows_against_one_of_them() -> None:
     lines = effects.in_lines(frame, 1, noise=1.0).splitlines()
     assert lines[0].startswith("2: row 2: +10.2 mm (95 % interval") and lines[0].endswith("worse beyond the noise")
     assert lines[2] == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
-    assert lines[3] == "not run, or not with a seed of row 1: 1 rows"
+    assert lines[3] == "not run, or not with a seed of the row to compare with: 1 rows"
     assert lines[4] == "1 of 2 intervals leave out 0; by chance alone 0.1 of 2 would."
+    assert list(effects.of_all(frame, {3: 2})) == [3] and effects.of_all(frame, {3: 2})[3].mean == pytest.approx(-10)
     assert effects.of_all(frame, 5) == {} and effects.in_lines(frame, 5).startswith("not run")
 
 

@@ -348,6 +348,8 @@ def test_motion_capture_shows_base_where_it_ran_and_else_the_budget_of_small() -
     assert small.attrs["preset"] == "small" and small["state"][1] == "mocap, partial schedule"
     both = tables.on_motion_capture("table8", [run("small", 2), run("base", 3)])
     assert both.attrs["preset"] == "base" and list(both["n_seeds"]) == [0, 0, 1, 0, 0, 0, 0, 0]
+    begun = tables.on_motion_capture("table8", [run("small", 2), run("small", 3), run("base", 3)])
+    assert begun.attrs["preset"] == "small", "a queue half done hides no row"
 
 
 def test_what_each_row_changes_against_another() -> None:

@@ -110,9 +110,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
     question = tables.on_motion_capture("pretraining-question", records)
-    pairs = ((2, 1), (3, 1), (5, 4), (6, 4))  # all labels, then a tenth
-    gaps = (effects.in_words(effects.of_rows(question, row, scratch)) for row, scratch in pairs)
-    released, every, few_released, few = gaps
+    gap = {row: effects.in_words(effects.of_rows(question, row, other)) for row, other in effects.FROM_SCRATCH.items()}
     spread = [line["value"] for line in paper.table("table5") if line["metric"] == "MPJPE" and line["M"] == 3]
     base, other, large = (
         paper.value("table3", method=name, metric="MACs(G)") for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
@@ -127,8 +125,9 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
                 "large one is impossible.",
         "gt": "The averages printed for ground-truth 2D do not follow from the actions printed beside them.",
         "question": f"On motion capture (preset {question.attrs['preset']}), pre-training as the paper says against "
-                    f"training from scratch: {every}; as the released code does, which also reads the test subjects' "
-                    f"2D: {released}. With a tenth of the labels: as the paper says {few}; as released {few_released}.",
+                    f"training from scratch: {gap[3]}; as the released code does, which also reads the test subjects' "
+                    f"2D: {gap[2]}. With 10 % of the labels: as the paper says {gap[6]}; as released {gap[5]}. "
+                    f"With 1 %: as the paper says {gap[13]}; as released {gap[12]}.",
     }  # fmt: skip
     return (
         "\n".join(f"{i}. {text} {_shown(*FINDINGS[key], known)}" for i, (key, text) in enumerate(texts.items(), 1))

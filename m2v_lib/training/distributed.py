@@ -127,6 +127,11 @@ def in_launched_process() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
+def speaks() -> bool:
+    """Whether this process tells how the run ended: the one the user started, or the first that his launcher did."""
+    return not in_launched_process() or (MISTAKE not in os.environ and os.environ["RANK"] == "0")
+
+
 def must_launch(exp: Experiment) -> bool:
     """Whether the experiment asks for several devices and nobody has started their processes yet."""
     if exp.run.devices == 1 or in_launched_process():
