@@ -65,7 +65,7 @@ def build_table(
 
 
 def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
-    """The table's runs on motion capture as the queue makes them: of `base` where it has no row less than `small`.
+    """The table's runs on motion capture as the queue makes them: of `base` where as many rows ran as of `small`.
 
     Frame and columns as `build_table`.
     """

@@ -11,6 +11,7 @@ from scipy import stats
 
 from m2v_lib import effects
 from m2v_lib.effects import Effect, effect, in_words
+from m2v_lib.experiments import rows
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 11])
@@ -67,6 +68,15 @@ def test_all_rows_against_one_of_them() -> None:
     assert lines[4] == "1 of 2 intervals leave out 0; by chance alone 0.1 of 2 would."
     assert list(effects.of_all(frame, {3: 2})) == [3] and effects.of_all(frame, {3: 2})[3].mean == pytest.approx(-10)
     assert effects.of_all(frame, 5) == {} and effects.in_lines(frame, 5).startswith("not run")
+
+
+def test_rows_of_the_question_are_set_against_one_that_differs_in_stage_1_alone() -> None:
+    exps = {row.row: row.experiment(data="mocap", preset="small") for row in rows("pretraining-question")}
+    assert set(effects.FROM_SCRATCH) == {row for row, exp in exps.items() if exp.finetune.init == "pretrained"}
+    for row, scratch in effects.FROM_SCRATCH.items():
+        mine, other = exps[row].flat(), exps[scratch].flat()
+        changed = {key for key in mine if mine[key] != other[key]}
+        assert "finetune.init" in changed and {key.partition(".")[0] for key in changed} <= {"pretrain", "finetune"}
 
 
 @pytest.mark.parametrize(

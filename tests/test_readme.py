@@ -56,21 +56,23 @@ def test_the_speeds_are_the_bench_records() -> None:
 
 
 def test_what_is_said_of_pretraining_is_the_records() -> None:
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    records = find_records(ROOT / "reports" / "records")
-    question = tables.build_table(
-        "pretraining-question",
-        records,
-        data="mocap",
-        preset="small",
-        overrides=queue.budget("small", "pretraining-question"),
-    )
-    assert f"{question['mpjpe'][0]:.1f} mm from scratch" in text
-    assert f"scratch is at {question['mpjpe'][3]:.1f} mm" in text and question["mpjpe"][3] < question["mpjpe"][0]
-    for row, scratch in ((2, 1), (3, 1), (5, 4), (6, 4)):
-        size, _, conclusion = effects.in_words(effects.of_rows(question, row, scratch)).rpartition(": ")
-        assert size in text
-        assert ("noise" in text.split(size)[1][:40]) == (conclusion == "not to be told from noise")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    records = {run.path.name: run for run in find_records(ROOT / "reports" / "records")}
+    question = tables.on_motion_capture("pretraining-question", records.values())
+    scratch, runs = (question.set_index("row")[column] for column in ("mpjpe", "runs"))
+    floors = dict[str, float]()
+    for labels, rows in {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}.items():
+        floors[labels] = records[runs[rows[0]][0]].result["baselines"]["ridge"]["mpjpe"]
+        gaps = [effects.of_rows(question, row, rows[0]) for row in rows[1:]]
+        assert [gap.n for gap in gaps] == [3, 3]
+        said = " | ".join(effects.in_words(gap).replace(", 3 seeds)", ")") for gap in gaps)
+        assert f"| {labels} | {floors[labels]:.1f} | {scratch[rows[0]]:.1f} | {said} |" in text
+    for row, other in ((8, 7), (10, 9)):
+        size = effects.in_words(effects.of_rows(question, row, other)).partition(": ")[0]
+        assert re.search(rf"{scratch[other]:.1f} mm( from scratch, which pre-training changes|,) by {re.escape(size)}", text)
+    assert "fewer labels make the network from scratch no worse" in text and scratch[1] > max(scratch[4], scratch[11])
+    assert "though they do the ridge regression" in text and floors["all"] < floors["10 %"] < floors["1 %"]
+    assert question.attrs["preset"] == "small" and "1,000 steps of either stage" in text
 
 
 def test_what_is_said_of_the_modules_is_the_records() -> None:
