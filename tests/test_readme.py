@@ -69,7 +69,8 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
         assert f"| {labels} | {floors[labels]:.1f} | {scratch[rows[0]]:.1f} | {said} |" in text
     for row, other in ((8, 7), (10, 9)):
         size = effects.in_words(effects.of_rows(question, row, other)).partition(": ")[0]
-        assert re.search(rf"{scratch[other]:.1f} mm( from scratch, which pre-training changes|,) by {re.escape(size)}", text)
+        start = f"{scratch[other]:.1f} mm"
+        assert re.search(rf"{start}( from scratch, which pre-training changes|,) by {re.escape(size)}", text)
     assert "fewer labels make the network from scratch no worse" in text and scratch[1] > max(scratch[4], scratch[11])
     assert "though they do the ridge regression" in text and floors["all"] < floors["10 %"] < floors["1 %"]
     assert question.attrs["preset"] == "small" and "1,000 steps of either stage" in text
