@@ -14,9 +14,7 @@ from typing import Any, get_type_hints
 
 import yaml
 
-
-class ConfigError(ValueError):
-    """A setting that does not exist, has the wrong type, or cannot work."""
+from m2v_lib.config.fields import ConfigError
 
 
 def choice(default: str, *others: str) -> Any:

@@ -1,0 +1,1 @@
+"""The networks: a registry of lifters behind one contract (`base.Lifter`)."""

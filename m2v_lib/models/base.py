@@ -1,0 +1,104 @@
+"""What a lifter must be: one contract for every network that turns 2D sequences into 3D ones."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor, nn
+
+from m2v_lib.config.fields import ModelSettings
+
+# B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R representation
+
+
+class Lifter(nn.Module):
+    """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J, 3) of the centre frame.
+
+    Coordinates are normalised image units; a pose is relative to its root. What the rest of the house has to know of
+    a model stands in its class attributes. A subclass takes its own settings (a frozen dataclass that extends
+    `ModelSettings`) and draws dropout from torch's global generator, which the training loop seeds at every step.
+    """
+
+    #: Which frames of the input window come out.
+    output: ClassVar[Literal["all", "centre"]] = "all"
+    #: Whether the third input channel (the detector's confidence) is read; else it is cut off in `check_input`.
+    reads_confidence: ClassVar[bool] = True
+    #: Joint count the architecture is bound to; None: any skeleton's.
+    n_joints_required: ClassVar[int | None] = None
+    #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in.
+    fixed_length: ClassVar[bool] = True
+    #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition, attention maps.
+    has_encoder: ClassVar[bool] = False
+    #: Named sizes as published: name -> settings that differ from the defaults.
+    published_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
+    #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by settings.
+    own_recipe: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @property
+    def receptive_field(self) -> int:
+        """Frames of input that one output frame depends on."""
+        return self.settings.n_frames
+
+    def forward(self, x_BTJC: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def encode(self, x_BTJC: Tensor) -> Tensor:
+        """The representation (B, T, J, R). Raises NotImplementedError where the model has none."""
+        raise NotImplementedError(f"{self.settings.name} has no encoder")
+
+    def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss this system was published with, on a window and its 3D (all frames), and its named parts.
+
+        The default is the mean joint distance of the frames that come out.
+        """
+        prediction = self(x_BTJC)
+        value = (prediction - self.output_frames(target_BTJ3)).norm(dim=-1).mean()
+        return value, {"mpjpe": value.detach()}
+
+    def output_frames(self, target_BTJ3: Tensor) -> Tensor:
+        """Of a window's 3D, the frames that the model predicts."""
+        if self.output == "all":
+            return target_BTJ3
+        centre = target_BTJ3.shape[1] // 2
+        return target_BTJ3[:, centre : centre + 1]
+
+    def check_input(self, x_BTJC: Tensor) -> Tensor:
+        """The input with the channels that the model reads. Raises ValueError naming what was expected."""
+        frames = str(self.settings.n_frames) if self.fixed_length else "T"
+        joints = self.n_joints_required or "J"
+        channels = "3" if self.reads_confidence else "2 or 3"
+        fits = (
+            x_BTJC.ndim == 4
+            and (not self.fixed_length or x_BTJC.shape[1] == self.settings.n_frames)
+            and (self.n_joints_required is None or x_BTJC.shape[2] == self.n_joints_required)
+            and (x_BTJC.shape[3] == 3 or (x_BTJC.shape[3] == 2 and not self.reads_confidence))
+        )
+        if not fits:
+            expected = f"(B, {frames}, {joints}, {channels})"
+            raise ValueError(f"{self.settings.name}: input must be {expected}, got {tuple(x_BTJC.shape)}")
+        return x_BTJC if self.reads_confidence else x_BTJC[..., :2]
+
+    @classmethod
+    def read_authors_file(cls, content: Any, **settings: Any) -> tuple[ModelSettings, dict[str, Tensor]]:
+        """Settings and state dict from the loaded content of an authors' checkpoint (plain dicts, tensors, numbers).
+
+        Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what no shape tells.
+        Raises ValueError where the layout is not the authors'.
+        """
+        raise NotImplementedError(f"{cls.__name__}: its authors published no files")
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Numbers that a model is made of, buffers apart."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def uses_randomness(model: nn.Module) -> bool:
+    """Whether a training step draws random numbers inside the model (dropout, stochastic depth)."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+
+
