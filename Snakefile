@@ -15,10 +15,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from m2v_lib.config import ConfigError
-from m2v_lib.data.mocap import PACK_FILE
+from m2v_lib.data.sources.mocap import PACK_FILE
 from m2v_lib.data.store import default_root
-from m2v_lib.records import RESUME_EXIT_CODE, write_json
-from m2v_lib.suite import Suite, plan
+from m2v_lib.runs.records import RESUME_EXIT_CODE, write_json
+from m2v_lib.experiments.suite import Suite, plan
 
 try:
     SUITE = Suite.from_config(config)

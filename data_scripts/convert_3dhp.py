@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.export.mpi_inf_3dhp import write_npz
-from m2v_lib.data.mpi_inf_3dhp import CAMERAS, TEST_FILE, TRAIN_FILE, VALID_FRAMES
+from m2v_lib.data.sources.mpi_inf_3dhp import CAMERAS, TEST_FILE, TRAIN_FILE, VALID_FRAMES
 from m2v_lib.data.store import DataError
 
 #: which of the 28 annotated joints are the 17, in the data set's order (spec 6.1), and how many cameras there are

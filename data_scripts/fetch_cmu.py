@@ -22,8 +22,8 @@ from typing import Final
 
 from download import Lock, fetch
 
-from m2v_lib.data.amc import Segment, convert, to_pack
-from m2v_lib.data.mocap import PACK_FILE, write_pack
+from m2v_lib.data.sources.amc import Segment, convert, to_pack
+from m2v_lib.data.sources.mocap import PACK_FILE, write_pack
 from m2v_lib.data.store import DataError
 
 BASE: Final = "http://mocap.cs.cmu.edu/subjects"

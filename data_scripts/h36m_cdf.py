@@ -20,11 +20,11 @@ from typing import Any, Final
 import numpy as np
 from tqdm import tqdm
 
-from m2v_lib.data.cameras import project, subject_cameras, subjects, world_to_camera
 from m2v_lib.data.checks import DataError, check_finite, check_millimetres
 from m2v_lib.data.export.h36m import METADATA, write_objects
-from m2v_lib.data.h36m import KNOWN
-from m2v_lib.data.h36m_npz import KEPT, N_PUBLISHED
+from m2v_lib.data.sources.h36m import KNOWN
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED
+from m2v_lib.geometry.cameras import project, subject_cameras, subjects, world_to_camera
 
 WORLD_FILE, SEEN_FILE = KNOWN[1], KNOWN[3]
 PLACE: Final = "MyPoseFeatures/D3_Positions"

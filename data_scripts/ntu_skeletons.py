@@ -22,9 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from m2v_lib.data.actions import h36m_to_coco
-from m2v_lib.data.ntu import CLASSES, SPLITS, TEST_CAMERA, TRAIN_SUBJECTS
+from m2v_lib.data.sources.ntu import CLASSES, SPLITS, TEST_CAMERA, TRAIN_SUBJECTS
 from m2v_lib.data.store import DataError
-from m2v_lib.records import write_atomically
+from m2v_lib.runs.records import write_atomically
 
 NAME: Final = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton")
 HEIGHT, WIDTH = 1080, 1920

@@ -21,7 +21,7 @@ from convert_3dhp import SEQUENCES as SEQUENCES_3DHP
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.cutting import clip_index, clip_index_3dhp
-from m2v_lib.data.readers import kind_of, sha256_of
+from m2v_lib.data.sources.readers import kind_of, sha256_of
 from m2v_lib.data.store import Split
 
 #: sha256 of published files, where they are on record
@@ -65,7 +65,7 @@ def _text(value: Any) -> str:
 
 def h36m_rows(paths: Sequence[Path]) -> Iterator[Row]:
     """Human3.6M, the pickle (with clips or without) or the two .npz files (spec 5)."""
-    from m2v_lib.data import h36m
+    from m2v_lib.data.sources import h36m
 
     files = h36m.sort_sources(paths)
     layout = "npz" if "3d" in files else "pickle"
@@ -99,7 +99,7 @@ def _ranges(name: str, split: Split) -> Iterator[Row]:
 
 def mpi_inf_3dhp_rows(paths: Sequence[Path]) -> Iterator[Row]:
     """MPI-INF-3DHP's two files (spec 6)."""
-    from m2v_lib.data import mpi_inf_3dhp as mpi
+    from m2v_lib.data.sources import mpi_inf_3dhp as mpi
 
     files = mpi.find_files(paths)
     train, test = mpi.read_train(files["train"]), mpi.read_test(files["test"])
@@ -129,7 +129,7 @@ def _frames_and_rate(take: Any) -> tuple[int, float]:
 
 def ntu60_rows(paths: Sequence[Path]) -> Iterator[Row]:
     """NTU RGB+D 60's pickle (spec 7)."""
-    from m2v_lib.data import ntu
+    from m2v_lib.data.sources import ntu
 
     data = ntu.read_ntu60(paths[0])
     yield equal("samples", len(data), NTU60_SAMPLES["all"])

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from m2v_lib.config import ConfigError, Experiment
 
 if TYPE_CHECKING:
-    from m2v_lib.model import build_model
+    from m2v_lib.models.dual_stream.model import build_model
     from m2v_lib.training.checkpoint import load_checkpoint, load_released
 
 __all__ = ["ConfigError", "Experiment", "build_model", "load_checkpoint", "load_released"]
 
 _TORCH_NAMES = {
-    "build_model": "m2v_lib.model",
+    "build_model": "m2v_lib.models.dual_stream.model",
     "load_checkpoint": "m2v_lib.training.checkpoint",
     "load_released": "m2v_lib.training.checkpoint",
 }

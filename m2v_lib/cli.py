@@ -15,7 +15,7 @@ import yaml
 
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
 from m2v_lib.lift import command as lifting
-from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly
+from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -167,7 +167,7 @@ def _pair(text: str) -> tuple[str, Any]:
 
 def _data_prepare(args: argparse.Namespace) -> int:
     from m2v_lib.data import prepare
-    from m2v_lib.data.readers import READERS
+    from m2v_lib.data.sources.readers import READERS
 
     options = {"test_subjects": args.test_subjects, **dict(_pair(text) for text in args.settings)}
     kind = args.name if args.name in READERS else None
@@ -184,8 +184,8 @@ def _data_export(args: argparse.Namespace) -> int:
 
 
 def _data_list(args: argparse.Namespace) -> int:
-    from m2v_lib.data.action_store import list_action_stores
     from m2v_lib.data.store import default_root, list_stores
+    from m2v_lib.data.store.action_store import list_action_stores
 
     found: list[tuple[Any, str]] = [(store.meta, f"{store.meta.fps:g} fps") for store in list_stores()]
     found += [(store.meta, "actions") for store in list_action_stores()]
@@ -224,7 +224,7 @@ def _action(args: argparse.Namespace) -> int:
 
 
 def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:
-    from m2v_lib.records import keep_record
+    from m2v_lib.runs.records import keep_record
     from m2v_lib.training.distributed import speaks
 
     if not speaks():
@@ -245,7 +245,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         return lifting.evaluate(args)
     from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
-    from m2v_lib.evaluate import evaluate_lifting
+    from m2v_lib.evaluation.protocols import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
 
     device = torch.device(args.device)
@@ -261,7 +261,7 @@ def _evaluate(args: argparse.Namespace) -> int:
 def _evaluate_action(args: argparse.Namespace) -> int:
     from m2v_lib.data.action_clips import make_samples
     from m2v_lib.data.actions import open_actions
-    from m2v_lib.evaluate import evaluate_action
+    from m2v_lib.evaluation.protocols import evaluate_action
     from m2v_lib.training.action import load_action
 
     if args.split == "val":
@@ -276,16 +276,16 @@ def _evaluate_action(args: argparse.Namespace) -> int:
 
 
 def _notebook(args: argparse.Namespace) -> int:
-    from m2v_lib.notebooks import run_notebook
+    from m2v_lib.experiments.run_notebook import run_notebook
 
     return run_notebook(args.notebook, args.out, dict(_pair(text) for text in args.parameters))
 
 
 def _queue(args: argparse.Namespace) -> int:
     from m2v_lib.data.store import open_store
-    from m2v_lib.queue import items
-    from m2v_lib.queue.run import Queue, listing, run_queue
-    from m2v_lib.records import find_records, project_root, runs_root
+    from m2v_lib.experiments.queue import items
+    from m2v_lib.experiments.queue.run import Queue, listing, run_queue
+    from m2v_lib.runs.records import find_records, project_root, runs_root
 
     kept = project_root() / "reports" / "records"
     queue = Queue(items(args.preset, args.data), runs_root(), kept)

@@ -12,7 +12,7 @@ import pytest
 
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import ARRAYS, Meta, Split, Store, Video, open_store, write_store
-from m2v_lib.skeleton import BONES, N_JOINTS
+from m2v_lib.skeletons.h36m import BONES, N_JOINTS
 
 #: (source, subject, action, frames, width, height); several are shorter than the 9 frames of a clip.
 TRAIN = (

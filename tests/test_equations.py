@@ -26,20 +26,20 @@ class Place(NamedTuple):
 
 
 PLACES = {
-    1: Place("23_adaptive_fusion", "23-13", "m2v_lib.model:DualStreamBlock"),
-    2: Place("23_adaptive_fusion", "23-11", "m2v_lib.layers.fusion:AdaptiveFusion.weights"),
-    3: Place("21_attention", "21-18", "m2v_lib.layers.attention:Attention"),
-    4: Place("21_attention", "21-16", "m2v_lib.layers.attention:Attention"),
-    5: Place("21_attention", "21-14", "m2v_lib.layers.attention:Attention"),
-    6: Place("21_attention", "21-20", "m2v_lib.model:AttentionBlock"),
-    7: Place("22_graph_convolution", "22-19", "m2v_lib.layers.graph:GraphConv"),
-    8: Place("22_graph_convolution", "22-21", "m2v_lib.model:GraphBlock"),
-    9: Place("25_losses_metrics", "25-10", "m2v_lib.losses:mpjpe_loss"),
-    10: Place("25_losses_metrics", "25-12", "m2v_lib.losses:n_mpjpe_loss"),
-    11: Place("25_losses_metrics", "25-14", "m2v_lib.losses:velocity_loss"),
-    12: Place("25_losses_metrics", "25-14", "m2v_lib.losses:velocity_loss"),
-    13: Place("40_finetune", "40-08", "m2v_lib.losses:pose_loss"),
-    14: Place("31_teacher_targets", "31-10", "m2v_lib.pretraining.teacher:Teacher.targets"),
+    1: Place("23_adaptive_fusion", "23-13", "m2v_lib.models.dual_stream.model:DualStreamBlock"),
+    2: Place("23_adaptive_fusion", "23-11", "m2v_lib.models.dual_stream.fusion:AdaptiveFusion.weights"),
+    3: Place("21_attention", "21-18", "m2v_lib.models.dual_stream.attention:Attention"),
+    4: Place("21_attention", "21-16", "m2v_lib.models.dual_stream.attention:Attention"),
+    5: Place("21_attention", "21-14", "m2v_lib.models.dual_stream.attention:Attention"),
+    6: Place("21_attention", "21-20", "m2v_lib.models.dual_stream.model:AttentionBlock"),
+    7: Place("22_graph_convolution", "22-19", "m2v_lib.models.dual_stream.graph:GraphConv"),
+    8: Place("22_graph_convolution", "22-21", "m2v_lib.models.dual_stream.model:GraphBlock"),
+    9: Place("25_losses_metrics", "25-10", "m2v_lib.training.losses:mpjpe_loss"),
+    10: Place("25_losses_metrics", "25-12", "m2v_lib.training.losses:n_mpjpe_loss"),
+    11: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
+    12: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
+    13: Place("40_finetune", "40-08", "m2v_lib.training.losses:pose_loss"),
+    14: Place("31_teacher_targets", "31-10", "m2v_lib.training.pretraining.teacher:Teacher.targets"),
 }
 HEADING = re.compile(r"^### (Eq\. \(\d+\)(?:(?:,| and|, and) Eq\. \(\d+\))*): \S.*$", re.MULTILINE)
 

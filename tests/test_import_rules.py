@@ -4,52 +4,62 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Iterator, Set
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "m2v_lib"
-LEAVES = {"skeleton", "geometry", "metrics", "config", "records", "paper"}
-#: each may import what stands left of it, never what stands right
-ORDER = ("layers", "model", "pretraining", "training", "cli")
-#: what training runs on: it must work on a machine with nothing else
-TRAINING = {*LEAVES, *ORDER[:-1], "losses", "data", "evaluate", "baselines", "complexity", "bench", "action"}
+
+#: Rooms that import at most each other, and only downwards in this order.
+LEAVES = ("runs", "config", "results.paper", "skeletons", "geometry", "evaluation.metrics")
+
+#: Each may import what stands above it, never what stands below.
+ORDER = ("models.layers", "models", "training", "experiments", "cli")
+
+#: What training needs runs on a machine with these five packages alone.
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
-WITHOUT_TORCH = {
-    "records",
-    "paper",
-    "experiments",
-    "queue",
-    "effects",
-    "measures",
-    "table_text",
-    "audit",
-    "breakdown",
-    "tables",
+TRAINING = ("config", "skeletons", "geometry", "runs", "data", "models", "training", "evaluation", "bench")
+
+#: A report is built, and the rows are listed, where torch is absent.
+WITHOUT_TORCH = (
+    "runs",
+    "results",
     "report",
     "config",
-    "skeleton",
-    "notebooks",
-    "suite",
-    "plots",
-    "viewer",
-}
+    "skeletons",
+    "geometry",
+    "experiments",
+    "notebook.plots",
+    "notebook.viewer",
+)
+
+#: Heavy packages, each with its only doors.
 ONLY_IN = {
-    "plotly": {"viewer"},
-    "IPython": {"nb"},
-    "nbformat": {"report"},
-    "sphinx": {"report"},
-    "papermill": {"notebooks"},
-    "nbclient": {"notebooks"},
-    "matplotlib": {"plots"},
-    "pandas": {"tables", "breakdown"},
+    "plotly": ("notebook.viewer",),
+    "IPython": ("notebook.nb",),
+    "nbformat": ("report",),
+    "sphinx": ("report",),
+    "papermill": ("experiments.run_notebook",),
+    "nbclient": ("experiments.run_notebook",),
+    "matplotlib": ("notebook.plots",),
+    "pandas": ("results",),
+    "scipy": ("results",),
 }
 
 
-def part(path: Path) -> str:
-    """The part of the package a file belongs to: `layers` for layers/graph.py, `config` for config.py."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """Dotted name of a file inside the package: `models.layers.graph`, `runs` for runs/__init__.py."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def within(module: str, room: str) -> bool:
+    return module == room or module.startswith(f"{room}.")
+
+
+def within_any(module: str, rooms: Iterable[str]) -> bool:
+    return any(within(module, room) for room in rooms)
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -79,52 +89,119 @@ def _base(path: Path, node: ast.ImportFrom) -> str:
     return ".".join([*package[: len(package) + 1 - node.level], *([node.module] if node.module else [])])
 
 
-def used() -> list[tuple[Path, str, str]]:
-    """(file, part of the package or '' , first name of the import) of every import in the package."""
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def inner_target(dotted: str) -> str:
+    """The module of the package that an import names: `m2v_lib.runs.records.find` -> `runs.records`."""
+    name = dotted.removeprefix("m2v_lib").lstrip(".")
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def used() -> list[tuple[str, str, str]]:
+    """(module, module of the package it imports or '', outer package or '') of every import."""
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
+    for module, path in MODULES.items():
         for name in imports(path):
-            words = name.split(".")
-            inner = words[1] if words[0] == "m2v_lib" and len(words) > 1 else ""
-            found.append((path, inner, words[0]))
+            inner = name.split(".")[0] == "m2v_lib"
+            found.append((module, inner_target(name) if inner else "", "" if inner else name.split(".")[0]))
     return found
 
 
 USED = used()
 
 
-def offences(guilty: Set[str], *, inner: Set[str] = frozenset(), outer: Set[str] = frozenset()) -> list[str]:
-    """Imports of parts `inner` or packages `outer` in the parts `guilty`, as text."""
+def offences(
+    guilty: Iterable[str], *, inner: Iterable[str] = (), outer: Iterable[str] = ()
+) -> list[str]:
+    """Imports of rooms `inner` or packages `outer` in the rooms `guilty`, as text."""
+    rooms, inner, outer = tuple(guilty), tuple(inner), set(outer)
     return [
-        f"{path.relative_to(PACKAGE)} imports {f'm2v_lib.{name}' if name else top}"
-        for path, name, top in USED
-        if part(path) in guilty and (name in inner or top in outer)
+        f"{module} imports {target or package}"
+        for module, target, package in USED
+        if within_any(module, rooms) and (package in outer or (target and within_any(target, inner)))
     ]
 
 
 def test_the_package_is_there() -> None:
-    assert len(USED) > 50
+    assert len(USED) > 300
 
 
-def test_leaves_import_only_leaves() -> None:
-    parts = {name for path, name, _ in USED if part(path) in LEAVES and name}
-    existing = {part(path) for path in PACKAGE.rglob("*.py")}
-    assert (parts & existing) - LEAVES == set()
+@pytest.mark.parametrize("room", LEAVES)
+def test_leaves_import_only_leaves(room: str) -> None:
+    above = LEAVES[: LEAVES.index(room) + 1]
+    wrong = [
+        f"{module} imports {target}"
+        for module, target, _ in USED
+        if within(module, room) and target and not within_any(target, above)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize("position", range(len(ORDER)), ids=ORDER)
 def test_nothing_imports_what_is_built_on_it(position: int) -> None:
-    assert offences({ORDER[position]}, inner=set(ORDER[position + 1 :])) == []
+    below = [room for room in ORDER[position + 1 :] if not within(ORDER[position], room)]
+    assert offences([ORDER[position]], inner=below) == []
 
 
-def test_data_does_not_know_the_model_and_layers_do_not_know_the_data() -> None:
-    assert offences({"data"}, inner={"layers", "model", "pretraining", "training", "cli"}) == []
-    assert offences({"layers"}, inner={"data"}) == []
+def test_layers_do_not_know_the_models() -> None:
+    models = [m for m in MODULES if m.startswith("models.") and not within(m, "models.layers")]
+    assert offences(["models.layers"], inner=models) == []
+
+
+def test_data_and_models_do_not_know_each_other() -> None:
+    assert offences(["data"], inner=["models", "training", "experiments", "cli"]) == []
+    assert offences(["models"], inner=["data"]) == []
+
+
+def test_no_circle_of_imports() -> None:
+    graph: dict[str, set[str]] = {module: set() for module in MODULES}
+    for module, path in MODULES.items():
+        for name in top_level_imports(path):
+            target = inner_target(name)
+            if target and target != module:
+                graph[module].add(target)
+    assert circle_in(graph) == []
+
+
+def top_level_imports(path: Path) -> list[str]:
+    """What importing the file imports at once: not what its functions import when they run."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names: list[str] = []
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names if alias.name.startswith("m2v_lib")]
+        elif isinstance(node, ast.ImportFrom) and _base(path, node).startswith("m2v_lib"):
+            names += [f"{_base(path, node)}.{alias.name}" for alias in node.names]
+    return names
+
+
+def circle_in(graph: dict[str, set[str]]) -> list[str]:
+    """The modules of one import circle, or none."""
+    done: set[str] = set()
+
+    def visit(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            return trail[trail.index(module) :]
+        if module in done:
+            return []
+        for target in sorted(graph[module]):
+            if found := visit(target, [*trail, module]):
+                return found
+        done.add(module)
+        return []
+
+    for module in graph:
+        if found := visit(module, []):
+            return found
+    return []
 
 
 def test_training_runs_on_a_bare_machine() -> None:
-    foreign = {top for path, _, top in USED if part(path) in TRAINING and top not in sys.stdlib_module_names}
-    assert foreign - BARE - {"m2v_lib", "__future__"} == set()
+    foreign = {package for module, _, package in USED if package and within_any(module, TRAINING)}
+    assert foreign - BARE - {"__future__"} - set(sys.stdlib_module_names) == set()
 
 
 def test_reports_are_built_without_torch() -> None:
@@ -133,5 +210,6 @@ def test_reports_are_built_without_torch() -> None:
 
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_heavy_packages_have_one_door(package: str) -> None:
-    others = {part(path) for path in PACKAGE.rglob("*.py")} - ONLY_IN[package]
-    assert offences(others, outer={package}) == []
+    others = [module for module in MODULES if not within_any(module, ONLY_IN[package])]
+    wrong = [f"{module} imports {outer}" for module, _, outer in USED if outer == package and module in others]
+    assert wrong == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from m2v_lib.records import find_records
+from m2v_lib.runs.records import find_records
 
 FOLDER = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTERS = sorted(FOLDER.glob("*.ipynb"))
@@ -154,7 +154,7 @@ def test_stored_tables_on_real_motion_are_those_of_the_kept_records(path: Path) 
     """nbval leaves these cells out, so that new records break no chapter; but what is committed says the same."""
     for cell in cells(path, "code"):
         if shown := re.search(r'on_motion_capture\("([\w-]+)", kept\)\ntables\.show', source(cell)):
-            tables = pytest.importorskip("m2v_lib.tables")
+            tables = pytest.importorskip("m2v_lib.results.tables")
             kept = find_records(FOLDER.parent / "reports" / "records")
             expected = tables.to_markdown(tables.on_motion_capture(shown[1], kept))
             (output,) = cell["outputs"]

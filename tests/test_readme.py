@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import cli, effects, lift, paper, queue, tables, weights
+from m2v_lib import cli, lift, weights
 from m2v_lib.bench import load_bench
-from m2v_lib.records import find_records, load_record
+from m2v_lib.experiments import queue
+from m2v_lib.results import effects, paper, tables
+from m2v_lib.runs.records import find_records, load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = re.compile(

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 from fakes.suite import code, notebook, parameters
 
-from m2v_lib.suite import Suite, jobs
+from m2v_lib.experiments.suite import Suite, jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent

@@ -19,7 +19,7 @@ from m2v_lib.bench.options import TASKS, Options
 from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
 from m2v_lib.bench.turns import VARIANTS, Point, Turns
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.records import environment, project_root, runs_root, write_json, write_text
+from m2v_lib.runs.records import environment, project_root, runs_root, write_json, write_text
 
 __all__ = ["PARTS", "TASKS", "VARIANTS", "Options", "bench", "find_benches", "load_bench"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from m2v_lib.layers.cpu import dense
+from m2v_lib.models.dual_stream.cpu import dense
 
 
 def ceilings(device: torch.device, *, quick: bool = False) -> dict[str, Any]:

@@ -26,13 +26,13 @@ from m2v_lib.bench.ceilings import ceilings, seconds_of
 from m2v_lib.bench.counts import ByteCounter, count_flops
 from m2v_lib.bench.memory import Memory, limit_memory
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.layers import fast
-from m2v_lib.layers.fusion import AdaptiveFusion
-from m2v_lib.losses import pose_loss
-from m2v_lib.model import DualStreamBlock, build_model
-from m2v_lib.pretraining.masking import draw_masks
-from m2v_lib.pretraining.objective import MaskedPrediction
+from m2v_lib.models.dual_stream import fast
+from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
+from m2v_lib.models.dual_stream.model import DualStreamBlock, build_model
 from m2v_lib.training.loop import describe, pick_device, prepare_blocks, seeded
+from m2v_lib.training.losses import pose_loss
+from m2v_lib.training.pretraining.masking import draw_masks
+from m2v_lib.training.pretraining.objective import MaskedPrediction
 from m2v_lib.training.schedule import make_optimiser
 
 # B batch, T frames, J joints, D features

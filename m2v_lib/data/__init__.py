@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.data.action_store import is_action_store, open_action_store
-from m2v_lib.data.readers import READERS, find_sources, kind_of, sha256_of
+from m2v_lib.data.store.action_store import is_action_store, open_action_store
+from m2v_lib.data.sources.readers import READERS, find_sources, kind_of, sha256_of
 from m2v_lib.data.store import DataError, default_root, open_store
 
 
@@ -39,7 +39,7 @@ def prepare(
     options = {key: _listed(key, value) for key, value in options.items() if value is not None}
     reader.check_options(kind, options)
     sources = find_sources(kind, given)
-    recipe = _recipe(kind, sources, options, reader.code)
+    recipe = _recipe(kind, sources, options, reader.version)
     if _recipe_of(root, name) == recipe:
         return root / name
     return reader.call(reader.function)(root, name, sources, recipe=recipe, **options)
@@ -50,10 +50,14 @@ def _listed(key: str, value: Any) -> Any:
     return [value] if key.endswith("_subjects") and isinstance(value, str) else value
 
 
-def _recipe(kind: str, sources: Sequence[Path], options: dict[str, Any], code: Sequence[str]) -> str:
-    """sha256 over everything that decides what is in a store: kind, contents of the files, options, our code."""
-    own = hashlib.sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in code)).hexdigest()
-    inputs = {"kind": kind, "sources": [sha256_of(path) for path in sources], "options": options, "code": own}
+def _recipe(kind: str, sources: Sequence[Path], options: dict[str, Any], version: int) -> str:
+    """sha256 over everything that decides what is in a store: kind, contents of the files, options, reader's version."""
+    inputs = {
+        "kind": kind,
+        "sources": [sha256_of(path) for path in sources],
+        "options": options,
+        "version": version,
+    }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 

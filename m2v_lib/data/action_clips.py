@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2v_lib.data.action_store import ActionData
+from m2v_lib.data.store.action_store import ActionData
 from m2v_lib.data.augment import crop_scale, random_move
 from m2v_lib.data.clips import resample
 

@@ -15,12 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.action_store import ActionData, is_action_store, open_action_store
+from m2v_lib.data.store.action_store import ActionData, is_action_store, open_action_store
 from m2v_lib.data.checks import DataError, Video
-from m2v_lib.data.ntu import COCO, from_annotations
-from m2v_lib.data.ntu import SPLITS as NTU_SPLITS
+from m2v_lib.data.sources.ntu import COCO, from_annotations
+from m2v_lib.data.sources.ntu import SPLITS as NTU_SPLITS
 from m2v_lib.data.store import SPLITS, Split, SplitName, Store, open_store
-from m2v_lib.skeleton import JOINTS
+from m2v_lib.skeletons.h36m import JOINTS
 
 #: a group of whatever fits nowhere else is no action
 NO_ACTION: Final = ("other",)

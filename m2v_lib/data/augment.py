@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from m2v_lib.skeleton import FLIP_ORDER
+from m2v_lib.skeletons.h36m import FLIP_ORDER
 
 # B batch, T frames, J joints, C channels (x first)
 

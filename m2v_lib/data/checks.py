@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.skeleton import BONES
+from m2v_lib.skeletons.h36m import BONES
 
 #: a median bone outside this range (mm) is not a person measured in millimetres
 BONE_RANGE_MM: Final = (30.0, 1000.0)

@@ -13,7 +13,7 @@ from torch import Tensor
 from m2v_lib.data.cutting import centre_of as centre_of
 from m2v_lib.data.cutting import centred_index, clip_index, clip_index_3dhp, labelled_share
 from m2v_lib.data.cutting import resample as resample
-from m2v_lib.data.mpi_inf_3dhp import is_3dhp
+from m2v_lib.data.sources.mpi_inf_3dhp import is_3dhp
 from m2v_lib.data.store import DataError, Split, Store
 
 # n frames of a split, C clips, B batch, T frames of a clip, J joints

@@ -13,19 +13,19 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from m2v_lib import metrics
 from m2v_lib.bench.memory import Memory
-from m2v_lib.data.cameras import load_cameras
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.data.keypoints.timeline import at_rate, sample
 from m2v_lib.data.store import Split, Store, Video
-from m2v_lib.data.timeline import at_rate, sample
+from m2v_lib.evaluation import metrics
+from m2v_lib.geometry.cameras import load_cameras
 from m2v_lib.lift.camera import bone_lengths
 from m2v_lib.lift.model import load_lifter
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.measures import cell_state
-from m2v_lib.records import environment, load_record
+from m2v_lib.results.cell_states import cell_state
+from m2v_lib.runs.records import environment, load_record
 
 RATES: Final = (25.0, 30.0, 50.0, 60.0)
 #: frames of a recording: how many recordings are lifted, spread over the subjects

@@ -21,8 +21,8 @@ import numpy as np
 
 from m2v_lib.lift.camera import BLOCK, bone_lengths
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.records import write_atomically
-from m2v_lib.skeleton import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
+from m2v_lib.runs.records import write_atomically
+from m2v_lib.skeletons.h36m import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
 
 #: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn about x
 AXES: Final = np.array([1.0, -1.0, -1.0])

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.skeleton import BONES
+from m2v_lib.skeletons.h36m import BONES
 
 #: focal length over the image's longer side, of the cameras the model was trained with (Human3.6M's)
 FOCAL: Final = 1.145

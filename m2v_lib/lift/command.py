@@ -31,7 +31,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Lift, write, and say in a line a person what came out."""
-    from m2v_lib.data.unlabelled import parse_size
+    from m2v_lib.data.sources.unlabelled import parse_size
     from m2v_lib.lift import lift, save, writer_of
 
     if args.input == "-":
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _stream(args: argparse.Namespace) -> int:
     """Lines from stdin to lines on stdout, each as soon as it is known."""
-    from m2v_lib.data.unlabelled import parse_size
+    from m2v_lib.data.sources.unlabelled import parse_size
     from m2v_lib.lift.camera import STATURE, assumed_camera
     from m2v_lib.lift.model import load_lifter
     from m2v_lib.lift.stream import stream_lines
@@ -90,7 +90,7 @@ def export(args: argparse.Namespace) -> int:
             raise ConfigError("--weights needs a run: m2v export reports/runs/finetune-mocap-... --weights")
         print(*weights.put(args.run), sep="\n")
     if args.onnx:
-        from m2v_lib.onnx_export import export_onnx
+        from m2v_lib.export.onnx import export_onnx
 
         off = export_onnx(args.run or weights.own_weights(), args.onnx)
         print(f"{args.onnx}: under onnxruntime at most {off:.1g} from torch")
@@ -101,7 +101,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Errors of lifting at any rate and length, to the file `args.lift`."""
     from m2v_lib.data.store import open_store
     from m2v_lib.lift.accuracy import accuracy
-    from m2v_lib.records import write_json
+    from m2v_lib.runs.records import write_json
 
     write_json(args.lift, accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)))
     print(args.lift)

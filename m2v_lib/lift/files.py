@@ -17,8 +17,8 @@ import numpy as np
 
 from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.records import write_atomically
-from m2v_lib.skeleton import BONES, JOINTS
+from m2v_lib.runs.records import write_atomically
+from m2v_lib.skeletons.h36m import BONES, JOINTS
 
 #: decimals of the arrays in a .json file
 DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "filled": 0}

@@ -17,8 +17,8 @@ import numpy as np
 from m2v_lib.data.checks import DataError
 from m2v_lib.lift.page import COLOURS
 from m2v_lib.lift.people import Motion
-from m2v_lib.records import write_atomically
-from m2v_lib.skeleton import BONES, LEFT, RIGHT
+from m2v_lib.runs.records import write_atomically
+from m2v_lib.skeletons.h36m import BONES, LEFT, RIGHT
 
 PANEL: Final = 480  # px, each of the two
 FINE: Final = 2  # drawn so many times larger and scaled down, which smooths the lines

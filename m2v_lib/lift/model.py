@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from m2v_lib.layers.cpu import keep_freed_memory
 from m2v_lib.lift.windows import Lifter
+from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.weights import own_weights
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from m2v_lib.lift.files import header
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.records import write_text
-from m2v_lib.skeleton import BONES, LEFT, N_JOINTS, RIGHT
+from m2v_lib.runs.records import write_text
+from m2v_lib.skeletons.h36m import BONES, LEFT, N_JOINTS, RIGHT
 
 #: as in `plots`, which needs matplotlib
 COLOURS: Final = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}

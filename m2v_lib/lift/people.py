@@ -10,7 +10,7 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks
-from m2v_lib.data.timeline import dense, fill, n_at_rate, sample, unbroken
+from m2v_lib.data.keypoints.timeline import dense, fill, n_at_rate, sample, unbroken
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
 from m2v_lib.lift.windows import Lifter
 

@@ -20,15 +20,15 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoint_files import Header, Rows
-from m2v_lib.data.keypoint_layouts import LAYOUTS, Layout, by_count
 from m2v_lib.data.keypoints import check_confidence, check_points
-from m2v_lib.data.timeline import MAX_GAP, fill, sample
-from m2v_lib.data.tracking import Tracker
+from m2v_lib.data.keypoints.files import Header, Rows
+from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout, by_count
+from m2v_lib.data.keypoints.timeline import MAX_GAP, fill, sample
+from m2v_lib.data.keypoints.tracking import Tracker
 from m2v_lib.lift.camera import STATURE, Camera, place
 from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.skeleton import N_JOINTS
+from m2v_lib.skeletons.h36m import N_JOINTS
 
 #: seconds of a person's past that are kept beside the latency: for a window, and for the size's running mean
 PAST: Final = 1.0

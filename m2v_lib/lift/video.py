@@ -10,9 +10,9 @@ from pathlib import Path
 
 import m2v_lib
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoint_files import kind_of
 from m2v_lib.data.keypoints import Tracks, read_keypoints
-from m2v_lib.records import project_root
+from m2v_lib.data.keypoints.files import kind_of
+from m2v_lib.runs.records import project_root
 
 SCRIPT = Path("data_scripts") / "video_to_keypoints.py"
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from m2v_lib.evaluate import predict
+from m2v_lib.evaluation.protocols import predict
 
 #: how people stand in the training cameras' images, in units of half the image's width: the median over clips of the
 #: motion capture store of the larger side of the joints' box, and of the box's middle (x, y)

@@ -14,7 +14,6 @@ from pathlib import Path
 import nbformat
 
 from m2v_lib.config import ConfigError
-from m2v_lib.records import Record, find_records, project_root, runs_root
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.convert import convert, title_of
 from m2v_lib.report.glance import at_a_glance, findings, tables_page
@@ -29,6 +28,7 @@ from m2v_lib.report.pages import (
     runs_pages,
 )
 from m2v_lib.report.sphinx_book import build_html, copy_static
+from m2v_lib.runs.records import Record, find_records, project_root, runs_root
 
 __all__ = ["build"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError
-from m2v_lib.notebooks import status_path
+from m2v_lib.experiments.run_notebook import status_path
 
 OK, FAILED, NOT_RUN = "ok", "failed", "not run"
 SETTINGS = ("data", "preset", "recipe", "seeds", "overrides")

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from m2v_lib import effects, paper, tables
-from m2v_lib.breakdown import curves
-from m2v_lib.experiments import rows
-from m2v_lib.measures import measure_of
-from m2v_lib.queue import budget
-from m2v_lib.records import Record
+from m2v_lib.experiments.queue import budget
+from m2v_lib.experiments.rows import rows
 from m2v_lib.report.pages import badge, cell_badge, with_badges
+from m2v_lib.results import effects, paper, tables
+from m2v_lib.results.cell_states import measure_of
+from m2v_lib.results.per_action import curves
+from m2v_lib.runs.records import Record
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.records import Record
+from m2v_lib.runs.records import Record
 
 PRESET_ORDER = ("smoke", "small", "base", "large")
 
@@ -85,7 +85,7 @@ def _draw_curve(record: Record, source: Path, references: dict[str, float]) -> t
     points = [(line["step"], line["mpjpe"]) for line in record.metrics if line.get("kind") == "val" and "mpjpe" in line]
     if not points:
         return None
-    from m2v_lib import plots
+    from m2v_lib.notebook import plots
 
     steps, values = zip(*points, strict=True)
     name = f"curve-{record.result['data']['name']}.svg"

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
-from m2v_lib import tables
-from m2v_lib.records import Record, commit
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page, SuiteRun
+from m2v_lib.results import tables
+from m2v_lib.runs.records import Record, commit
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m2v_lib.action import ActionModel, build_action_model
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.action_clips import Samples, for_training, make_samples
 from m2v_lib.data.actions import Actions, open_actions
 from m2v_lib.data.store import open_store
-from m2v_lib.evaluate import evaluate_action
-from m2v_lib.records import read_metrics, runs_root
+from m2v_lib.evaluation.protocols import evaluate_action
+from m2v_lib.models.action_classifier import ActionModel, build_action_model
+from m2v_lib.runs.records import read_metrics, runs_root
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, read_tensors, transfer_encoder
 from m2v_lib.training.loop import Trainer, is_finished, pick_device, prepare_blocks, sole_trainer
 from m2v_lib.training.pretrain import fingerprint_of

@@ -15,9 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from m2v_lib.config import ConfigError, Experiment, ModelConfig
-from m2v_lib.model import DualStreamModel, build_model
-from m2v_lib.records import write_atomically
-from m2v_lib.skeleton import H36M_FROM_MPI, N_JOINTS
+from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.runs.records import write_atomically
+from m2v_lib.skeletons.h36m import H36M_FROM_MPI, N_JOINTS
 
 #: First names of what a pre-training file lacks and fine-tuning starts fresh (audit D7).
 HEADS = ("rep_logit.", "head.")

@@ -1,7 +1,8 @@
 """One run on several devices or hosts: torch's elastic launcher starts the processes, DDP averages their gradients.
 
 Each process draws the randomness of the whole batch and computes its own share of the clips, and batch norm spans all
-of them (m2v_lib.layers.norm): the run is the one that a single process makes at the same batch size, up to rounding.
+of them (m2v_lib.models.dual_stream.norm): the run is the one that a single process makes at the
+same batch size, up to rounding.
 
 `m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them with the launcher:
 ``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT --max-restarts 3 -m m2v_lib.cli finetune ...``,
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.records import StoppedEarly
+from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.stopping import STOP_FILE
 
 #: How often the launcher starts a run again from its last checkpoint when one of its processes dies.

@@ -8,18 +8,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.baselines.linear import evaluate_floors
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.augment import random_flip
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.evaluate import evaluate_lifting
-from m2v_lib.losses import pose_loss
-from m2v_lib.model import DualStreamModel, build_model
-from m2v_lib.records import runs_root
+from m2v_lib.evaluation.protocols import evaluate_lifting
+from m2v_lib.evaluation.trivial_baselines import evaluate_floors
+from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.runs.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
 from m2v_lib.training.distributed import ALONE, Team, joined, launch, must_launch
 from m2v_lib.training.loop import Trainer, check_finished, is_finished, pick_device, prepare_blocks, sole_trainer
+from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import ConfigError, Experiment, OptimConfig
-from m2v_lib.layers.cpu import keep_freed_memory
-from m2v_lib.model import DualStreamModel, count_parameters
-from m2v_lib.records import MetricsLog, StoppedEarly, commit, environment, write_json, write_text
+from m2v_lib.models.dual_stream.cpu import keep_freed_memory
+from m2v_lib.models.dual_stream.model import DualStreamModel, count_parameters
+from m2v_lib.runs.records import MetricsLog, StoppedEarly, commit, environment, write_json, write_text
 from m2v_lib.training.checkpoint import CheckpointError, load_weights, on_cpu, read_tensors, save_tensors
 from m2v_lib.training.distributed import ALONE, Team
 from m2v_lib.training.schedule import Schedule, learning_rate, make_optimiser

@@ -14,10 +14,8 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.augment import random_flip
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.model import build_model
-from m2v_lib.pretraining.objective import MaskedPrediction
-from m2v_lib.pretraining.teacher import tau_at
-from m2v_lib.records import read_metrics, runs_root
+from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.runs.records import read_metrics, runs_root
 from m2v_lib.training.distributed import Team, joined, launch, must_launch
 from m2v_lib.training.loop import (
     Trainer,
@@ -28,6 +26,8 @@ from m2v_lib.training.loop import (
     seeded,
     sole_trainer,
 )
+from m2v_lib.training.pretraining.objective import MaskedPrediction
+from m2v_lib.training.pretraining.teacher import tau_at
 from m2v_lib.training.schedule import Schedule
 
 

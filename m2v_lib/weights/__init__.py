@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from m2v_lib.config import ConfigError
-from m2v_lib.records import RECORD_FILES, load_record, write_atomically, write_text
+from m2v_lib.runs.records import RECORD_FILES, load_record, write_atomically, write_text
 
 FOLDER: Final = Path(__file__).resolve().parent
 WEIGHTS: Final = "weights.safetensors"

@@ -11,11 +11,11 @@ from typing import Any
 
 from matplotlib import pyplot as plt
 
-from m2v_lib import plots
 from m2v_lib.data import prepare
 from m2v_lib.data.store import open_store
-from m2v_lib.records import commit
-from m2v_lib.skeleton import BONES
+from m2v_lib.notebook import plots
+from m2v_lib.runs.records import commit
+from m2v_lib.skeletons.h36m import BONES
 
 FRAMES = range(8440, 8500, 12)  # a person walking past the first camera
 

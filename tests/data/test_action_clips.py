@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from m2v_lib.data.action_clips import for_testing, for_training, frames_of, make_samples
-from m2v_lib.data.action_store import NEITHER, TEST, TRAIN, ActionData
+from m2v_lib.data.store.action_store import NEITHER, TEST, TRAIN, ActionData
 from m2v_lib.data.augment import crop_scale
 from m2v_lib.data.checks import DataError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2v_lib.data.action_store import (
+from m2v_lib.data.store.action_store import (
     TEST,
     TRAIN,
     ActionMeta,
@@ -23,10 +23,10 @@ from m2v_lib.data.action_store import (
 from m2v_lib.data.actions import actions_of, h36m_to_coco, ntu_layout, open_actions
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.ntu import export
-from m2v_lib.data.keypoint_layouts import LAYOUTS
-from m2v_lib.data.ntu import prepare_ntu60, read_ntu60
+from m2v_lib.data.keypoints.layouts import LAYOUTS
+from m2v_lib.data.sources.ntu import prepare_ntu60, read_ntu60
 from m2v_lib.data.store import Store, list_stores, open_store, write_store
-from m2v_lib.skeleton import JOINTS
+from m2v_lib.skeletons.h36m import JOINTS
 
 
 @pytest.fixture

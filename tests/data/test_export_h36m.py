@@ -12,19 +12,19 @@ import torch
 
 from m2v_lib.config import Experiment
 from m2v_lib.data import prepare
-from m2v_lib.data.cameras import CAMERA_NAMES, load_cameras, project, subject_cameras, world_to_camera
+from m2v_lib.geometry.cameras import CAMERA_NAMES, load_cameras, project, subject_cameras, world_to_camera
 from m2v_lib.data.clips import evaluation_clips
-from m2v_lib.data.detector import DetectorModel, detect
+from m2v_lib.data.detector_noise import DetectorModel, detect
 from m2v_lib.data.export import export_store
 from m2v_lib.data.export.h36m import to_world
-from m2v_lib.data.foreign import read_object_npz, read_pickle
-from m2v_lib.data.h36m import FAULTY
-from m2v_lib.data.h36m_npz import KEPT, Take, to_split
-from m2v_lib.data.mocap import Pack, prepare_mocap
+from m2v_lib.data.safe_pickle.reader import read_object_npz, read_pickle
+from m2v_lib.data.sources.h36m import FAULTY
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT, Take, to_split
+from m2v_lib.data.sources.mocap import Pack, prepare_mocap
 from m2v_lib.data.store import DataError, Split, Store, check_split, open_store, write_store
-from m2v_lib.data.synthetic import Plan, make_pack
-from m2v_lib.evaluate import evaluate_pose
-from m2v_lib.model import build_model
+from m2v_lib.data.sources.synthetic import Plan, make_pack
+from m2v_lib.evaluation.protocols import evaluate_pose
+from m2v_lib.models.dual_stream.model import build_model
 
 ARRAYS = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
 N_FRAMES = 9

@@ -8,17 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2v_lib import metrics
+from m2v_lib.evaluation import metrics
 from m2v_lib.config import Experiment
 from m2v_lib.data.clips import evaluation_clips, make_clips, normalise_screen
-from m2v_lib.data.detector import DetectorModel
+from m2v_lib.data.detector_noise import DetectorModel
 from m2v_lib.data.export.mpi_inf_3dhp import export, takes
-from m2v_lib.data.mocap import Pack, prepare_mocap
-from m2v_lib.data.mpi_inf_3dhp import prepare_3dhp, to_split
+from m2v_lib.data.sources.mocap import Pack, prepare_mocap
+from m2v_lib.data.sources.mpi_inf_3dhp import prepare_3dhp, to_split
 from m2v_lib.data.store import DataError, Split, Store, open_store
-from m2v_lib.data.synthetic import Plan, make_pack
-from m2v_lib.evaluate import evaluate_3dhp, evaluate_3dhp_predictions
-from m2v_lib.model import build_model
+from m2v_lib.data.sources.synthetic import Plan, make_pack
+from m2v_lib.evaluation.protocols import evaluate_3dhp, evaluate_3dhp_predictions
+from m2v_lib.models.dual_stream.model import build_model
 
 THEIRS = [10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6, 0, 7, 9]  # our joint in each place of their order
 

@@ -14,9 +14,9 @@ import pytest
 
 from m2v_lib.data import prepare
 from m2v_lib.data.export import export_store
-from m2v_lib.data.mocap import prepare_mocap
+from m2v_lib.data.sources.mocap import prepare_mocap
+from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import DataError, open_store
-from m2v_lib.data.synthetic import Plan, make_pack
 
 PICKLE, WORLD, CPN, GT = (
     "h36m_sh_conf_cam_source_final.pkl", "data_3d_h36m.npz", "data_2d_h36m_cpn_ft_h36m_dbb.npz", "data_2d_h36m_gt.npz",

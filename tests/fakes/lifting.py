@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from m2v_lib.data.keypoints import Person, Tracks
 from m2v_lib.lift.camera import BONES_MM, Camera
-from m2v_lib.skeleton import BONES
+from m2v_lib.skeletons.h36m import BONES
 
 CAMERA = Camera(1000.0, 1280, 720)
 

@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from m2v_lib.notebooks import run_notebook, status_path
-from m2v_lib.records import RESUME_EXIT_CODE
+from m2v_lib.experiments.run_notebook import run_notebook, status_path
+from m2v_lib.runs.records import RESUME_EXIT_CODE
 
 
 def main(command: str, *words: str) -> int:

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from fakes.lifting import body
 
-from m2v_lib.data.cameras import load_cameras
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.store import Split, Video
+from m2v_lib.geometry.cameras import load_cameras
 from m2v_lib.lift import accuracy
 from m2v_lib.lift.accuracy import lift_errors
 from m2v_lib.lift.camera import bone_lengths

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from m2v_lib.lift.bvh import BASES, _swing, euler_zxy, make_rig, write_bvh
 from m2v_lib.lift.camera import bone_lengths
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.skeleton import JOINTS, LEFT, RIGHT
+from m2v_lib.skeletons.h36m import JOINTS, LEFT, RIGHT
 
 
 def motion(*people: tuple[str, int, np.ndarray]) -> Motion:

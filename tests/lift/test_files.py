@@ -23,8 +23,8 @@ from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.model import build_model
-from m2v_lib.skeleton import JOINTS
+from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.skeletons.h36m import JOINTS
 from m2v_lib.training.checkpoint import save_tensors
 
 

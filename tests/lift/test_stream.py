@@ -15,10 +15,10 @@ from fakes.lifting import CAMERA, Flat, body, seen
 from m2v_lib import cli
 from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoint_layouts import LAYOUTS
+from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.lift.stream import Stream, stream_lines
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.model import build_model
+from m2v_lib.models.dual_stream.model import build_model
 from m2v_lib.training.checkpoint import save_tensors
 
 LIFTER = Lifter(Flat(), 27)

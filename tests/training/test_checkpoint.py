@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.model import DualStreamModel, build_model
-from m2v_lib.skeleton import H36M_FROM_MPI
+from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 from m2v_lib.training import checkpoint
 from m2v_lib.training.checkpoint import (
     CheckpointError,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
-from m2v_lib.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
+from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
 from m2v_lib.training.action import train_action
 from m2v_lib.training.distributed import Team
 from m2v_lib.training.finetune import finetune
@@ -62,9 +62,9 @@ def assert_near(folder: Path, other: Path) -> None:
 GRADIENTS = """
 import sys, torch
 from m2v_lib.config import Experiment
-from m2v_lib.losses import pose_loss
-from m2v_lib.model import build_model
-from m2v_lib.pretraining.objective import MaskedPrediction
+from m2v_lib.training.losses import pose_loss
+from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.training.pretraining.objective import MaskedPrediction
 from m2v_lib.training.distributed import joined
 
 exp = Experiment.from_yaml(sys.argv[1])

@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from m2v_lib.baselines.linear import evaluate_floors
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, make_clips, training_clips
 from m2v_lib.data.store import Split, Store
-from m2v_lib.evaluate import evaluate_3dhp, evaluate_pose
-from m2v_lib.losses import pose_loss
-from m2v_lib.model import build_model
-from m2v_lib.records import load_record, read_metrics
+from m2v_lib.evaluation.protocols import evaluate_3dhp, evaluate_pose
+from m2v_lib.evaluation.trivial_baselines import evaluate_floors
+from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.checkpoint import CheckpointError, load_checkpoint
 from m2v_lib.training.finetune import finetune, start_from_stage_1
+from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretrain import pretrain
 
 Make = Callable[..., Experiment]

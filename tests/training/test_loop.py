@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
-from m2v_lib.records import StoppedEarly, read_metrics
+from m2v_lib.runs.records import StoppedEarly, read_metrics
 from m2v_lib.training import checkpoint
 from m2v_lib.training import loop as loop_module
 from m2v_lib.training.checkpoint import CheckpointError

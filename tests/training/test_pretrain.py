@@ -14,12 +14,12 @@ from torch import Tensor
 
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import DataError, Store
-from m2v_lib.model import build_model
-from m2v_lib.pretraining.teacher import Teacher, tau_at
-from m2v_lib.records import read_metrics
+from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.runs.records import read_metrics
 from m2v_lib.training import loop
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.training.pretrain import pretrain, unlabelled_clips
+from m2v_lib.training.pretraining.teacher import Teacher, tau_at
 
 Make = Callable[..., Experiment]
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from m2v_lib.config import Experiment
-from m2v_lib.records import read_metrics
+from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.checkpoint import CheckpointError
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.loop import Trainer
@@ -39,7 +39,7 @@ RUNNER = """
 import json, os, sys, time
 from pathlib import Path
 from m2v_lib.config import Experiment
-from m2v_lib.records import MetricsLog
+from m2v_lib.runs.records import MetricsLog
 from m2v_lib.training import checkpoint, loop
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain

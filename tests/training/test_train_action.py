@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from m2v_lib.action import build_action_model
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.action_clips import for_testing, make_samples
 from m2v_lib.data.actions import open_actions
 from m2v_lib.data.export.ntu import export
-from m2v_lib.data.ntu import prepare_ntu60
+from m2v_lib.data.sources.ntu import prepare_ntu60
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.evaluate import evaluate_action, score_actions
-from m2v_lib.records import load_record, read_metrics
+from m2v_lib.evaluation.protocols import evaluate_action, score_actions
+from m2v_lib.models.action_classifier import build_action_model
+from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.action import load_action, majority, start_from_stage_1, train_action
 from m2v_lib.training.checkpoint import CheckpointError
 from m2v_lib.training.finetune import finetune

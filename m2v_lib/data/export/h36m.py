@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.cameras import (
+from m2v_lib.geometry.cameras import (
     CAMERA_NAMES,
     camera_to_world,
     load_cameras,
@@ -26,10 +26,10 @@ from m2v_lib.data.cameras import (
     world_to_camera,
 )  # fmt: skip
 from m2v_lib.data.cutting import clip_index
-from m2v_lib.data.h36m import FAULTY, KNOWN, SUBJECTS
-from m2v_lib.data.h36m_npz import KEPT, N_PUBLISHED, SYMMETRY
+from m2v_lib.data.sources.h36m import FAULTY, KNOWN, SUBJECTS
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED, SYMMETRY
 from m2v_lib.data.store import SPLITS, DataError, Split, SplitName, Store, Video
-from m2v_lib.skeleton import N_JOINTS
+from m2v_lib.skeletons.h36m import N_JOINTS
 
 PICKLE: Final = KNOWN[0]
 #: act numbers begin at 2 in Human3.6M: 1 is the standing pose before the actions

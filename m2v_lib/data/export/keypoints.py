@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoint_layouts import LAYOUTS, Layout
+from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout
 from m2v_lib.data.keypoints import Tracks
 
 #: (frame, person, keypoints (K,3) = x, y, confidence)

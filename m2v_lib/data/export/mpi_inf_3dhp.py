@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.mpi_inf_3dhp import CAMERAS, TEST_FILE, TRAIN_FILE, Take, image_size
+from m2v_lib.data.sources.mpi_inf_3dhp import CAMERAS, TEST_FILE, TRAIN_FILE, Take, image_size
 from m2v_lib.data.store import DataError, Split, Store, Video
-from m2v_lib.skeleton import H36M_FROM_MPI
+from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
 MPI_FROM_H36M: Final = tuple(int(j) for j in np.argsort(H36M_FROM_MPI))
 KINDS_2D: Final = ("gt", "detected")

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from m2v_lib.data.actions import ntu_layout
-from m2v_lib.data.ntu import FILE_NAME, LABEL_MAP
+from m2v_lib.data.sources.ntu import FILE_NAME, LABEL_MAP
 from m2v_lib.data.store import Store
-from m2v_lib.records import write_atomically, write_text
+from m2v_lib.runs.records import write_atomically, write_text
 
 
 def export(store: Store, out: Path) -> list[Path]:

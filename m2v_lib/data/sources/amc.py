@@ -1,0 +1,233 @@
+"""CMU motion capture as published: ASF skeletons and AMC motions to 17 joints in world mm at 50 Hz.
+
+An ASF file lists bones: direction and length at rest, an axis triple that defines the bone's own frame, and which
+rotations (dof) a motion gives. An AMC file lists these numbers frame by frame. A bone's end is at
+  x[b] = x[parent] + G[b] (length d),   G[b] = G[parent] C M C^-1,   G[root] from the root's own angles,
+with C from the axis triple and M from the frame's angles, both applied x first, then y, then z.
+"""
+# n frames at the source rate, m frames at the new one, J = 17 joints
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from m2v_lib.geometry.kinematics import axis_rotation
+from m2v_lib.data.sources.mocap import Clip, Pack
+from m2v_lib.geometry.resampling import resample, steady_segments
+from m2v_lib.data.store import DataError
+from m2v_lib.skeletons.h36m import N_JOINTS
+
+INCH_MM: Final = 25.4
+#: the ends of which bones the 17 joints are; joint 0 is the middle of 1 and 4
+JOINT_BONES: Final = {
+    1: "rhipjoint", 2: "rfemur", 3: "rtibia", 4: "lhipjoint", 5: "lfemur", 6: "ltibia", 7: "lowerback", 8: "thorax",
+    9: "upperneck", 10: "head", 11: "lclavicle", 12: "lhumerus", 13: "lwrist",
+    14: "rclavicle", 15: "rhumerus", 16: "rwrist",
+}  # fmt: skip
+FOOT_BONES: Final = ("lfoot", "rfoot", "ltoes", "rtoes")
+#: the order of rotations in every CMU file
+XYZ: Final = ("x", "y", "z")
+SOURCE_FPS: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Bone:
+    """One bone: parent's name, rest vector (3,) mm, frame C (3,3) and the rotations a motion gives, e.g. ("x", "z")."""
+
+    parent: str
+    vector: np.ndarray
+    frame: np.ndarray
+    dof: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """Bones in an order in which parents come first; ``scale`` is mm per length unit of the files."""
+
+    bones: dict[str, Bone]
+    scale: float
+
+
+def euler(degrees: np.ndarray) -> np.ndarray:
+    """Rotations (...,3,3) by angles (...,3) about x, then y, then z: ``Rz Ry Rx``."""
+    x, y, z = (axis_rotation(axis, degrees[..., axis]) for axis in range(3))
+    return z @ y @ x
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_asf(path: Path | str) -> Skeleton:
+    """Read an ASF skeleton; lengths become mm by CMU's convention (value / unit length, in inches)."""
+    path = Path(path)
+    sections = _sections(path, _read_text(path))
+    try:
+        units = {line.split()[0]: line.split()[1] for line in sections["units"]}
+        if units["angle"] != "deg":
+            raise DataError(f"{path}: angles are in {units['angle']}, expected deg")
+        scale = INCH_MM / float(units["length"])
+        bones = dict(_bone(block, scale) for block in _blocks(sections["bonedata"]))
+        return Skeleton(_in_order(path, bones, sections["hierarchy"]), scale)
+    except (KeyError, IndexError) as error:
+        raise DataError(f"{path}: an ASF file lacks {error}, expected units, bonedata and hierarchy") from error
+    except ValueError as error:
+        raise error if isinstance(error, DataError) else DataError(f"{path}: not an ASF file ({error})") from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}), expected an ASF or AMC file") from error
+
+
+def _sections(path: Path, text: str) -> dict[str, list[str]]:
+    out: dict[str, list[str]] = {}
+    lines: list[str] = []
+    for line in (raw.strip() for raw in text.splitlines()):
+        if line.startswith(":"):
+            lines = out.setdefault(line[1:].split()[0].lower(), [])
+        elif line and not line.startswith("#"):
+            lines.append(line)
+    if "bonedata" not in out:
+        raise DataError(f"{path}: has no :bonedata, expected an ASF skeleton")
+    return out
+
+
+def _blocks(lines: Sequence[str]) -> Iterator[dict[str, list[str]]]:
+    """The ``begin`` .. ``end`` blocks as word lists by first word."""
+    block: dict[str, list[str]] = {}
+    for line in lines:
+        words = line.split()
+        if words[0] == "begin":
+            block = {}
+        elif words[0] == "end":
+            yield block
+        else:
+            block.setdefault(words[0], words[1:])
+
+
+def _bone(block: dict[str, list[str]], scale: float) -> tuple[str, Bone]:
+    name, axis = block["name"][0], block["axis"]
+    if axis[3:] != ["XYZ"]:
+        raise ValueError(f"bone {name} has axis order {axis[3:]}, expected XYZ")
+    vector = np.array(block["direction"], np.float64) * float(block["length"][0]) * scale
+    dof = tuple(word[1:].lower() for word in block.get("dof", []))
+    if set(dof) - set(XYZ):
+        raise ValueError(f"bone {name} has dof {dof}, expected rx, ry, rz")
+    return name, Bone("root", vector, euler(np.array(axis[:3], np.float64)), dof)
+
+
+def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> dict[str, Bone]:
+    """The bones parents first, with their parents filled in."""
+    parent = {child: words[0] for words in map(str.split, hierarchy) for child in words[1:]}
+    out: dict[str, Bone] = {}
+    while waiting := [name for name in bones if name not in out]:
+        ready = [name for name in waiting if parent.get(name) == "root" or parent.get(name) in out]
+        if not ready:
+            raise DataError(f"{path}: bone {waiting[0]} hangs on no root in :hierarchy, expected one tree")
+        for name in ready:
+            bone = bones[name]
+            out[name] = Bone(parent[name], bone.vector, bone.frame, bone.dof)
+    return out
+
+
+def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
+    """Read an AMC motion: angles (n, dof) in degrees by bone; "root" is (n,6): position in file units, then angles."""
+    path = Path(path)
+    widths = {"root": 6, **{name: len(bone.dof) for name, bone in skeleton.bones.items() if bone.dof}}
+    rows: dict[str, list[list[float]]] = {name: [] for name in widths}
+    frame = 0
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not words or words[0][0] in "#:":
+            continue
+        if len(words) == 1 and words[0].isdigit():
+            frame += 1
+            continue
+        try:
+            values = [float(word) for word in words[1:]]
+            if len(values) != widths[words[0]] or not np.isfinite(values).all():
+                raise ValueError
+        except (ValueError, KeyError):
+            expected = f"{widths[words[0]]} numbers" if words[0] in widths else "a bone of the skeleton"
+            raise DataError(f"{path}: line {number} ({words[0]}, frame {frame}): expected {expected}") from None
+        rows[words[0]].append(values)
+    for name, given in rows.items():
+        if len(given) != frame or frame == 0:
+            raise DataError(f"{path}: {name} has {len(given)} of {frame} frames, expected all (truncated?)")
+    return {name: np.array(given) for name, given in rows.items()}
+
+
+# ---- forward kinematics ----------------------------------------------------------------------------------------------
+
+
+def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """End of every bone (n,3) mm in the file's frame (y up); "root" is the pelvis root of the rig."""
+    n = len(motion["root"])
+    ends = {"root": motion["root"][:, :3] * skeleton.scale}
+    turned = {"root": euler(motion["root"][:, 3:])}
+    for name, bone in skeleton.bones.items():
+        angles = np.zeros((n, 3))
+        for column, axis in enumerate(bone.dof):
+            angles[:, XYZ.index(axis)] = motion[name][:, column]
+        turned[name] = turned[bone.parent] @ (bone.frame @ euler(angles) @ bone.frame.T)
+        ends[name] = ends[bone.parent] + turned[name] @ bone.vector
+    return ends
+
+
+def to_joints(ends: dict[str, np.ndarray]) -> np.ndarray:
+    """The 17 joints (n,J,3) in a world with z up, from bone ends with y up: (x, y, z) -> (x, -z, y)."""
+    joints = np.zeros((len(ends["root"]), N_JOINTS, 3))
+    for joint, name in JOINT_BONES.items():
+        joints[:, joint] = ends[name]
+    joints[:, 0] = (joints[:, 1] + joints[:, 4]) / 2
+    return joints[..., [0, 2, 1]] * (1, -1, 1)
+
+
+# ---- conversion ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A converted stretch: frames ``begin .. end`` of the file became ``clip``; floor height (mm) of the whole file."""
+
+    clip: Clip
+    source_file: str
+    source_frames: tuple[int, int]
+    floor_z: float
+
+
+def convert(
+    asf: Path | str, amc: Path | str, *, action: str, action_class: str, fps: float = 50.0
+) -> tuple[Segment, ...]:
+    """One AMC file as clips ``CMU_<file>#0``, ``#1`` ...: forward kinematics, faults cut out, spline to ``fps``."""
+    amc = Path(amc)
+    skeleton = read_asf(asf)
+    if missing := {*JOINT_BONES.values(), *FOOT_BONES} - skeleton.bones.keys():
+        raise DataError(f"{asf}: has no bone {sorted(missing)[0]}, expected CMU's skeleton")
+    ends = bone_ends(skeleton, read_amc(amc, skeleton))
+    joints = to_joints(ends)
+    floor = float(np.percentile(np.min([ends[name][:, 1] for name in FOOT_BONES], axis=0), 5))
+    found = []
+    for number, (begin, end) in enumerate(steady_segments(joints, SOURCE_FPS)):
+        positions = resample(joints[begin:end], SOURCE_FPS, fps).astype(np.float32)
+        name, subject = f"CMU_{amc.stem}#{number}", f"CMU_{amc.stem.split('_')[0]}"
+        found.append(Segment(Clip(name, subject, action, action_class, positions), amc.name, (begin, end), floor))
+    return tuple(found)
+
+
+def to_pack(segments: Sequence[Segment], fps: float = 50.0) -> Pack:
+    """Segments as a pack, with where each came from."""
+    extra = {
+        "source_file": np.array([segment.source_file for segment in segments]),
+        "source_frames": np.array([segment.source_frames for segment in segments], np.int32),
+        "source_fps": np.float32(SOURCE_FPS),
+        "floor_z": np.array([segment.floor_z for segment in segments], np.float32),
+    }
+    return Pack(tuple(segment.clip for segment in segments), fps, {key: np.asarray(v) for key, v in extra.items()})

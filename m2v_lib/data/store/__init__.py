@@ -1,0 +1,44 @@
+"""The on-disk format that all data ends in: memory-mapped splits beside a ``meta.json``."""
+
+from m2v_lib.data.checks import DataError, Video
+from m2v_lib.data.store.pose_store import (
+    ARRAYS,
+    CAMERA_SPACE,
+    GROUND_TRUTH,
+    LABELS,
+    MAX_CONFIDENCE,
+    SPLITS,
+    Meta,
+    Split,
+    SplitName,
+    Store,
+    check_split,
+    default_root,
+    list_stores,
+    no_labels,
+    open_store,
+    swap_in,
+    write_store,
+)
+
+__all__ = [
+    "ARRAYS",
+    "CAMERA_SPACE",
+    "GROUND_TRUTH",
+    "LABELS",
+    "MAX_CONFIDENCE",
+    "SPLITS",
+    "DataError",
+    "Meta",
+    "Split",
+    "SplitName",
+    "Store",
+    "Video",
+    "check_split",
+    "default_root",
+    "list_stores",
+    "no_labels",
+    "open_store",
+    "swap_in",
+    "write_store",
+]

@@ -1,0 +1,272 @@
+"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json`` (design section 3).
+
+``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos one after another;
+``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256 fingerprint of both files.
+"""
+# n frames of all videos of a split, J = 17 joints
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from m2v_lib.data.checks import DataError as DataError
+from m2v_lib.data.checks import Video as Video
+from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
+from m2v_lib.runs.records import project_root
+from m2v_lib.skeletons.h36m import N_JOINTS
+
+SplitName = Literal["train", "test"]
+SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
+GROUND_TRUTH: Final = "ground truth"  # Meta.detector["model"] where nothing was detected
+CAMERA_SPACE: Final = "camera space"  # Meta.detector["labels"] of detected 2D whose labels are no projection
+MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
+#: array name -> shape after the frame axis
+ARRAYS: Final = {
+    "joint_2d": (N_JOINTS, 2),
+    "confidence": (N_JOINTS,),
+    "label_px": (N_JOINTS, 3),
+    "truth_mm": (N_JOINTS, 3),
+    "factor": (),
+}
+LABELS: Final = ("label_px", "truth_mm", "factor")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Frames of all videos one after another, float32.
+
+    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1], a heat map's peak to MAX_CONFIDENCE.
+    label_px (n,17,3) px: the true projection and, as z, depth relative to the root in the same scale (spec 5.1).
+    truth_mm (n,17,3) mm: ``label_px * factor``, what evaluation compares with; factor (n,) mm per px.
+    valid (n,) bool: the frames that count in the metric (MPI-INF-3DHP); None: all do. A store holds it only where some
+    do not. An array given to ``write_store`` may have any number type and be a view of a mapped file.
+    Where only 2D is known (see ``Meta.labelled``) label_px, truth_mm and factor are NaN, and no file holds them.
+    """
+
+    joint_2d: np.ndarray
+    confidence: np.ndarray
+    label_px: np.ndarray
+    truth_mm: np.ndarray
+    factor: np.ndarray
+    videos: tuple[Video, ...]
+    valid: np.ndarray | None = None
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.joint_2d)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What a store says of itself; ``fingerprint`` is filled in by ``write_store``, ``recipe`` by ``prepare``."""
+
+    name: str
+    fps: float
+    protocol: str
+    source: str
+    detector: dict[str, Any] = field(default_factory=dict)
+    val_subjects: tuple[str, ...] = ()
+    blocked_sources: tuple[str, ...] = ()
+    units: str = "mm"
+    skeleton: str = "h36m17"
+    n_joints: int = N_JOINTS
+    recipe: str = ""
+    fingerprint: str = ""
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is 3D: a store of keypoints alone has units "px" and serves pre-training only."""
+        return self.units == "mm"
+
+    @property
+    def input_is_truth(self) -> bool:
+        """Whether ``joint_2d`` is the true projection itself; ``label_px`` then need not be one."""
+        return self.detector.get("model") == GROUND_TRUTH
+
+    @property
+    def label_is_projection(self) -> bool:
+        """Whether x, y of ``label_px`` are the true projection, and not camera space in another unit."""
+        return not self.input_is_truth and self.detector.get("labels") != CAMERA_SPACE
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store: ``meta`` at once, ``split(name)`` memory-mapped on demand."""
+
+    path: Path
+    meta: Meta
+
+    @cached_property
+    def _videos(self) -> dict[str, list[dict[str, Any]]]:
+        return _read_meta(self.path)["videos"]
+
+    def split(self, name: SplitName) -> Split:
+        """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory, writing alters no file."""
+        if name not in SPLITS:
+            raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
+        expected = [key for key in ARRAYS if self.meta.labelled or key not in LABELS]
+        arrays = map_tensors(self.path / f"{name}.safetensors", expected, ("valid",))
+        if not self.meta.labelled:
+            arrays |= no_labels(len(arrays["joint_2d"]))
+        return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
+
+    def verify(self) -> None:
+        """Read both files whole and compare them with the fingerprint."""
+        if (found := _fingerprint(self.path)) != self.meta.fingerprint:
+            said = self.meta.fingerprint
+            raise DataError(f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}")
+
+
+def default_root() -> Path:
+    """Where stores live: ``$M2V_STORE``, else ``reports/stores`` of the checkout."""
+    return Path(os.environ.get("M2V_STORE") or project_root() / "reports" / "stores")
+
+
+def list_stores(root: Path | None = None) -> list[Store]:
+    """Every complete store under ``root``, by name."""
+    root = Path(root) if root else default_root()
+    return [open_store(meta.parent.name, root) for meta in sorted(root.glob("[!.]*/meta.json"))]
+
+
+def open_store(name: str, root: Path | None = None) -> Store:
+    """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
+    path = (Path(root) if root else default_root()) / name
+    if (path / "actions.json").is_file():
+        raise DataError(f"{path}: holds action data, which `m2v action` uses, expected a store for lifting")
+    if not (path / "meta.json").is_file():
+        raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
+    raw = _read_meta(path)["meta"]
+    for key in ("val_subjects", "blocked_sources"):
+        raw[key] = tuple(raw[key])
+    meta = Meta(**raw)
+    if meta.units not in ("mm", "px") or (meta.skeleton, meta.n_joints) != ("h36m17", N_JOINTS):
+        raise DataError(f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
+                        f"expected {N_JOINTS} of h36m17 in mm")  # fmt: skip
+    return Store(path, meta)
+
+
+def no_labels(n_frames: int) -> dict[str, np.ndarray]:
+    """The label arrays of a split of which only 2D is known: NaN, taking no memory."""
+    return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *ARRAYS[key])) for key in LABELS}
+
+
+def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
+    """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns that folder.
+
+    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of the name as it was.
+    """
+    splits = {"train": train, "test": test}
+    for name, split in splits.items():
+        if meta.labelled or name == "train" or split.n_frames:  # keypoints alone need no test split
+            check_split(split, f"{meta.name}: split {name}", labelled=meta.labelled)
+    root, target = Path(root), Path(root) / meta.name
+    root.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
+    try:
+        _write_files(building, meta, splits)
+        swap_in(building, target)
+    except OSError as error:
+        raise DataError(f"{target}: could not be written ({error.strerror or error}), nothing was changed") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return target
+
+
+def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
+    """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every promise above."""
+    n = split.n_frames
+    if n == 0 or not split.videos:
+        raise DataError(f"{where} is empty, expected at least one video")
+    for name, shape in ARRAYS.items():
+        array = getattr(split, name)
+        if array.shape != (n, *shape):
+            raise DataError(f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} joints)")
+        if array.dtype.kind not in "fiu":
+            raise DataError(f"{where}: {name} holds {array.dtype}, expected numbers")
+    _check_valid(split.valid, n, where)
+    _check_videos(split.videos, n, where)
+    for name in ARRAYS:
+        if labelled or name not in LABELS:
+            check_finite(getattr(split, name), f"{where}: {name}", split.videos)
+    if split.confidence.min() < 0 or split.confidence.max() > MAX_CONFIDENCE:
+        bad = int(np.argmax(((split.confidence < 0) | (split.confidence > MAX_CONFIDENCE)).any(1)))
+        raise DataError(f"{where}: confidence at frame {bad} is outside [0, 1]")
+    if not labelled:
+        return
+    if split.factor.min() <= 0:
+        raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
+    check_millimetres(split.truth_mm, f"{where}: truth_mm")
+
+
+def _check_valid(valid: np.ndarray | None, n: int, where: str) -> None:
+    if valid is None:
+        return
+    if valid.shape != (n,) or valid.dtype != bool:
+        raise DataError(f"{where}: valid is {valid.dtype} {valid.shape}, expected bool {(n,)}")
+    if not valid.any():
+        raise DataError(f"{where}: no frame is valid, expected at least one that counts in the metric")
+
+
+def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
+    expected = 0
+    for video in videos:
+        if video.start != expected or video.n_frames < 1:
+            raise DataError(f"{where}: video {video.source} covers {video.n_frames} frames from {video.start}, "
+                            f"expected to begin at {expected}")  # fmt: skip
+        if video.width < 1 or video.height < 1:
+            raise DataError(f"{where}: video {video.source} has image size {video.width} x {video.height}")
+        expected += video.n_frames
+    if expected != n:
+        raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
+
+
+def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
+    for name, split in splits.items():
+        arrays = {key: getattr(split, key) for key in ARRAYS if meta.labelled or key not in LABELS}
+        if split.valid is not None and not split.valid.all():
+            arrays["valid"] = split.valid
+        write_tensors(folder / f"{name}.safetensors", arrays)
+        (folder / f"{name}.safetensors").chmod(0o644)
+    meta = replace(meta, fingerprint=_fingerprint(folder))
+    videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
+    (folder / "meta.json").write_text(json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n")
+    folder.chmod(0o755)
+
+
+def swap_in(building: Path, target: Path) -> None:
+    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an empty one is replaced."""
+    aside = target.with_name(f".{target.name}-old-{os.getpid()}")
+    if target.exists():
+        os.replace(target, aside)
+    try:
+        os.replace(building, target)
+    except OSError:
+        if aside.exists():
+            os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _read_meta(path: Path) -> dict[str, Any]:
+    known = {f.name for f in fields(Meta)}
+    try:
+        raw = json.loads((path / "meta.json").read_text())
+        if set(raw["videos"]) == set(SPLITS) and set(raw["meta"]) == known:
+            return raw
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(f"{path}/meta.json: cannot be read as the description of a store ({error})") from error
+    raise DataError(f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos (train, test)")
+
+
+def _fingerprint(folder: Path) -> str:
+    return fingerprint(folder / f"{name}.safetensors" for name in SPLITS)

@@ -1,0 +1,1 @@
+"""Metrics, evaluation protocols, and the trivial baselines every number is held against."""

@@ -1,0 +1,1 @@
+"""Cameras, rotations, kinematics and resampling, in numpy alone."""

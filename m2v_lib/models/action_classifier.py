@@ -1,0 +1,62 @@
+"""The encoder with a classifier on top: which action do one or two people do? (paper section IV-D, spec section 7)"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from m2v_lib.config import ActionConfig, ModelConfig
+from m2v_lib.models.dual_stream.model import build_model
+
+# B batch, M people, T frames, J joints, R features of the representation
+
+
+class ActionModel(nn.Module):
+    """People's 2D sequences (B, M, T, J, 3) -> one score a class (B, n_classes), before the softmax.
+
+    The representation of every person is thinned out by dropout and averaged over frames; ``flatten`` keeps the joints
+    apart (as released), ``gap`` averages over them too (the paper's "global average pooling", audit F1). The people's
+    vectors are averaged, so their order does not matter, and classified by Linear - BatchNorm - ReLU - Linear.
+    """
+
+    def __init__(self, cfg: ModelConfig, action: ActionConfig, n_classes: int) -> None:
+        super().__init__()
+        self.backbone = build_model(cfg)
+        del self.backbone.head  # the 3D joints' own layer
+        self.by_joint, self.dropout = action.head == "flatten", action.dropout
+        width = cfg.dim_rep * (cfg.n_joints if self.by_joint else 1)
+        self.fc1 = nn.Linear(width, action.hidden)
+        self.bn = nn.BatchNorm1d(action.hidden)
+        self.fc2 = nn.Linear(action.hidden, n_classes)
+
+    def forward(self, x_BMTJ3: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """`generator` makes the dropout of a training step repeatable; in evaluation mode there is none."""
+        n_people = x_BMTJ3.shape[1]
+        rep = self.backbone.encode(x_BMTJ3.flatten(0, 1)).unflatten(0, (-1, n_people))
+        pooled = self.pool(thin_out(rep, self.dropout, generator) if self.training else rep)
+        return self.fc2(F.relu(self.bn(self.fc1(pooled))))
+
+    def pool(self, rep_BMTJR: Tensor) -> Tensor:
+        """Representations of all people -> one vector a sample (B, J * R) or, with `gap`, (B, R)."""
+        over_frames = rep_BMTJR.mean(2)
+        vector = over_frames.flatten(2) if self.by_joint else over_frames.mean(2)
+        return vector.mean(1)
+
+
+def thin_out(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout whose zeros come from a generator, so that a resumed run drops what an uninterrupted one drops."""
+    device = x.device if generator is None else generator.device
+    kept = torch.rand(x.shape, generator=generator, device=device).to(x.device) >= probability
+    return x * kept / (1 - probability)
+
+
+def build_action_model(
+    cfg: ModelConfig, action: ActionConfig, n_classes: int, *, seed: int | None = None
+) -> ActionModel:
+    """The network with fresh weights; `seed` makes them reproducible without touching torch's global state."""
+    if seed is None:
+        return ActionModel(cfg, action, n_classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ActionModel(cfg, action, n_classes)

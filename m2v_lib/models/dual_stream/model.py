@@ -1,0 +1,210 @@
+"""The dual-stream Transformer-GCN encoder with its pose head (paper section III-A, spec section 2)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+
+from m2v_lib.config import ModelConfig
+from m2v_lib.models.dual_stream import fast
+from m2v_lib.models.dual_stream.attention import Attention
+from m2v_lib.models.dual_stream.fusion import AdaptiveFusion, MeanFusion
+from m2v_lib.models.dual_stream.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation
+from m2v_lib.models.dual_stream.mlp import Mlp, layer_scale, scaled
+
+# B batch, T frames, J joints, D features, R features of the representation, N blocks
+
+PATHS = ("reference", "fast")
+
+# Parameter names are those of the authors' checkpoint files, so that loading one needs no table of names.
+
+
+class AttentionBlock(nn.Module):
+    """x + attention(LN(x)), then x + MLP(LN(x)) (eq. 6); LayerScale on both branches where the recipe has it."""
+
+    def __init__(self, cfg: ModelConfig, axis: str) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(cfg.dim)
+        self.mixer = Attention(cfg.dim, cfg.n_heads, axis, cfg.qk_scale)
+        self.norm2 = nn.LayerNorm(cfg.dim)
+        self.mlp = Mlp(cfg.dim, cfg.mlp_ratio)
+        self.layer_scale_1 = layer_scale(cfg.dim, cfg.layer_scale)
+        self.layer_scale_2 = layer_scale(cfg.dim, cfg.layer_scale)
+
+    def forward(self, x_BTJD: Tensor) -> Tensor:
+        x = x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
+        return x + scaled(self.mlp(self.norm2(x)), self.layer_scale_2)
+
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        x = fast.added(x_BTJD, fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1))
+        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
+
+
+class GraphBlock(nn.Module):
+    """Graph convolution (eq. 7), then x + MLP(LN(x)) (eq. 8).
+
+    ``literal`` follows the equations: the convolution takes x itself and its ReLU is the new x. ``prenorm`` is the
+    released form: the convolution takes LN(x) and is added to x (audit B7).
+    """
+
+    def __init__(self, cfg: ModelConfig, axis: str) -> None:
+        super().__init__()
+        self.literal = cfg.gcn_block == "literal"
+        n_nodes = cfg.n_joints if axis == "spatial" else cfg.n_frames
+        if not self.literal:
+            self.norm1 = nn.LayerNorm(cfg.dim)
+            self.layer_scale_1 = layer_scale(cfg.dim, cfg.layer_scale)
+        self.mixer = GraphConv(cfg.dim, n_nodes, axis, _aggregation(cfg, axis), cfg.bn_axis)
+        self.norm2 = nn.LayerNorm(cfg.dim)
+        self.mlp = Mlp(cfg.dim, cfg.mlp_ratio)
+        self.layer_scale_2 = layer_scale(cfg.dim, cfg.layer_scale)
+
+    def forward(self, x_BTJD: Tensor) -> Tensor:
+        x = self.mixer(x_BTJD) if self.literal else self.convolve_normed(x_BTJD)
+        return x + scaled(self.mlp(self.norm2(x)), self.layer_scale_2)
+
+    def convolve_normed(self, x_BTJD: Tensor) -> Tensor:
+        return x_BTJD + scaled(self.mixer(self.norm1(x_BTJD)), self.layer_scale_1)
+
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        u = x_BTJD if self.literal else self.norm1(x_BTJD)
+        x = fast.graph_convolution(self.mixer, u)
+        if not self.literal:
+            x = x_BTJD + scaled(x, self.layer_scale_1)
+        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
+
+
+def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:
+    if axis == "spatial":
+        return SpatialAggregation(cfg.spatial_graph, cfg.n_joints)
+    if cfg.temporal_graph == "similarity":
+        return SimilarityAggregation(cfg.n_neighbours)
+    return ChainAggregation(cfg.n_frames, previous=cfg.temporal_graph == "chain")
+
+
+class DualStreamBlock(nn.Module):
+    """Both streams read the same x, each spatial then temporal; their outputs are fused (eq. 1-2, audit B1, B3).
+
+    `path` says how it is computed, to the same numbers: "reference" by the equations as written, "fast" for training.
+    """
+
+    path = "reference"
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.streams = cfg.streams
+        if cfg.streams != "gcn":
+            self.att_spatial = AttentionBlock(cfg, "spatial")
+            self.att_temporal = AttentionBlock(cfg, "temporal")
+        if cfg.streams != "transformer":
+            self.graph_spatial = GraphBlock(cfg, "spatial")
+            self.graph_temporal = GraphBlock(cfg, "temporal")
+        if cfg.streams == "both":
+            self.fusion = AdaptiveFusion(cfg.dim) if cfg.fusion == "adaptive" else MeanFusion()
+
+    def forward(self, x_BTJD: Tensor) -> Tensor:
+        if self.path == "fast":
+            return self.fast(x_BTJD)
+        streams = []
+        if self.streams != "gcn":
+            streams.append(self.att_temporal(self.att_spatial(x_BTJD)))
+        if self.streams != "transformer":
+            streams.append(self.graph_temporal(self.graph_spatial(x_BTJD)))
+        return self.fusion(*streams) if self.streams == "both" else streams[0]
+
+    def fast(self, x_BTJD: Tensor) -> Tensor:
+        """`forward` by the fast path."""
+        streams = []
+        if self.streams != "gcn":
+            streams.append(self.att_temporal.fast(self.att_spatial.fast(x_BTJD)))
+        if self.streams != "transformer":
+            streams.append(self.graph_temporal.fast(self.graph_spatial.fast(x_BTJD)))
+        if self.streams != "both":
+            return streams[0]
+        return fast.fuse(self.fusion, *streams) if isinstance(self.fusion, AdaptiveFusion) else self.fusion(*streams)
+
+
+class DualStreamModel(nn.Module):
+    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in normalised units.
+
+    Raises ValueError for an input of another number of frames, joints or channels.
+    """
+
+    def __init__(self, cfg: ModelConfig) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.joints_embed = nn.Linear(3, cfg.dim)
+        if cfg.spatial_pos:
+            self.pos_embed = nn.Parameter(torch.zeros(1, cfg.n_joints, cfg.dim))
+        if cfg.temporal_pos:
+            self.temporal_pos_embed = nn.Parameter(torch.zeros(1, cfg.n_frames, 1, cfg.dim))
+        self.layers = nn.ModuleList(DualStreamBlock(cfg) for _ in range(cfg.n_layers))
+        self.norm = nn.LayerNorm(cfg.dim)
+        self.rep_logit = nn.Sequential(OrderedDict(fc=nn.Linear(cfg.dim, cfg.dim_rep), act=nn.Tanh()))
+        self.head = nn.Linear(cfg.dim_rep, 3)
+
+    def forward(self, x_BTJ3: Tensor) -> Tensor:
+        rep = self.encode(x_BTJ3)
+        with full_precision(rep):
+            return self.head(rep)
+
+    def encode(self, x_BTJ3: Tensor) -> Tensor:
+        """The representation (B, T, J, dim_rep) that the pose and action heads read."""
+        self.check_input(x_BTJ3)
+        x = self.add_positions(self.embed(x_BTJ3))
+        for block in self.layers:
+            x = block(x)
+        with full_precision(x):
+            return self.rep_logit(self.norm(x))
+
+    def embed(self, x_BTJ3: Tensor) -> Tensor:
+        """The joints embedding (B, T, J, D)."""
+        with full_precision(x_BTJ3):
+            return self.joints_embed(x_BTJ3)
+
+    def use(self, path: str) -> DualStreamModel:
+        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers are the same."""
+        if path not in PATHS:
+            raise ValueError(f"there is no path {path!r}; choose {' or '.join(PATHS)}")
+        for block in self.layers:
+            block.path = path  # type: ignore[assignment]
+        return self
+
+    def add_positions(self, x_BTJD: Tensor) -> Tensor:
+        """Add the position embeddings in use (paper III-A; Table VIII, SPE and TPE)."""
+        if self.cfg.spatial_pos:
+            x_BTJD = x_BTJD + self.pos_embed
+        if self.cfg.temporal_pos:
+            x_BTJD = x_BTJD + self.temporal_pos_embed
+        return x_BTJD
+
+    def check_input(self, x_BTJ3: Tensor) -> None:
+        expected = (self.cfg.n_frames, self.cfg.n_joints, 3)
+        if x_BTJ3.ndim != 4 or tuple(x_BTJ3.shape[1:]) != expected:
+            raise ValueError(f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}")
+
+
+def full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """No autocast where coordinates go in and come out: bfloat16 has three digits, a pose needs four."""
+    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+
+
+def build_model(cfg: ModelConfig, *, seed: int | None = None, path: str = "fast") -> DualStreamModel:
+    """The network with fresh weights, computed by `path` (see `DualStreamModel.use`).
+
+    `seed` makes the weights reproducible without touching torch's global state.
+    """
+    if seed is None:
+        return DualStreamModel(cfg).use(path)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DualStreamModel(cfg).use(path)
+
+
+def count_parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())

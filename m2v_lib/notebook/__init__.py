@@ -1,0 +1,1 @@
+"""What chapters use to show: source listings, exercises, plots and skeletons to turn."""

@@ -1,0 +1,66 @@
+"""What stands behind the cells of a table: errors action by action, and the losses of pre-training step by step."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from m2v_lib.experiments.rows import rows
+from m2v_lib.results.tables import build_table, by_digest_and_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from m2v_lib.runs.records import Record
+
+Curve = tuple[list[float], list[float]]
+
+
+def per_action(table: str, records: Iterable[Record], *, metric: str = "mpjpe", **asked: Any) -> pd.DataFrame:
+    """A row of the table a line, an action a column, then the mean of the actions, number of seeds and state.
+
+    Values are means over the seeds found; a row that has not run is all nan. `asked` as for `build_table`.
+    """
+    import pandas as pd
+
+    records = list(records)
+    frame = build_table(table, records, **asked)
+    by_name = {record.path.name: record.result["test"]["per_action"] for record in records if _has_actions(record)}
+    lines = []
+    for line in frame.to_dict("records"):
+        runs = [by_name[name] for name in line["runs"] if name in by_name]
+        actions = sorted({action for run in runs for action in run})
+        means = {action: statistics.fmean(run[action][metric] for run in runs) for action in actions}
+        lines.append({"experiment": line["label"], **means, "mean": line[metric], "seeds": line["n_seeds"],
+                      "state": line["state"]})  # fmt: skip
+    found = pd.DataFrame(lines)
+    last = ["mean", "seeds", "state"]
+    return found[[column for column in found if column not in last] + last]
+
+
+def _has_actions(record: Record) -> bool:
+    return bool((record.result.get("test") or {}).get("per_action"))
+
+
+def curves(
+    table: str,
+    records: Iterable[Record],
+    *,
+    data: str,
+    preset: str,
+    recipe: str = "paper",
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] | None = None,
+    quantity: str = "loss",
+) -> dict[str, Curve]:
+    """What the pre-training of each row that ran logged, {label: (steps, values)}, of the first seed found."""
+    known = by_digest_and_seed(records, "pretrain", seeds)
+    found: dict[str, Curve] = {}
+    for row in rows(table):
+        exp = row.experiment(data=data, preset=preset, recipe=recipe, overrides=overrides)
+        if exp.digest("pretrain") in known:
+            logged = next(iter(known[exp.digest("pretrain")].values())).metrics
+            lines = [line for line in logged if line["kind"] == "train" and quantity in line]
+            found[row.label_at(preset)] = ([line["step"] for line in lines], [line[quantity] for line in lines])
+    return found

@@ -1,0 +1,1 @@
+"""Skeletons: joints, bones, sides and graphs."""

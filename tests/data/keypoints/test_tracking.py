@@ -1,0 +1,103 @@
+"""Telling people apart: the assignment against scipy, two people who cross, gaps, and who comes and goes."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from m2v_lib.data.keypoints.tracking import assign, link
+
+SHAPE = np.array([(0, 0), (-9, 0), (-10, 45), (-10, 88), (9, 0), (10, 45), (10, 88), (0, -25), (0, -50), (0, -60),
+                  (0, -70), (17, -48), (22, -20), (22, 5), (-17, -48), (-22, -20), (-22, 5)], float)  # fmt: skip
+
+
+def test_assignment_has_the_smallest_sum() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        cost = rng.random(rng.integers(1, 7, 2)).round(int(rng.integers(1, 4)))  # rounding makes ties
+        pairs = assign(cost)
+        rows, columns = linear_sum_assignment(cost)
+        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == min(cost.shape)
+        assert np.isclose(sum(cost[pair] for pair in pairs), cost[rows, columns].sum())
+
+
+def people(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Detections of people at x (frames, people) px, NaN where nobody is seen, in a random order within each frame.
+
+    Each joint is off by 1.5 px, each body as a whole by 3. Every second person turns the other way.
+    """
+    rng = np.random.default_rng(1)
+    frame, joints, who = [], [], []
+    for t, places in enumerate(x):
+        for person in rng.permutation(len(places)):
+            if np.isfinite(places[person]):
+                shape = SHAPE * (1 - 2 * (person % 2), 1) + (places[person], 200)
+                shape += rng.normal(0, 1.5, SHAPE.shape) + rng.normal(0, 3, 2)
+                frame.append(t)
+                joints.append(shape)
+                who.append(person)
+    return np.array(frame), np.array(joints), np.array(who)
+
+
+def names(x: np.ndarray, confidence: float = 0.9) -> list[set[int]]:
+    """The track numbers each person got."""
+    frame, joints, who = people(x)
+    found = link(frame, joints, np.full(joints.shape[:2], confidence), fps=25)
+    return [set(found[who == person].tolist()) for person in range(x.shape[1])]
+
+
+def test_two_people_who_cross_keep_their_names() -> None:
+    t = np.arange(80.0)
+    one, other = names(np.stack([100 + 5 * t, 500 - 5 * t], axis=1))
+    assert len(one) == len(other) == 1 and one != other
+
+
+def test_the_hidden_one_of_two_who_cross_keeps_the_name() -> None:
+    t = np.arange(80.0)
+    x = np.stack([100 + 5 * t, 500 - 5 * t], axis=1)
+    x[36:45, 1] = np.nan  # behind the other
+    one, other = names(x)
+    assert len(one) == len(other) == 1 and one != other
+
+
+def test_a_short_gap_keeps_the_name_and_a_long_one_does_not() -> None:
+    t = np.arange(120.0)
+    x = np.stack([100 + 2 * t, np.full(120, 700.0)], axis=1)
+    x[40:55, 0] = np.nan
+    x[30:80, 1] = np.nan
+    walker, stander = names(x)
+    assert len(walker) == 1 and len(stander) == 2
+
+
+def test_who_walks_on_unseen_is_met_where_the_walk_leads() -> None:
+    x = 100 + 8 * np.arange(80.0)[:, None].repeat(8, axis=1) + 2000 * np.arange(8)  # eight walkers far apart
+    x[40:60] = np.nan
+    assert [len(found) for found in names(x)] == [1] * 8
+
+
+def test_upper_and_lower_body_in_turns_are_one_person() -> None:
+    frame, joints, _ = people(np.full((20, 1), 100.0))
+    upper = SHAPE[:, 1] < -20
+    confidence = np.where(frame[:, None] % 2 == 0, upper, ~upper).astype(float)
+    confidence[0] = 1
+    assert set(link(frame, joints, confidence).tolist()) == {0}
+
+
+def test_who_stands_far_away_is_somebody_else() -> None:
+    x = np.full((20, 2), np.nan)
+    x[:10, 0], x[10:, 1] = 100, 400
+    one, other = names(x)
+    assert one != other
+
+
+def test_missing_joints_do_not_lose_a_person() -> None:
+    frame, joints, _ = people(np.stack([100 + 3 * np.arange(50.0), 400 - 1 * np.arange(50.0)], axis=1))
+    confidence = np.full(joints.shape[:2], 0.9)
+    confidence[np.random.default_rng(2).random(confidence.shape) < 0.6] = 0
+    confidence[:, 0] = np.maximum(confidence[:, 0], 0.1)
+    assert set(link(frame, joints, confidence).tolist()) == {0, 1}
+
+
+def test_numbers_follow_the_order_of_appearance() -> None:
+    frame, joints, _ = people(np.full((3, 1), 100.0))
+    assert link(frame[::-1].copy(), joints, np.ones(joints.shape[:2])).tolist() == [0, 0, 0]

@@ -1,0 +1,111 @@
+"""Notebook helpers: what they show is stable, and an exercise never stops a run."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+import torch
+
+from m2v_lib.config import Experiment
+from m2v_lib.notebook import nb
+from m2v_lib.skeletons import h36m as skeleton
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The text of everything displayed."""
+    texts: list[str] = []
+    monkeypatch.setattr(nb, "display", lambda item: texts.append(item.data))
+    return texts
+
+
+def test_show_source_names_the_place_in_the_repository(shown: list[str]) -> None:
+    nb.show_source(skeleton.bone_adjacency)
+    line = skeleton.bone_adjacency.__code__.co_firstlineno
+    assert f"`bone_adjacency` in `m2v_lib/skeletons/h36m.py:{line}`" in shown[0]
+    assert "~~~~python\ndef bone_adjacency" in shown[0]
+
+
+def test_show_source_of_a_method_is_dedented_and_of_an_instance_is_its_class(shown: list[str]) -> None:
+    nb.show_source(Experiment.digest)
+    nb.show_source(Experiment.preset("smoke"))
+    assert "~~~~python\ndef digest(self" in shown[0]
+    assert "`Experiment` in `m2v_lib/config/experiment.py:" in shown[1]
+
+
+def test_show_source_looks_through_wrappers_and_shows_no_absolute_path(shown: list[str]) -> None:
+    @functools.wraps(skeleton.released_adjacency)
+    def wrapped() -> None: ...
+
+    nb.show_source(wrapped)
+    nb.show_source(torch.nn.Linear)
+    assert "def released_adjacency" in shown[0]
+    assert "`Linear` in `linear.py:" in shown[1]
+
+
+def test_show_source_is_the_same_twice(shown: list[str]) -> None:
+    nb.show_source(nb.check)
+    nb.show_source(nb.check)
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (3, 3.0),
+        (torch.tensor([1.0, 2.0], requires_grad=True), np.array([1.0, 2.0])),
+        ([[1, 2], [3, 4]], torch.tensor([[1, 2], [3, 4]])),
+        (" Left ", "left"),
+        ({1, 2}, {2, 1}),
+        (True, True),
+    ],
+)
+def test_check_accepts(capsys: pytest.CaptureFixture[str], answer: object, expected: object) -> None:
+    nb.check(answer, expected)
+    assert capsys.readouterr().out == "right\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "message"),
+    [
+        (4, 3, "too large"),
+        (2, 3, "too small"),
+        (float("nan"), 3, "not a number"),
+        ([1, 2, 3], [1, 2], "shape (3,), expected is (2,)"),
+        ([1, 2, 3], [1, 2, 4], "1 of 3 entries differ"),
+        ("right", "left", "another word"),
+        ({1}, {2}, "differs"),
+        (False, True, "differs"),
+        (object(), 3, "could not be compared"),
+        ("three", 3, "could not be compared"),
+        ([[1], [2, 3]], [1, 2], "could not be compared"),
+    ],
+)
+def test_check_explains_without_raising(
+    capsys: pytest.CaptureFixture[str], answer: object, expected: object, message: str
+) -> None:
+    nb.check(answer, expected, hint="count the bones")
+    out = capsys.readouterr().out
+    assert out.startswith("not yet: ") and message in out and "hint: count the bones" in out
+
+
+def test_check_tolerance(capsys: pytest.CaptureFixture[str]) -> None:
+    nb.check(11.72, 11.723811, tol=1e-3)
+    nb.check(11.72, 11.723811)
+    assert capsys.readouterr().out.splitlines() == ["right", "not yet: too small"]
+
+
+def test_an_untried_exercise_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    nb.check(None, 3, hint="never shown")
+    out = capsys.readouterr().out
+    assert "not tried yet" in out and "never shown" not in out
+
+
+def test_shapes_and_hint(shown: list[str]) -> None:
+    nb.shapes(x_BTJD=torch.zeros(2, 27, 17, 16), loss=torch.tensor(1.0), mask=np.zeros((27, 17), bool))
+    nb.hint("look at the <b>root</b>")
+    assert "| `x_BTJD` | 2 × 27 × 17 × 16 | float32 |" in shown[0]
+    assert "| `loss` | scalar | float32 |" in shown[0] and "| `mask` | 27 × 17 | bool |" in shown[0]
+    assert shown[1].startswith("<details>") and "<b>root</b>" in shown[1]
