@@ -1,4 +1,5 @@
-"""Every test process, notebooks under nbval too, gets runs and stores of its own: tests neither use nor touch yours.
+"""Every test process, notebooks under nbval too, gets runs and stores of its own: tests neither
+use nor touch yours.
 
 Two notebooks that train the same thing side by side would otherwise write into one run folder.
 """

@@ -1,4 +1,6 @@
-"""Downloads that can be cut off and go on, and a lock file that notices when what they bring has changed."""
+"""Downloads that can be cut off and go on, and a lock file that notices when what they bring has
+changed.
+"""
 
 from __future__ import annotations
 
@@ -16,11 +18,15 @@ from m2v_lib.data.store import DataError
 BLOCK: Final = 1 << 16
 
 
-def fetch(url: str, target: Path, *, tries: int = 5, timeout: float = 30.0, pause: float = 1.0) -> Path:
-    """Download ``url`` to ``target``; what arrives collects in ``<target>.part`` and is gone on with after a break.
+def fetch(
+    url: str, target: Path, *, tries: int = 5, timeout: float = 30.0, pause: float = 1.0
+) -> Path:
+    """Download ``url`` to ``target``; what arrives collects in ``<target>.part`` and is gone on
+    with after a break.
 
-    A file that is there already is left alone. After ``tries`` breaks without a byte of progress, or at an answer
-    that will not change (404), it raises ``DataError``; the partial file stays for the next attempt.
+    A file that is there already is left alone. After ``tries`` breaks without a byte of
+    progress, or at an answer that will not change (404), it raises ``DataError``; the partial
+    file stays for the next attempt.
     """
     if target.exists():
         return target
@@ -37,24 +43,34 @@ def fetch(url: str, target: Path, *, tries: int = 5, timeout: float = 30.0, paus
             if error.code == 416:  # more is there than the server has: begin anew
                 part.unlink(missing_ok=True)
             elif error.code < 500:
-                raise DataError(f"{url}: the server answers {error.code} {error.reason}, expected the file") from error
+                raise DataError(
+                    f"{url}: the server answers {error.code} {error.reason}, expected the file"
+                ) from error
             reason: Exception = error
         except (HTTPException, OSError) as error:  # urllib's URLError and timeouts are OSErrors
             if isinstance(error, OSError) and error.errno == 28:
-                raise DataError(f"{part}: no space left on the disk, what arrived is kept") from error
+                raise DataError(
+                    f"{part}: no space left on the disk, what arrived is kept"
+                ) from error
             reason = error
         after = part.stat().st_size if part.exists() else 0
         left = tries if after > before else left - 1
         time.sleep(pause)
-    raise DataError(f"{url}: gave up after {tries} tries ({reason}), run again to go on from byte {after}")
+    raise DataError(
+        f"{url}: gave up after {tries} tries ({reason}), run again to go on from byte {after}"
+    )
 
 
 def _append(url: str, part: Path, timeout: float) -> None:
-    """Ask for the bytes that are missing and append them; an answer with the whole file starts from zero."""
+    """Ask for the bytes that are missing and append them; an answer with the whole file starts
+    from zero.
+    """
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=timeout) as answer:
-        resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        resumed = answer.status == 206 and answer.headers.get("Content-Range", "").startswith(
+            f"bytes {have}-"
+        )
         length = answer.headers.get("Content-Length")
         begin = have if resumed else 0
         with part.open("r+b" if part.exists() else "wb") as stream:
@@ -68,12 +84,15 @@ def _append(url: str, part: Path, timeout: float) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The checksum of a text file, line endings read as LF: copies of the database differ in them."""
+    """The checksum of a text file, line endings read as LF: copies of the database differ in
+    them.
+    """
     return hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
 
 
 class Lock:
-    """Checksums by file name: the ``known`` ones come with the code, others are written down at first sight.
+    """Checksums by file name: the ``known`` ones come with the code, others are written down at
+    first sight.
 
     Both files hold lines ``<sha256>  <name>``.
     """
@@ -84,7 +103,9 @@ class Lock:
         self.recorded = _read_sums(path)
 
     def check(self, name: str, file: Path) -> None:
-        """Compare ``file`` with its checksum, or note that of a new one; one that differs is moved aside: an error."""
+        """Compare ``file`` with its checksum, or note that of a new one; one that differs is
+        moved aside: an error.
+        """
         found = sha256(file)
         expected = self.known.get(name) or self.recorded.get(name)
         if expected is None:
@@ -93,12 +114,17 @@ class Lock:
         elif found != expected:
             aside = file.with_name(file.name + ".bad")
             os.replace(file, aside)
-            raise DataError(f"{name}: sha256 is {found[:16]}, expected {expected[:16]}; the file was moved to {aside}")
+            raise DataError(
+                f"{name}: sha256 is {found[:16]}, expected {expected[:16]}; the file was moved to "
+                f"{aside}"
+            )
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         beside = self.path.with_name(self.path.name + ".part")
-        beside.write_text("".join(f"{value}  {name}\n" for name, value in sorted(self.recorded.items())))
+        beside.write_text(
+            "".join(f"{value}  {name}\n" for name, value in sorted(self.recorded.items()))
+        )
         os.replace(beside, self.path)
 
 

@@ -2,11 +2,12 @@
 
     python data_scripts/fetch_cmu.py [--data FOLDER] [--only 05_01 09_02 ...]
 
-FOLDER is ``$M2V_DATA``, else ``data``. ASF and AMC files go to ``cmu_mocap/raw/NN/`` there, the pack beside them, where
+FOLDER is ``$M2V_DATA``, else ``data``. ASF and AMC files go to ``cmu_mocap/raw/NN/`` there, the
+pack beside them, where
 ``m2v data prepare mocap`` finds it. Can be stopped and run again at any time.
 
-The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with funding from NSF
-EIA-0196217. It is free for all uses but must not be resold as such.
+The data used in this project was obtained from mocap.cs.cmu.edu. The database was created with
+funding from NSF EIA-0196217. It is free for all uses but must not be resold as such.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ KNOWN: Final = HERE / "cmu_known.sha256"
 
 @dataclass(frozen=True)
 class Row:
-    """One motion file: e.g. ``05_01``, what CMU says is done in it, and the action group it counts for."""
+    """One motion file: e.g. ``05_01``, what CMU says is done in it, and the action group it
+    counts for.
+    """
 
     name: str
     action: str
@@ -48,14 +51,18 @@ class Row:
 def read_clips(path: Path, only: Sequence[str] = ()) -> list[Row]:
     """The rows of the clip list, or those named in ``only``."""
     with path.open(newline="") as stream:
-        rows = [Row(row["amc"], row["action"], row["action_class"]) for row in csv.DictReader(stream)]
+        rows = [
+            Row(row["amc"], row["action"], row["action_class"]) for row in csv.DictReader(stream)
+        ]
     if unknown := sorted(set(only) - {row.name for row in rows}):
         raise DataError(f"{path}: has no clip {unknown[0]}, expected names such as {rows[0].name}")
     return [row for row in rows if not only or row.name in only]
 
 
 def fetch_clip(row: Row, raw: Path, lock: Lock, base: str, pause: float = 1.0) -> tuple[Path, Path]:
-    """The skeleton and the motion file of a row, downloaded if they are not there, checked either way."""
+    """The skeleton and the motion file of a row, downloaded if they are not there, checked
+    either way.
+    """
     found = []
     for name in (f"{row.subject}/{row.subject}.asf", f"{row.subject}/{row.name}.amc"):
         file = fetch(f"{base}/{name}", raw / name, pause=pause)
@@ -93,8 +100,12 @@ def fetch_pack(
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     default = Path(os.environ.get("M2V_DATA") or "data")
-    parser.add_argument("--data", type=Path, default=default, help="folder to fill ($M2V_DATA, else data)")
-    parser.add_argument("--only", nargs="+", default=(), metavar="NN_MM", help="these motion files alone")
+    parser.add_argument(
+        "--data", type=Path, default=default, help="folder to fill ($M2V_DATA, else data)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=(), metavar="NN_MM", help="these motion files alone"
+    )
     parser.add_argument("--base", default=BASE, help="where the subjects' folders are")
     options = parser.parse_args(arguments)
     try:

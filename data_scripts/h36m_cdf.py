@@ -2,10 +2,11 @@
 
     python data_scripts/h36m_cdf.py RAW [-o FOLDER] [--partial]
 
-RAW holds S1/MyPoseFeatures/D3_Positions/Directions.cdf and so on, as Poses_D3_Positions_S1.tgz ... S11.tgz of the data
-set's own page unpack. FOLDER is ``h36m`` under ``$M2V_DATA`` (else ``data``). What is written is VideoPose3D's layout:
-``data_3d_h36m.npz`` (32 joints, world metres) and ``data_2d_h36m_gt.npz`` (17 joints as the four cameras see them, lens
-distortion included). Needs cdflib.
+RAW holds S1/MyPoseFeatures/D3_Positions/Directions.cdf and so on, as Poses_D3_Positions_S1.tgz
+... S11.tgz of the data set's own page unpack. FOLDER is ``h36m`` under ``$M2V_DATA`` (else
+``data``). What is written is VideoPose3D's layout: ``data_3d_h36m.npz`` (32 joints, world
+metres) and ``data_2d_h36m_gt.npz`` (17 joints as the four cameras see them, lens distortion
+included). Needs cdflib.
 """
 
 from __future__ import annotations
@@ -41,14 +42,20 @@ def read_positions(path: Path) -> np.ndarray:
     try:
         import cdflib
     except ImportError:
-        raise DataError(f"{path}: reading a CDF file needs cdflib, run `pip install cdflib`") from None
+        raise DataError(
+            f"{path}: reading a CDF file needs cdflib, run `pip install cdflib`"
+        ) from None
     try:
         flat = np.asarray(cdflib.CDF(str(path)).varget("Pose"), np.float64)
     except Exception as error:  # cdflib does not say which of its errors mean a damaged file
         reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path}: cannot be read as a CDF file with the variable Pose ({reason})") from error
+        raise DataError(
+            f"{path}: cannot be read as a CDF file with the variable Pose ({reason})"
+        ) from error
     if flat.size == 0 or flat.size % (N_PUBLISHED * 3) or flat.shape[-1] != N_PUBLISHED * 3:
-        raise DataError(f"{path}: Pose has shape {flat.shape}, expected frames of {N_PUBLISHED} joints x 3")
+        raise DataError(
+            f"{path}: Pose has shape {flat.shape}, expected frames of {N_PUBLISHED} joints x 3"
+        )
     joints = flat.reshape(-1, N_PUBLISHED, 3)
     check_finite(joints, f"{path}: Pose")
     check_millimetres(joints[:, list(KEPT)], f"{path}: Pose")
@@ -56,13 +63,17 @@ def read_positions(path: Path) -> np.ndarray:
 
 
 def recordings(raw: Path, *, partial: bool = False) -> dict[str, dict[str, Path]]:
-    """The files of every subject by the name of the recording; a missing one is an error unless ``partial``."""
+    """The files of every subject by the name of the recording; a missing one is an error unless
+    ``partial``.
+    """
     found: dict[str, dict[str, Path]] = {}
     for subject in subjects():
         files = sorted(raw.glob(f"**/{subject}/{PLACE}/*.cdf"))
         if len(files) != N_RECORDINGS and not (partial and len(files) < N_RECORDINGS):
-            raise DataError(f"{raw}: has {len(files)} files {subject}/{PLACE}/*.cdf, expected {N_RECORDINGS}; "
-                            "--partial takes what is there")  # fmt: skip
+            raise DataError(
+                f"{raw}: has {len(files)} files {subject}/{PLACE}/*.cdf, expected {N_RECORDINGS}; "
+                "--partial takes what is there"
+            )
         named = {_name(file.stem): file for file in files if (subject, file.stem) != DAMAGED}
         if named:
             found[subject] = named
@@ -78,10 +89,15 @@ def _name(stem: str) -> str:
 
 
 def views(world: np.ndarray, subject: str) -> list[np.ndarray]:
-    """What each of the subject's cameras sees of 32 joints (n,32,3) in world metres: px (n,17,2), float32."""
+    """What each of the subject's cameras sees of 32 joints (n,32,3) in world metres: px
+    (n,17,2), float32.
+    """
     joints = world[:, list(KEPT)].astype(np.float64) * 1000
     cameras = subject_cameras(subject).values()
-    return [project(world_to_camera(joints, camera), camera, h36m=True).astype(np.float32) for camera in cameras]
+    return [
+        project(world_to_camera(joints, camera), camera, h36m=True).astype(np.float32)
+        for camera in cameras
+    ]
 
 
 def convert(raw: Path, out: Path, *, partial: bool = False) -> list[Path]:
@@ -89,13 +105,17 @@ def convert(raw: Path, out: Path, *, partial: bool = False) -> list[Path]:
     files = recordings(raw, partial=partial)
     world: dict[str, dict[str, Any]] = {subject: {} for subject in files}
     seen: dict[str, dict[str, Any]] = {subject: {} for subject in files}
-    every = [(subject, name, path) for subject, named in files.items() for name, path in named.items()]
+    every = [
+        (subject, name, path) for subject, named in files.items() for name, path in named.items()
+    ]
     for subject, name, path in tqdm(every, desc="reading recordings", delay=2, leave=False):
         world[subject][name] = read_positions(path)
         try:
             seen[subject][name] = views(world[subject][name], subject)
         except ValueError as error:
-            raise DataError(f"{path}: {error}; are these D3_Positions, in the room and not in a camera?") from error
+            raise DataError(
+                f"{path}: {error}; are these D3_Positions, in the room and not in a camera?"
+            ) from error
     return [
         write_objects(out / WORLD_FILE, positions_3d=world),
         write_objects(out / SEEN_FILE, positions_2d=seen, metadata=METADATA),
@@ -106,8 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("raw", type=Path, help="folder of the unpacked archives")
     default = Path(os.environ.get("M2V_DATA") or "data") / "h36m"
-    parser.add_argument("-o", dest="out", type=Path, default=default, help="folder for the two .npz files")
-    parser.add_argument("--partial", action="store_true", help="convert what is there of the recordings")
+    parser.add_argument(
+        "-o", dest="out", type=Path, default=default, help="folder for the two .npz files"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="convert what is there of the recordings"
+    )
     args = parser.parse_args(argv)
     try:
         for path in convert(args.raw, args.out, partial=args.partial):

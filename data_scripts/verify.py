@@ -1,9 +1,11 @@
-"""What you have of a data set against what its protocol expects: counts, shapes, ranges, fingerprints.
+"""What you have of a data set against what its protocol expects: counts, shapes, ranges,
+fingerprints.
 
     python data_scripts/verify.py FILE [FILE ...]
 
-The files' kind is found by content, as `m2v data prepare` does. ✓ is as published, ✗ is not, · has no published value.
-The command ends with status 0 when there is no ✗, 1 when there is one, 2 when the files cannot be read.
+The files' kind is found by content, as `m2v data prepare` does. ✓ is as published, ✗ is not, ·
+has no published value. The command ends with status 0 when there is no ✗, 1 when there is one, 2
+when the files cannot be read.
 """
 
 from __future__ import annotations
@@ -30,9 +32,12 @@ KNOWN_SHA256: Final = {
 }
 #: of 56,880 recordings 302 lack a skeleton; splits as in the literature on the data set
 NTU60_SAMPLES: Final[dict[Any, int]] = {
-    "all": 56_578, ("xsub", "train"): 40_091, ("xsub", "test"): 16_487, ("xview", "train"): 37_646,
+    "all": 56_578,
+    ("xsub", "train"): 40_091,
+    ("xsub", "test"): 16_487,
+    ("xview", "train"): 37_646,
     ("xview", "test"): 18_932,
-}  # fmt: skip
+}
 NTU60_NAME: Final = re.compile(r"S\d{3}C(\d{3})P(\d{3})R\d{3}A(\d{3})$")
 
 
@@ -54,7 +59,12 @@ def within(what: str, values: np.ndarray, low: float, high: float) -> Row:
     """All values (not NaN) from ``low`` to ``high``; looks at up to 100,000 of the first axis."""
     sample = np.asarray(values[:: max(1, len(values) // 100_000)])
     least, most = float(sample.min()), float(sample.max())
-    return Row(what, f"{least:.4g} to {most:.4g}", f"{low:g} to {high:g}", bool(low <= least and most <= high))
+    return Row(
+        what,
+        f"{least:.4g} to {most:.4g}",
+        f"{low:g} to {high:g}",
+        bool(low <= least and most <= high),
+    )
 
 
 def _text(value: Any) -> str:
@@ -71,7 +81,10 @@ def h36m_rows(paths: Sequence[Path]) -> Iterator[Row]:
     layout = "npz" if "3d" in files else "pickle"
     train, test, detector = h36m.read(files)
     yield Row("2D", str(detector["model"]))
-    for name, split, frames in (("train", train, h36m.FRAMES[layout][0]), ("test", test, h36m.FRAMES[layout][1])):
+    for name, split, frames in (
+        ("train", train, h36m.FRAMES[layout][0]),
+        ("test", test, h36m.FRAMES[layout][1]),
+    ):
         yield equal(f"{name}: frames", split.n_frames, frames)
         people = sorted({v.subject for v in split.videos}, key=lambda s: int(s[1:]))
         yield equal(f"{name}: subjects", people, list(h36m.SUBJECTS[name]))
@@ -83,7 +96,11 @@ def h36m_rows(paths: Sequence[Path]) -> Iterator[Row]:
         spans = [(v.start, v.n_frames) for v in split.videos]
         clips = {"pickle": (17_748, 2_228)}.get(layout, (None, None))[name == "test"]
         found = len(clip_index(spans, 243, 81 if name == "train" else 243))
-        yield Row(f"{name}: clips of 243", _text(found), *((_text(clips), found == clips) if clips else ()))
+        yield Row(
+            f"{name}: clips of 243",
+            _text(found),
+            *((_text(clips), found == clips) if clips else ()),
+        )
     if layout == "pickle":
         faulty = sorted({v.recording for v in test.videos} & set(h36m.FAULTY))
         yield equal("test: faulty recordings of S9", len(faulty), len(h36m.FAULTY))
@@ -105,7 +122,11 @@ def mpi_inf_3dhp_rows(paths: Sequence[Path]) -> Iterator[Row]:
     train, test = mpi.read_train(files["train"]), mpi.read_test(files["test"])
     yield equal("train: sequences", sorted({t.sequence for t in train}), list(SEQUENCES_3DHP))
     yield equal("train: cameras", sorted({t.camera for t in train}), list(mpi.CAMERAS))
-    off = [f"{t.sequence} camera {t.camera}" for t in train if _frames_and_rate(t) != SEQUENCES_3DHP.get(t.sequence)]
+    off = [
+        f"{t.sequence} camera {t.camera}"
+        for t in train
+        if _frames_and_rate(t) != SEQUENCES_3DHP.get(t.sequence)
+    ]
     yield equal("train: of other length or rate", off[:3] or "none", "none")
     n_cameras, lengths = len(mpi.CAMERAS), [n for n, _ in SEQUENCES_3DHP.values()]
     yield equal("train: frames", sum(len(t.joints_mm) for t in train), n_cameras * sum(lengths))
@@ -115,10 +136,17 @@ def mpi_inf_3dhp_rows(paths: Sequence[Path]) -> Iterator[Row]:
     for take in test:
         expected = mpi.VALID_FRAMES.get(take.sequence, 0)
         yield equal(f"test: valid frames of {take.sequence}", int(take.valid.sum()), expected)
-    yield equal("test: valid frames", int(sum(t.valid.sum() for t in test)), sum(mpi.VALID_FRAMES.values()))
+    yield equal(
+        "test: valid frames", int(sum(t.valid.sum() for t in test)), sum(mpi.VALID_FRAMES.values())
+    )
     for name, takes in (("train", train), ("test", test)):
         joints = np.concatenate([t.joints_mm[t.valid][::20] for t in takes])
-        yield within(f"{name}: 2D (px)", np.concatenate([t.joint_2d[t.valid][::20] for t in takes]), -2048, 4096)
+        yield within(
+            f"{name}: 2D (px)",
+            np.concatenate([t.joint_2d[t.valid][::20] for t in takes]),
+            -2048,
+            4096,
+        )
         yield within(f"{name}: joint from root (mm)", joints - joints[:, :1], -2000, 2000)
         yield within(f"{name}: depth (mm)", joints[..., 2], 500, 15_000)
 
@@ -134,7 +162,13 @@ def ntu60_rows(paths: Sequence[Path]) -> Iterator[Row]:
     data = ntu.read_ntu60(paths[0])
     yield equal("samples", len(data), NTU60_SAMPLES["all"])
     yield equal("classes with samples", len(np.unique(data.label)), len(ntu.CLASSES))
-    numbers = np.array([[int(n) for n in match.groups()] for name in data.names if (match := NTU60_NAME.match(name))])
+    numbers = np.array(
+        [
+            [int(n) for n in match.groups()]
+            for name in data.names
+            if (match := NTU60_NAME.match(name))
+        ]
+    )
     yield equal("names as NTU's", len(numbers), len(data))
     for protocol in ("xsub", "xview"):
         for part in ("train", "test"):
@@ -145,7 +179,9 @@ def ntu60_rows(paths: Sequence[Path]) -> Iterator[Row]:
         yield equal("xsub: people who train", people, list(ntu.TRAIN_SUBJECTS))
         cameras = sorted({int(c) for c in numbers[data.part("xview", "test"), 0]})
         yield equal("xview: cameras that test", cameras, [ntu.TEST_CAMERA])
-        yield equal("labels that are not the name's", int((numbers[:, 2] - 1 != data.label).sum()), 0)
+        yield equal(
+            "labels that are not the name's", int((numbers[:, 2] - 1 != data.label).sum()), 0
+        )
     yield within("people in a sample", data.n_persons, 1, 2)
     yield within("frames of a sample", data.n_frames, 1, 300)
     yield within("confidence", data.confidence, 0, 1.1)
@@ -165,18 +201,28 @@ def verify(paths: Sequence[Path]) -> Iterator[Row]:
             raise DataError(f"{path}: no such file")
     kind = kind_of("", paths)
     if kind not in ROWS:
-        raise DataError(f"{paths[0]}: is of kind {kind}, which has no published counts; known are {', '.join(ROWS)}")
+        raise DataError(
+            f"{paths[0]}: is of kind {kind}, which has no published counts; known are "
+            f"{', '.join(ROWS)}"
+        )
     yield Row("kind", kind)
     for path in (path for path in paths if path.is_file()):
         known = KNOWN_SHA256.get(path.name)
         found = sha256_of(path)
-        yield Row(f"sha256 of {path.name}", found[:16], known[:16] if known else "", found == known if known else None)
+        yield Row(
+            f"sha256 of {path.name}",
+            found[:16],
+            known[:16] if known else "",
+            found == known if known else None,
+        )
     yield from ROWS[kind](paths)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("paths", type=Path, nargs="+", metavar="FILE", help="the files, or folders, of one data set")
+    parser.add_argument(
+        "paths", type=Path, nargs="+", metavar="FILE", help="the files, or folders, of one data set"
+    )
     args = parser.parse_args(argv)
     wrong = 0
     try:

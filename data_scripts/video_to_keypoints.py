@@ -1,14 +1,17 @@
-"""A video (or a picture) to 2D keypoints in a JSON file that `m2v lift` and `m2v data prepare` read.
+"""A video (or a picture) to 2D keypoints in a JSON file that `m2v lift` and `m2v data prepare`
+read.
 
-    make video                                                      # once: a virtual environment of its own
-    .venv-video/bin/python data_scripts/video_to_keypoints.py VIDEO -o keypoints.json
+    make video                                                      # once: a virtual environment
+    of its own .venv-video/bin/python data_scripts/video_to_keypoints.py VIDEO -o keypoints.json
 
-It runs in an environment of its own because MediaPipe pins old versions of what the suite needs new. MediaPipe 0.10.21
-carries its model, so nothing is downloaded; it finds one person. The other detectors find several and give COCO's 17
-keypoints, but fetch their weights from the network when first used, under licences of their own.
+It runs in an environment of its own because MediaPipe pins old versions of what the suite needs
+new. MediaPipe 0.10.21 carries its model, so nothing is downloaded; it finds one person. The
+other detectors find several and give COCO's 17 keypoints, but fetch their weights from the
+network when first used, under licences of their own.
 
-The file holds `width`, `height`, `fps` and `frames`: `frame` (a number by its time, so that a dropped frame is a gap),
-`time` (s), and `landmarks`: one row [x, y, z, visibility] a keypoint for each person, x and y as shares of the image.
+The file holds `width`, `height`, `fps` and `frames`: `frame` (a number by its time, so that a
+dropped frame is a gap), `time` (s), and `landmarks`: one row [x, y, z, visibility] a keypoint
+for each person, x and y as shares of the image.
 """
 
 from __future__ import annotations
@@ -32,7 +35,9 @@ class VideoError(ValueError):
 
 
 def read_video(path: Path) -> tuple[int, Iterator[tuple[float, Any]]]:
-    """How many frames the header promises (0: it does not; it is often wrong), and (time in s, picture) of each."""
+    """How many frames the header promises (0: it does not; it is often wrong), and (time in s,
+    picture) of each.
+    """
     import av
 
     try:
@@ -43,7 +48,8 @@ def read_video(path: Path) -> tuple[int, Iterator[tuple[float, Any]]]:
         raise VideoError(f"{path}: cannot be opened as a video ({error})") from error
     if not container.streams.video:
         raise VideoError(
-            f"{path}: holds no picture, expected a video" + " (this is sound)" * bool(container.streams.audio)
+            f"{path}: holds no picture, expected a video"
+            + " (this is sound)" * bool(container.streams.audio)
         )
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
@@ -66,8 +72,13 @@ def _pictures(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, 
                 break
             now = frame.time if frame.time is not None else n / float(stream.average_rate or 25)
             first = now if first is None else first
-            turns = round(getattr(frame, "rotation", 0) / 90) % 4  # telephones store pictures on their side
-            yield now - first, np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+            turns = (
+                round(getattr(frame, "rotation", 0) / 90) % 4
+            )  # telephones store pictures on their side
+            yield (
+                now - first,
+                np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)),
+            )
             n += 1
     if n == 0:
         raise VideoError(f"{path}: holds no frame, expected a video")
@@ -110,7 +121,11 @@ def ultralytics() -> Detector:
 
     def detect(picture: Any) -> Landmarks:
         found = model(picture[..., ::-1], verbose=False)[0].keypoints
-        return _shares(found.xy.cpu().numpy(), found.conf.cpu().numpy(), picture) if found.conf is not None else []
+        return (
+            _shares(found.xy.cpu().numpy(), found.conf.cpu().numpy(), picture)
+            if found.conf is not None
+            else []
+        )
 
     return detect
 
@@ -159,10 +174,21 @@ def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, An
     fps = rate_of([frame["time"] for frame in frames])
     for frame in frames:
         frame["frame"] = round(frame["time"] * fps)
-    frames = list({frame["frame"]: frame for frame in reversed(frames)}.values())[::-1]  # one for each moment
+    frames = list({frame["frame"]: frame for frame in reversed(frames)}.values())[
+        ::-1
+    ]  # one for each moment
     found = sum(bool(frame["landmarks"]) for frame in frames)
-    content = {"source": video.name, "detector": detector, "layout": layout, "units": "normalised", "width": width,
-               "height": height, "fps": round(fps, 6), "found": found, "frames": frames}  # fmt: skip
+    content = {
+        "source": video.name,
+        "detector": detector,
+        "layout": layout,
+        "units": "normalised",
+        "width": width,
+        "height": height,
+        "fps": round(fps, 6),
+        "found": found,
+        "frames": frames,
+    }
     beside = out.with_name(out.name + ".tmp")
     beside.write_text(json.dumps(content, separators=(",", ":")) + "\n", encoding="utf-8")
     os.replace(beside, out)
@@ -170,10 +196,18 @@ def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, An
 
 
 def rate_of(times: list[float]) -> float:
-    """Frames a second by the usual step from one to the next, which dropped frames do not change."""
-    steps = [after - before for before, after in zip(times[:-1], times[1:], strict=True) if after > before]
+    """Frames a second by the usual step from one to the next, which dropped frames do not
+    change.
+    """
+    steps = [
+        after - before
+        for before, after in zip(times[:-1], times[1:], strict=True)
+        if after > before
+    ]
     usual = statistics.median(steps) if steps else 0.04
-    return 1 / statistics.fmean([step for step in steps if abs(step - usual) < 0.2 * usual] or [usual])
+    return 1 / statistics.fmean(
+        [step for step in steps if abs(step - usual) < 0.2 * usual] or [usual]
+    )
 
 
 def _progress(done: int, expected: int, began: float, *, last: bool = False) -> None:
@@ -181,7 +215,12 @@ def _progress(done: int, expected: int, began: float, *, last: bool = False) -> 
     if sys.stderr.isatty() and (last or done % 10 == 0):
         rate = done / max(time.monotonic() - began, 1e-6)
         of = f" of about {expected}" if expected else ""
-        print(f"\rframe {done}{of}, {rate:.0f} a second", end="\n" if last else "", file=sys.stderr, flush=True)
+        print(
+            f"\rframe {done}{of}, {rate:.0f} a second",
+            end="\n" if last else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -196,7 +235,10 @@ def main(argv: list[str] | None = None) -> int:
         print(error)  # to stdout, which `m2v lift` reads; the bar goes to the terminal
         return 2
     frames = content["frames"]
-    print(f"{args.out}: {len(frames)} frames at {content['fps']:g} a second, somebody in {content['found']}")
+    print(
+        f"{args.out}: {len(frames)} frames at {content['fps']:g} a second, somebody in "
+        f"{content['found']}"
+    )
     return 0
 
 

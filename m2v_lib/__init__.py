@@ -1,4 +1,6 @@
-"""Motion2vec: a dual-stream Transformer-GCN for lifting 2D human motion to 3D, as a course and a library."""
+"""Motion2vec: a dual-stream Transformer-GCN for lifting 2D human motion to 3D, as a course and a
+library.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _TORCH_NAMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load the names that need torch only when asked for: reports are built where torch is absent."""
+    """Load the names that need torch only when asked for: reports are built where torch is
+    absent.
+    """
     if name in _TORCH_NAMES:
         import importlib
 

@@ -1,7 +1,8 @@
 """The library is broken on purpose, and a chapter's proof must notice each time.
 
-A break (`breaks.yaml`) is a change of the source in a copy of m2v_lib; of the chapter, the code cells up to its proofs
-are run against the copy. One process imports torch once and forks for every run, which takes a second or two.
+A break (`breaks.yaml`) is a change of the source in a copy of m2v_lib; of the chapter, the code
+cells up to its proofs are run against the copy. One process imports torch once and forks for
+every run, which takes a second or two.
 """
 
 from __future__ import annotations
@@ -47,9 +48,13 @@ class Break(NamedTuple):
         return next(chapter for chapter in PROOFS if chapter[:2] == self.proof[:2])
 
 
-BREAKS = [Break(**entry) for entry in yaml.safe_load((ROOT / "tests" / "breaks.yaml").read_text(encoding="utf-8"))]
+BREAKS = [
+    Break(**entry)
+    for entry in yaml.safe_load((ROOT / "tests" / "breaks.yaml").read_text(encoding="utf-8"))
+]
 
-#: Reads jobs [name, folder of the copy, cells] and writes {name: [[cell, error, what it said] of each that failed]}.
+#: Reads jobs [name, folder of the copy, cells] and writes {name: [[cell, error, what it said] of
+#: each that failed]}.
 RUNNER = """
 import json, os, sys
 import IPython.display, matplotlib, numpy, pandas, plotly.graph_objects, safetensors.torch, torch, yaml
@@ -83,9 +88,9 @@ print(json.dumps(results))
 
 
 def cells_up_to_the_proof(chapter: str) -> list[tuple[str, str]]:
-    cells: list[dict[str, Any]] = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))[
-        "cells"
-    ]
+    cells: list[dict[str, Any]] = json.loads(
+        (ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8")
+    )["cells"]
     ids = [cell["id"] for cell in cells]
     needed = cells[: ids.index(PROOFS[chapter]) + 1]
     return [(cell["id"], "".join(cell["source"])) for cell in needed if cell["cell_type"] == "code"]
@@ -96,14 +101,18 @@ def broken_copy(change: Break, folder: Path) -> Path:
     shutil.copytree(ROOT / "m2v_lib", folder / "m2v_lib")
     path = folder / "m2v_lib" / change.file
     text = path.read_text(encoding="utf-8")
-    assert text.count(change.old) == 1, f"{change.name}: {text.count(change.old)} places to change in {change.file}"
+    assert text.count(change.old) == 1, (
+        f"{change.name}: {text.count(change.old)} places to change in {change.file}"
+    )
     path.write_text(text.replace(change.old, change.new), encoding="utf-8")
     return folder
 
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[str]]]:
-    """The cells that failed in each run: of every chapter on the library as it is, then of every break."""
+    """The cells that failed in each run: of every chapter on the library as it is, then of every
+    break.
+    """
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     folder = tmp_path_factory.mktemp("broken")
@@ -111,10 +120,23 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[list[st
     for number, change in enumerate(BREAKS):
         copy = broken_copy(change, folder / str(number))
         jobs.append((change.name, str(copy), cells_up_to_the_proof(change.chapter)))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg", "M2V_STORE": str(folder / "stores"),
-                   "M2V_RUNS": str(folder / "runs"), "PYTHONPATH": ""}  # fmt: skip
-    run = subprocess.run([sys.executable, "-c", RUNNER], input=json.dumps(jobs), env=environment, cwd=folder,
-                         capture_output=True, text=True, timeout=300)  # fmt: skip
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "M2V_STORE": str(folder / "stores"),
+        "M2V_RUNS": str(folder / "runs"),
+        "PYTHONPATH": "",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", RUNNER],
+        input=json.dumps(jobs),
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert run.returncode == 0, run.stderr
     return json.loads(run.stdout.splitlines()[-1])
 
@@ -132,4 +154,6 @@ def test_the_library_as_it_is_passes(outcomes: dict[str, list[list[str]]], chapt
 @pytest.mark.parametrize("change", BREAKS, ids=lambda change: change.name.replace(" ", "-"))
 def test_the_proof_notices(outcomes: dict[str, list[list[str]]], change: Break) -> None:
     failed = [(cell, error) for cell, error, _ in outcomes[change.name]]
-    assert (change.proof, "AssertionError") in failed, f"{change.chapter}: failed were {failed or 'no cells'}"
+    assert (change.proof, "AssertionError") in failed, (
+        f"{change.chapter}: failed were {failed or 'no cells'}"
+    )

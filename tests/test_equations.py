@@ -1,6 +1,8 @@
-"""Each numbered equation of the paper stands in exactly one chapter, above a cell that proves the library's code.
+"""Each numbered equation of the paper stands in exactly one chapter, above a cell that proves
+the library's code.
 
-There, a heading `### Eq. (n): ...` (or `### Eq. (7) and Eq. (8): ...`) is in the cell directly above the proof.
+There, a heading `### Eq. (n): ...` (or `### Eq. (7) and Eq. (8): ...`) is in the cell directly
+above the proof.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ class Place(NamedTuple):
 
 PLACES = {
     1: Place("23_adaptive_fusion", "23-13", "m2v_lib.models.dual_stream.model:DualStreamBlock"),
-    2: Place("23_adaptive_fusion", "23-11", "m2v_lib.models.dual_stream.fusion:AdaptiveFusion.weights"),
+    2: Place(
+        "23_adaptive_fusion", "23-11", "m2v_lib.models.dual_stream.fusion:AdaptiveFusion.weights"
+    ),
     3: Place("21_attention", "21-18", "m2v_lib.models.dual_stream.attention:Attention"),
     4: Place("21_attention", "21-16", "m2v_lib.models.dual_stream.attention:Attention"),
     5: Place("21_attention", "21-14", "m2v_lib.models.dual_stream.attention:Attention"),
@@ -39,7 +43,9 @@ PLACES = {
     11: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
     12: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
     13: Place("40_finetune", "40-08", "m2v_lib.training.losses:pose_loss"),
-    14: Place("31_teacher_targets", "31-10", "m2v_lib.training.pretraining.teacher:Teacher.targets"),
+    14: Place(
+        "31_teacher_targets", "31-10", "m2v_lib.training.pretraining.teacher:Teacher.targets"
+    ),
 }
 HEADING = re.compile(r"^### (Eq\. \(\d+\)(?:(?:,| and|, and) Eq\. \(\d+\))*): \S.*$", re.MULTILINE)
 
@@ -54,7 +60,11 @@ def numbers_in(cell: dict[str, Any]) -> list[int]:
         return []
     text = "".join(cell["source"])
     announced = HEADING.findall(text)
-    loose = [line for line in text.splitlines() if re.match(r"#+ .*\bEq\. \(\d", line) and not HEADING.match(line)]
+    loose = [
+        line
+        for line in text.splitlines()
+        if re.match(r"#+ .*\bEq\. \(\d", line) and not HEADING.match(line)
+    ]
     assert not loose, f"cell {cell['id']}: not '### Eq. (n): title': {loose[0]}"
     return [int(number) for heading in announced for number in re.findall(r"\d+", heading)]
 
@@ -86,8 +96,12 @@ def test_it_stands_in_one_chapter_above_its_proof(number: int) -> None:
     assert proof.get("cell_type") == "code", "the heading is not directly above a code cell"
     assert proof["id"] == place.cell
     source = "".join(proof["source"])
-    assert any(isinstance(node, ast.Assert) or is_check(node) for node in ast.walk(ast.parse(source))), source
-    assert "solution" not in proof["metadata"].get("tags", []) and "nbval-skip" not in proof["metadata"].get("tags", [])
+    assert any(
+        isinstance(node, ast.Assert) or is_check(node) for node in ast.walk(ast.parse(source))
+    ), source
+    assert "solution" not in proof["metadata"].get("tags", []) and "nbval-skip" not in proof[
+        "metadata"
+    ].get("tags", [])
 
 
 def is_check(node: ast.AST) -> bool:
@@ -107,4 +121,6 @@ def test_the_proof_names_what_it_proves(number: int) -> None:
         thing = getattr(thing, name)
     assert callable(thing)
     ((_, proof),) = FOUND[number]
-    assert re.search(rf"\b{name}\b", "".join(proof["source"])), f"{name} is not in cell {place.cell}"
+    assert re.search(rf"\b{name}\b", "".join(proof["source"])), (
+        f"{name} is not in cell {place.cell}"
+    )

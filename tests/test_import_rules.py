@@ -1,4 +1,6 @@
-"""Who may import whom (design, section 2), read from the source so that nothing has to be importable."""
+"""Who may import whom (design, section 2), read from the source so that nothing has to be
+importable.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,17 @@ ORDER = ("models.layers", "models", "training", "experiments", "cli")
 
 #: What training needs runs on a machine with these five packages alone.
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
-TRAINING = ("config", "skeletons", "geometry", "runs", "data", "models", "training", "evaluation", "bench")
+TRAINING = (
+    "config",
+    "skeletons",
+    "geometry",
+    "runs",
+    "data",
+    "models",
+    "training",
+    "evaluation",
+    "bench",
+)
 
 #: A report is built, and the rows are listed, where torch is absent.
 WITHOUT_TORCH = (
@@ -49,7 +61,9 @@ ONLY_IN = {
 
 
 def module_of(path: Path) -> str:
-    """Dotted name of a file inside the package: `models.layers.graph`, `runs` for runs/__init__.py."""
+    """Dotted name of a file inside the package: `models.layers.graph`, `runs` for
+    runs/__init__.py.
+    """
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
@@ -63,7 +77,9 @@ def within_any(module: str, rooms: Iterable[str]) -> bool:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Dotted names a file imports anywhere, but under `if TYPE_CHECKING` (those are not there when it runs)."""
+    """Dotted names a file imports anywhere, but under `if TYPE_CHECKING` (those are not there
+    when it runs).
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     typing_only = {
         id(node)
@@ -86,14 +102,18 @@ def _base(path: Path, node: ast.ImportFrom) -> str:
     if not node.level:
         return node.module or ""
     package = ("m2v_lib", *path.relative_to(PACKAGE).parts[:-1])
-    return ".".join([*package[: len(package) + 1 - node.level], *([node.module] if node.module else [])])
+    return ".".join(
+        [*package[: len(package) + 1 - node.level], *([node.module] if node.module else [])]
+    )
 
 
 MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def inner_target(dotted: str) -> str:
-    """The module of the package that an import names: `m2v_lib.runs.records.find` -> `runs.records`."""
+    """The module of the package that an import names: `m2v_lib.runs.records.find` ->
+    `runs.records`.
+    """
     name = dotted.removeprefix("m2v_lib").lstrip(".")
     while name and name not in MODULES:
         name = name.rpartition(".")[0]
@@ -106,7 +126,9 @@ def used() -> list[tuple[str, str, str]]:
     for module, path in MODULES.items():
         for name in imports(path):
             inner = name.split(".")[0] == "m2v_lib"
-            found.append((module, inner_target(name) if inner else "", "" if inner else name.split(".")[0]))
+            found.append(
+                (module, inner_target(name) if inner else "", "" if inner else name.split(".")[0])
+            )
     return found
 
 
@@ -121,7 +143,8 @@ def offences(
     return [
         f"{module} imports {target or package}"
         for module, target, package in USED
-        if within_any(module, rooms) and (package in outer or (target and within_any(target, inner)))
+        if within_any(module, rooms)
+        and (package in outer or (target and within_any(target, inner)))
     ]
 
 
@@ -211,5 +234,9 @@ def test_reports_are_built_without_torch() -> None:
 @pytest.mark.parametrize("package", ONLY_IN)
 def test_heavy_packages_have_one_door(package: str) -> None:
     others = [module for module in MODULES if not within_any(module, ONLY_IN[package])]
-    wrong = [f"{module} imports {outer}" for module, _, outer in USED if outer == package and module in others]
+    wrong = [
+        f"{module} imports {outer}"
+        for module, _, outer in USED
+        if outer == package and module in others
+    ]
     assert wrong == []

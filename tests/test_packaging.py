@@ -1,4 +1,6 @@
-"""One set of requirements, said once: pyproject, its conda twin, the pinned versions and the files that must travel."""
+"""One set of requirements, said once: pyproject, its conda twin, the pinned versions and the
+files that must travel.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ CONDA_ONLY = {"python", "pip"}
 def wanted(*lists: list[str]) -> dict[str, SpecifierSet]:
     """Requirements by canonical name, without the extras that point at this package itself."""
     parsed = [Requirement(line) for lines in lists for line in lines]
-    return {canonicalize_name(r.name): r.specifier for r in parsed if canonicalize_name(r.name) != "m2v-lib"}
+    return {
+        canonicalize_name(r.name): r.specifier
+        for r in parsed
+        if canonicalize_name(r.name) != "m2v-lib"
+    }
 
 
 def constraints() -> dict[str, str]:
@@ -36,7 +42,13 @@ def constraints() -> dict[str, str]:
 
 
 def test_training_needs_five_packages() -> None:
-    assert set(wanted(PROJECT["project"]["dependencies"])) == {"numpy", "pyyaml", "safetensors", "torch", "tqdm"}
+    assert set(wanted(PROJECT["project"]["dependencies"])) == {
+        "numpy",
+        "pyyaml",
+        "safetensors",
+        "torch",
+        "tqdm",
+    }
 
 
 def test_all_is_every_extra() -> None:
@@ -67,7 +79,9 @@ def test_constraints_pin_every_requirement_within_its_range() -> None:
     pins = constraints()
     for name, specifier in wanted(PROJECT["project"]["dependencies"], *EXTRAS.values()).items():
         assert name in pins, f"{name} is not pinned in constraints.txt"
-        assert pins[name] in specifier, f"constraints.txt pins {name} {pins[name]}, pyproject wants {specifier}"
+        assert pins[name] in specifier, (
+            f"constraints.txt pins {name} {pins[name]}, pyproject wants {specifier}"
+        )
 
 
 def test_constraints_name_no_place() -> None:
@@ -81,11 +95,21 @@ def test_constraints_name_no_place() -> None:
 
 def test_every_data_file_of_the_package_is_packaged() -> None:
     patterns = PROJECT["tool"]["setuptools"]["package-data"]["*"]
-    files = [path for path in (ROOT / "m2v_lib").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [
+        path
+        for path in (ROOT / "m2v_lib").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    ]
     data = [path for path in files if path.suffix not in (".py", ".pyc")]
     assert data
-    assert [path.name for path in data if not any(fnmatch(path.name, pattern) for pattern in patterns)] == []
-    assert [path for path in data if not (path.parent / "__init__.py").exists() and path.parent.name != "static"] == []
+    assert [
+        path.name for path in data if not any(fnmatch(path.name, pattern) for pattern in patterns)
+    ] == []
+    assert [
+        path
+        for path in data
+        if not (path.parent / "__init__.py").exists() and path.parent.name != "static"
+    ] == []
 
 
 def test_command_line_is_installed() -> None:

@@ -15,9 +15,12 @@ from m2v_lib.runs.records import find_records, load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 ROW = re.compile(
-    r"^\| (?P<what>.+?) \| (?P<value>[\d.]+) \| \[.*?\]\((?P<record>reports/records/[^)]+)\) \|$", re.MULTILINE
+    r"^\| (?P<what>.+?) \| (?P<value>[\d.]+) \| \[.*?\]\((?P<record>reports/records/[^)]+)\) \|$",
+    re.MULTILINE,
 )
-ROWS = [match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text(encoding="utf-8"))]
+ROWS = [
+    match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
+]
 
 #: what a row gives of a run
 VALUE = {"finetune": "mpjpe", "action": "top1"}
@@ -25,8 +28,15 @@ VALUE = {"finetune": "mpjpe", "action": "top1"}
 
 def test_every_committed_record_is_in_the_readme_or_a_run_of_the_queue() -> None:
     """The queue's runs are the cells of the tables; any other number has to be named here."""
-    kept = {f"reports/records/{result.parent.name}" for result in (ROOT / "reports/records").glob("*/result.json")}
-    wanted = {f"reports/records/{item.name}" for preset in ("small", "base") for item in queue.items(preset)}
+    kept = {
+        f"reports/records/{result.parent.name}"
+        for result in (ROOT / "reports/records").glob("*/result.json")
+    }
+    wanted = {
+        f"reports/records/{item.name}"
+        for preset in ("small", "base")
+        for item in queue.items(preset)
+    }
     named = {row["record"] for row in ROWS}
     assert kept and named <= kept and kept - named <= wanted
 
@@ -47,13 +57,24 @@ def test_the_floors_are_the_records() -> None:
 
 def test_the_speeds_are_the_bench_records() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    about = re.search(r"`base` (\S+)x in inference and (\S+)x in training \(compiled (\S+)x\),\s+`small` (\S+)x", text)
+    about = re.search(
+        r"`base` (\S+)x in inference and (\S+)x in training \(compiled (\S+)x\),\s+`small` (\S+)x",
+        text,
+    )
     assert about
-    places = [("base", "inference", "fast"), ("base", "train", "fast"), ("base", "train", "fast-compiled"),
-              ("small", "train", "fast-bf16-compiled")]  # fmt: skip
+    places = [
+        ("base", "inference", "fast"),
+        ("base", "train", "fast"),
+        ("base", "train", "fast-compiled"),
+        ("small", "train", "fast-bf16-compiled"),
+    ]
     for said, (preset, task, variant) in zip(about.groups(), places, strict=True):
         record = load_bench(ROOT / f"reports/records/bench-cpu2-{preset}-paper")
-        (found,) = (row for row in record["measurements"] if (row["task"], row["variant"]) == (task, variant))
+        (found,) = (
+            row
+            for row in record["measurements"]
+            if (row["task"], row["variant"]) == (task, variant)
+        )
         assert said == f"{found['speedup']['median']:.2f}"
 
 
@@ -72,9 +93,16 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
     for row, other in ((8, 7), (10, 9)):
         size = effects.in_words(effects.of_rows(question, row, other)).partition(": ")[0]
         start = f"{scratch[other]:.1f} mm"
-        assert re.search(rf"{start}( from scratch, which pre-training changes|,) by {re.escape(size)}", text)
-    assert "fewer labels make the network from scratch no worse" in text and scratch[1] > max(scratch[4], scratch[11])
-    assert "though they do the ridge regression" in text and floors["all"] < floors["10 %"] < floors["1 %"]
+        assert re.search(
+            rf"{start}( from scratch, which pre-training changes|,) by {re.escape(size)}", text
+        )
+    assert "fewer labels make the network from scratch no worse" in text and scratch[1] > max(
+        scratch[4], scratch[11]
+    )
+    assert (
+        "though they do the ridge regression" in text
+        and floors["all"] < floors["10 %"] < floors["1 %"]
+    )
     assert question.attrs["preset"] == "small" and "1,000 steps of either stage" in text
 
 
@@ -95,10 +123,18 @@ def test_what_is_said_of_the_other_ablations_is_the_records() -> None:
     masks, sizes, losses = (tables.on_motion_capture(f"table{n}", records) for n in (5, 6, 7))
     noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
     assert f"differ in their seed alone differ by {noise:.1f} mm" in text
-    assert f"effect that the paper claims for stage 1 is {paper.said('stage1-mpjpe', 'gain')} mm" in text
+    assert (
+        f"effect that the paper claims for stage 1 is {paper.said('stage1-mpjpe', 'gain')} mm"
+        in text
+    )
     furthest = max(abs(gap.mean) for gap in effects.of_all(masks, 2).values())
-    assert f"no row is further than {furthest:.1f} mm from the best printed one" in text and furthest < noise
-    weak = [gap.mean for row, gap in effects.of_all(losses, 1).items() if row in (2, 3, 4, 5, 6, 11)]
+    assert (
+        f"no row is further than {furthest:.1f} mm from the best printed one" in text
+        and furthest < noise
+    )
+    weak = [
+        gap.mean for row, gap in effects.of_all(losses, 1).items() if row in (2, 3, 4, 5, 6, 11)
+    ]
     assert f"is worth {-max(weak):.1f} to {-min(weak):.1f} mm" in text
     deep = effects.of_rows(sizes, 1, 5).mean
     assert f"network is {deep:.1f} mm behind the deepest" in text
@@ -106,7 +142,9 @@ def test_what_is_said_of_the_other_ablations_is_the_records() -> None:
 
 def test_what_is_said_of_the_actions_is_the_records() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (run,) = (row for row in ROWS if row["what"].startswith("preset `small` from scratch, 1,500 steps"))
+    (run,) = (
+        row for row in ROWS if row["what"].startswith("preset `small` from scratch, 1,500 steps")
+    )
     result = load_record(ROOT / run["record"]).result
     floor, classes = result["baselines"]["majority"], result["data"]["classes"]
     assert f"Always answering `{floor['class']}` is right in {floor['top1']:.1f} %" in text

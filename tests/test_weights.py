@@ -1,4 +1,6 @@
-"""The model of the package: a finished run becomes it, a fresh process lifts with it, its note is its record's."""
+"""The model of the package: a finished run becomes it, a fresh process lifts with it, its note
+is its record's.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +35,16 @@ def finished(folder: Path, **changes: Any) -> Path:
     save_tensors(folder / "weights.safetensors", model.state_dict(), {"experiment": exp.to_dict()})
     errors = {"mpjpe": 53.26, "p_mpjpe": 41.0}
     result = {
-        "stage": "finetune", "preset": "smoke", "recipe": "paper", "seed": 0, "n_parameters": 1234567,
-        "schedule": {"steps": 14000, "epochs_done": 4.622, "epochs_full": 60}, "test": errors,
-        "data": {"name": "mocap", "protocol": "split by subject"}, "baselines": {"ridge": errors, "mean_pose": errors},
-    }  # fmt: skip
+        "stage": "finetune",
+        "preset": "smoke",
+        "recipe": "paper",
+        "seed": 0,
+        "n_parameters": 1234567,
+        "schedule": {"steps": 14000, "epochs_done": 4.622, "epochs_full": 60},
+        "test": errors,
+        "data": {"name": "mocap", "protocol": "split by subject"},
+        "baselines": {"ridge": errors, "mean_pose": errors},
+    }
     write_json(folder / "result.json", {**result, **changes})
     write_json(folder / "env.json", {"python": "3.11"})
     (folder / "config.yaml").write_text(exp.to_yaml())
@@ -48,9 +56,15 @@ def test_a_finished_run_becomes_the_model_of_the_package(tmp_path: Path) -> None
     run, folder = finished(tmp_path / "finetune-mocap-x"), tmp_path / "package"
     folder.mkdir()
     (folder / weights.ACCURACY).write_text("of the model before")
-    assert {path.name for path in weights.put(run, folder)} == {path.name for path in folder.iterdir()}
+    assert {path.name for path in weights.put(run, folder)} == {
+        path.name for path in folder.iterdir()
+    }
     said = (folder / "README.md").read_text()
-    assert "1,234,567 parameters" in said and "14,000 steps (4.6 of 60 epochs)" in said and "| 53.3 | 41.0 |" in said
+    assert (
+        "1,234,567 parameters" in said
+        and "14,000 steps (4.6 of 60 epochs)" in said
+        and "| 53.3 | 41.0 |" in said
+    )
     assert "finetune-mocap-x" in said and "mocap.cs.cmu.edu" in said
     assert load_lifter(folder).n_frames == load_lifter(run).n_frames
     assert load_record(folder).result["test"]["mpjpe"] == 53.26
@@ -59,17 +73,27 @@ def test_a_finished_run_becomes_the_model_of_the_package(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"data": {"name": "h36m"}}, "is a finetune run on h36m; the package carries one of finetune on mocap"),
-        ({"stage": "pretrain"}, "is a pretrain run on mocap; the package carries one of finetune on mocap"),
+        (
+            {"data": {"name": "h36m"}},
+            "is a finetune run on h36m; the package carries one of finetune on mocap",
+        ),
+        (
+            {"stage": "pretrain"},
+            "is a pretrain run on mocap; the package carries one of finetune on mocap",
+        ),
     ],
 )
-def test_what_may_not_be_given_away_is_refused(changes: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+def test_what_may_not_be_given_away_is_refused(
+    changes: dict[str, Any], sentence: str, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match=sentence):
         weights.put(finished(tmp_path / "run", **changes), tmp_path / "package")
     assert not (tmp_path / "package").exists()
 
 
-def test_what_is_too_large_or_not_finished_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_large_or_not_finished_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = finished(tmp_path / "run")
     monkeypatch.setattr(weights, "LARGEST", 1 << 10)
     with pytest.raises(ConfigError, match=r"weights.safetensors: is 0\.\d MiB, expected at most"):
@@ -112,8 +136,13 @@ def test_the_packages_model_is_small_safe_and_said_to_be_what_it_is() -> None:
     with safe_open(weights.own_weights(), framework="np") as file:
         experiment = json.loads(file.metadata()["state"])["experiment"]
     assert Experiment.from_dict(experiment) == Experiment.from_dict(record.config)
-    assert f"| this model | {record.result['test']['mpjpe']:.1f} |" in said and "NSF EIA-0196217" in said
-    assert record.result["test"]["mpjpe"] < record.result["baselines"]["ridge"]["mpjpe"], "worth shipping"
+    assert (
+        f"| this model | {record.result['test']['mpjpe']:.1f} |" in said
+        and "NSF EIA-0196217" in said
+    )
+    assert record.result["test"]["mpjpe"] < record.result["baselines"]["ridge"]["mpjpe"], (
+        "worth shipping"
+    )
 
 
 def test_its_accuracy_is_its_own() -> None:
@@ -126,10 +155,27 @@ def test_its_accuracy_is_its_own() -> None:
 def test_a_fresh_process_lifts_with_it(tmp_path: Path) -> None:
     """Nothing but the package: no data, no runs, another folder."""
     keypoints = write_keypoints(tracks(60), tmp_path / "kp.json", "alphapose")
-    command = [sys.executable, "-m", "m2v_lib.cli", "lift", str(keypoints), "-o", str(tmp_path / "x.npz"),
-               "--size", "1280x720", "--fps", "25"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "m2v_lib.cli",
+        "lift",
+        str(keypoints),
+        "-o",
+        str(tmp_path / "x.npz"),
+        "--size",
+        "1280x720",
+        "--fps",
+        "25",
+    ]
     plain = {key: value for key, value in os.environ.items() if not key.startswith("M2V_")}
-    done = subprocess.run(command, cwd=tmp_path, env={**plain, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**plain, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "x.npz") as file:
         pose = file["pose_mm"]

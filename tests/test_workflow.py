@@ -1,4 +1,6 @@
-"""The Snakefile, run by Snakemake over small notebooks: order, failures, resuming. Training itself is not run here."""
+"""The Snakefile, run by Snakemake over small notebooks: order, failures, resuming. Training
+itself is not run here.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ NAMES = ("00_start_here", "13_broken", "14_stops", "32_pretrain", "40_finetune",
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the Snakefile, five notebooks of which one fails, and a command `m2v` that takes no time."""
+    """A folder with the Snakefile, five notebooks of which one fails, and a command `m2v` that
+    takes no time.
+    """
     folder = tmp_path_factory.mktemp("project")
     shutil.copyfile(ROOT / "Snakefile", folder / "Snakefile")
     (folder / "notebooks").mkdir()
@@ -31,7 +35,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_chapter(folder, name, "raise ValueError('on purpose')" if "broken" in name else "1")
     (folder / "bin").mkdir()
     command = folder / "bin" / "m2v"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fakes" / "m2v.py"}" "$@"\n', encoding="utf-8")
+    command.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "fakes" / "m2v.py"}" "$@"\n', encoding="utf-8"
+    )
     command.chmod(0o755)
     return folder
 
@@ -42,10 +48,22 @@ def write_chapter(folder: Path, name: str, source: str) -> None:
 
 
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join([str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join(
+        [str(folder / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    )
     python = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     env = {**os.environ, "PATH": path, "PYTHONPATH": python, "M2V_STORE": str(folder / "stores")}
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--keep-going", "--scheduler", "greedy", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--cores",
+        "2",
+        "--keep-going",
+        "--scheduler",
+        "greedy",
+        *words,
+    ]
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
@@ -64,9 +82,16 @@ def runs(made: list[str]) -> list[str]:
 def test_a_dry_run_lists_one_job_a_row_and_a_chapter(project: Path) -> None:
     done = snakemake(project, "--dry-run", "--quiet", "rules", "host", "--config", "seeds=0 1")
     assert done.returncode == 0, done.stderr
-    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
+    counts = {
+        rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)
+    }
     made = jobs(Suite(seeds=(0, 1)), project / "notebooks")
-    kinds = {"pretrain": "pretrain", "finetune": "finetune", "chapter": "chapter", "results": "result"}
+    kinds = {
+        "pretrain": "pretrain",
+        "finetune": "finetune",
+        "chapter": "chapter",
+        "results": "result",
+    }
     assert {rule: counts[rule] for rule in kinds} == {
         rule: sum(job.kind == kind for job in made) for rule, kind in kinds.items()
     }
@@ -77,17 +102,38 @@ def test_a_dry_run_lists_one_job_a_row_and_a_chapter(project: Path) -> None:
 def test_one_table_alone_trains_its_rows_and_runs_its_chapter(project: Path) -> None:
     """What `make table8` asks for, with fewer rows."""
     targets = [f"{EXECUTED}/suite.json", f"{EXECUTED}/58_table8.ok"]
-    done = snakemake(project, "--dry-run", "--quiet", "rules", "host", "--config", "tables=teachers", "--", *targets)
+    done = snakemake(
+        project,
+        "--dry-run",
+        "--quiet",
+        "rules",
+        "host",
+        "--config",
+        "tables=teachers",
+        "--",
+        *targets,
+    )
     assert done.returncode == 0, done.stderr
-    counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)}
-    assert counts == {"plan": 1, "prepare": 1, "pretrain": 2, "finetune": 3, "results": 1, "total": 8}
+    counts = {
+        rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", done.stdout, re.MULTILINE)
+    }
+    assert counts == {
+        "plan": 1,
+        "prepare": 1,
+        "pretrain": 2,
+        "finetune": 3,
+        "results": 1,
+        "total": 8,
+    }
 
 
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [("presett=base", "unknown config key 'presett'"), ("preset=smok", "the nearest is 'smoke'")],
 )
-def test_an_unknown_setting_stops_before_any_job(project: Path, setting: str, sentence: str) -> None:
+def test_an_unknown_setting_stops_before_any_job(
+    project: Path, setting: str, sentence: str
+) -> None:
     done = snakemake(project, "--config", setting)
     assert done.returncode != 0 and sentence in done.stderr
     assert "Traceback" not in done.stderr and "m2v_lib/" not in done.stderr
@@ -107,7 +153,9 @@ def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(proje
     assert made[0].startswith("data prepare") and made[-1].startswith("report")
     front = (project / "reports/html/index.html").read_text(encoding="utf-8")
     assert f"Of {len(expected)} notebook runs 1 failed" in front
-    assert "This notebook failed" in (project / "reports/html/13_broken.html").read_text(encoding="utf-8")
+    assert "This notebook failed" in (project / "reports/html/13_broken.html").read_text(
+        encoding="utf-8"
+    )
     assert (project / EXECUTED / "13_broken.ipynb").exists()
 
     write_chapter(project, "13_broken", "print('mended')")

@@ -13,10 +13,11 @@ from m2v_lib.models.dual_stream.cpu import dense
 
 
 def ceilings(device: torch.device, *, quick: bool = False) -> dict[str, Any]:
-    """TFLOP/s of a square matrix product in fp32 (as torch is set) and bf16, GB/s of a copy (bytes read and written).
+    """TFLOP/s of a square matrix product in fp32 (as torch is set) and bf16, GB/s of a copy
+    (bytes read and written).
 
-    Each is the best of the calls within about a second, on a CPU by the faster of torch's libraries; quick: too small
-    to mean anything.
+    Each is the best of the calls within about a second, on a CPU by the faster of torch's
+    libraries; quick: too small to mean anything.
     """
     big = device.type == "cuda"
     n = 128 if quick else 8192 if big else 1536

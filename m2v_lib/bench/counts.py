@@ -16,15 +16,25 @@ from m2v_lib.models.dual_stream.model import DualStreamBlock, DualStreamModel, b
 from m2v_lib.training.losses import pose_loss
 
 #: Operators that give out memory or a new name for it, but move nothing.
-_STILL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "lift_fresh"}
+_STILL = {
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+    "_unsafe_view",
+    "lift_fresh",
+}
 
 
 class ByteCounter(TorchDispatchMode):
-    """Sums, over the operators that run inside it, the bytes of the tensors each one reads and writes.
+    """Sums, over the operators that run inside it, the bytes of the tensors each one reads and
+    writes.
 
-    Views cost nothing; an expanded tensor costs what it stores. Every operator is taken to fetch its operands from
-    memory and to write its result there: what stays in a cache between two operators is counted all the same, so the
-    rate can lie above what memory alone would allow. A compiled block fuses operators and is not seen from here.
+    Views cost nothing; an expanded tensor costs what it stores. Every operator is taken to fetch
+    its operands from memory and to write its result there: what stays in a cache between two
+    operators is counted all the same, so the rate can lie above what memory alone would allow. A
+    compiled block fuses operators and is not seen from here.
     """
 
     def __init__(self) -> None:
@@ -36,7 +46,9 @@ class ByteCounter(TorchDispatchMode):
         out = func(*args, **kwargs)
         if moves_data(func):
             self.bytes += n_bytes(tree_leaves((args, kwargs))) + n_bytes(tree_leaves(out))
-            if not func._schema.returns:  # an update of lists in place: what it writes is among its arguments
+            if (
+                not func._schema.returns
+            ):  # an update of lists in place: what it writes is among its arguments
                 self.bytes += n_bytes(tree_leaves(_written(func, args, kwargs)))
         return out
 
@@ -50,7 +62,9 @@ def moves_data(func: Any) -> bool:
 
 def _written(func: Any, args: Any, kwargs: Any) -> list[Any]:
     named = dict(zip((a.name for a in func._schema.arguments), args, strict=False)) | kwargs
-    writes = [a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write]
+    writes = [
+        a.name for a in func._schema.arguments if a.alias_info is not None and a.alias_info.is_write
+    ]
     return [named.get(name) for name in writes]
 
 
@@ -61,14 +75,18 @@ def n_bytes(values: Iterable[Any]) -> int:
 
 
 def count_flops(exp: Experiment, task: str) -> int:
-    """Floating-point operations (2 a multiply-accumulate) of all matrix products in a step on one clip.
+    """Floating-point operations (2 a multiply-accumulate) of all matrix products in a step on
+    one clip.
 
-    `task` is train, pretrain, inference, or a part of a block, forwards. On the path "fast" this is the essential work:
-    a chain over time costs no product there, and the fusion's two weights a token, a thousandth of the whole, are
-    products with a vector, which are not counted. Shapes alone are computed, so any size is quick.
+    `task` is train, pretrain, inference, or a part of a block, forwards. On the path "fast" this
+    is the essential work: a chain over time costs no product there, and the fusion's two weights
+    a token, a thousandth of the whole, are products with a vector, which are not counted. Shapes
+    alone are computed, so any size is quick.
     """
     if exp.run.path == "fast" and task != "fusion":
-        exp = exp.override({"model.fusion": "mean"})  # as said; `fast.fuse` does not compute shapes alone
+        exp = exp.override(
+            {"model.fusion": "mean"}
+        )  # as said; `fast.fuse` does not compute shapes alone
     m, p = exp.model, exp.pretrain
     with torch.device("meta"):
         clip = torch.empty(1, m.n_frames, m.n_joints, 3)
@@ -78,8 +96,12 @@ def count_flops(exp: Experiment, task: str) -> int:
             return _flops_of_model(model, clip, training=task == "train")
         block = DualStreamBlock(m)
         block.path = exp.run.path
-        if task == "pretrain":  # the teacher forwards once, the student both ways for each mask; one embedding
-            forwards, both_ways = (_flops_of_block(block, features, training=t) for t in (False, True))
+        if (
+            task == "pretrain"
+        ):  # the teacher forwards once, the student both ways for each mask; one embedding
+            forwards, both_ways = (
+                _flops_of_block(block, features, training=t) for t in (False, True)
+            )
             embedding = 2 * m.n_frames * m.n_joints * 3 * m.dim
             return m.n_layers * (forwards + p.n_masks * both_ways) + 2 * embedding
         return _flops_of_part(block, task, features)

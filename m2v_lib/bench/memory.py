@@ -1,4 +1,6 @@
-"""How much memory a process has taken at most since a moment: the system's own count on a CPU, torch's on a GPU."""
+"""How much memory a process has taken at most since a moment: the system's own count on a CPU,
+torch's on a GPU.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,9 @@ STATUS = Path("/proc/self/status")
 class Memory:
     """Peak memory (bytes) above the level at `begin`.
 
-    On a CPU it is the resident memory of the process (Linux: VmHWM, else the most since its start), with some 50 MiB
-    that libraries and the compiler take once; on a GPU what torch has allocated, without its allocator's reserve.
+    On a CPU it is the resident memory of the process (Linux: VmHWM, else the most since its
+    start), with some 50 MiB that libraries and the compiler take once; on a GPU what torch has
+    allocated, without its allocator's reserve.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -56,7 +59,9 @@ class Memory:
 
 
 def resident(key: str) -> int:
-    """Resident memory now (VmRSS) or at most (VmHWM); where the system keeps no such file, at most for both."""
+    """Resident memory now (VmRSS) or at most (VmHWM); where the system keeps no such file, at
+    most for both.
+    """
     if STATUS.exists():
         return _kib(STATUS, key)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -64,7 +69,9 @@ def resident(key: str) -> int:
 
 
 def limit_memory() -> None:
-    """Let this process fail to allocate before the system, out of memory, ends another one (Linux)."""
+    """Let this process fail to allocate before the system, out of memory, ends another one
+    (Linux).
+    """
     meminfo = Path("/proc/meminfo")
     if meminfo.exists() and STATUS.exists() and not torch.cuda.is_available():
         limit = _kib(STATUS, "VmData") + int(0.9 * _kib(meminfo, "MemAvailable"))

@@ -17,15 +17,27 @@ QUICK = Effort(rounds=2, rounds_elsewhere=2, repetition=0.005, quick=True)
 
 @dataclass(frozen=True)
 class Options:
-    """Everything has a default that suits the model and the device; `check` tells a mistake of the user."""
+    """Everything has a default that suits the model and the device; `check` tells a mistake of
+    the user.
+    """
 
-    variants: Sequence[str] = ()  # all; of a heavy model on a CPU those in fp32; in a scaling run the two paths
+    variants: Sequence[
+        str
+    ] = ()  # all; of a heavy model on a CPU those in fp32; in a scaling run the two paths
     tasks: Sequence[str] = ()  # all
-    batches: Sequence[int] = ()  # where all variants are compared: the preset's, on a GPU also 32, heavy on a CPU 1
-    max_batch: int | None = None  # eager variants go through 1, 2, 4 ... up to it: 32 on a CPU, 4096 on a GPU
+    batches: Sequence[
+        int
+    ] = ()  # where all variants are compared: the preset's, on a GPU also 32, heavy on a CPU 1
+    max_batch: int | None = (
+        None  # eager variants go through 1, 2, 4 ... up to it: 32 on a CPU, 4096 on a GPU
+    )
     max_memory: float | None = None  # GiB that a step may be expected to take: 4 on a CPU
-    max_seconds: float | None = None  # that a step may be expected to take: 2 on a CPU, 10 on a GPU or for scaling
-    rounds: int | None = None  # repetitions of each variant where all are compared: 7, at least 3 of slow ones
+    max_seconds: float | None = (
+        None  # that a step may be expected to take: 2 on a CPU, 10 on a GPU or for scaling
+    )
+    rounds: int | None = (
+        None  # repetitions of each variant where all are compared: 7, at least 3 of slow ones
+    )
     scaling: bool = False  # instead: how the cost of one block and its parts grows
     quick: bool = False  # shows that everything works; the times mean nothing
 
@@ -43,7 +55,13 @@ class Options:
     def variants_for(self, exp: Experiment) -> tuple[str, ...]:
         if self.variants:
             return tuple(name for name in VARIANTS if name in self.variants)
-        n = 2 if self.quick or self.scaling else 3 if heavy(exp) and not on_gpu(exp) else len(VARIANTS)
+        n = (
+            2
+            if self.quick or self.scaling
+            else 3
+            if heavy(exp) and not on_gpu(exp)
+            else len(VARIANTS)
+        )
         return tuple(VARIANTS)[:n]
 
     def sizes_for(self, exp: Experiment) -> dict[str, Sequence[int]]:
@@ -52,12 +70,22 @@ class Options:
         own["inference"] = own["train"]
         sizes: dict[str, Sequence[int]] = {}
         for task in self.tasks or TASKS:
-            ready = [2] if self.quick else [own[task], 32] if on_gpu(exp) else [1 if heavy(exp) else own[task]]
+            ready = (
+                [2]
+                if self.quick
+                else [own[task], 32]
+                if on_gpu(exp)
+                else [1 if heavy(exp) else own[task]]
+            )
             sizes[task] = self.batches or ready
         return sizes
 
     def limits_for(self, exp: Experiment) -> Limits:
-        ready = Limits(math.inf, 10.0, 4096) if on_gpu(exp) else Limits(4.0, 10.0 if self.scaling else 2.0, 32)
+        ready = (
+            Limits(math.inf, 10.0, 4096)
+            if on_gpu(exp)
+            else Limits(4.0, 10.0 if self.scaling else 2.0, 32)
+        )
         return Limits(
             ready.gib if self.max_memory is None else self.max_memory,
             ready.seconds if self.max_seconds is None else self.max_seconds,
@@ -67,7 +95,11 @@ class Options:
     @property
     def effort(self) -> Effort:
         effort = QUICK if self.quick else Effort()
-        return effort if self.rounds is None else replace(effort, rounds=self.rounds, all_rounds=math.inf)
+        return (
+            effort
+            if self.rounds is None
+            else replace(effort, rounds=self.rounds, all_rounds=math.inf)
+        )
 
 
 def on_gpu(exp: Experiment) -> bool:
@@ -81,4 +113,6 @@ def heavy(exp: Experiment) -> bool:
 def _require_known(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:
     for name in chosen:
         if name not in known:
-            raise ConfigError(f"there is no {what} {name!r} to measure; choose among {', '.join(known)}")
+            raise ConfigError(
+                f"there is no {what} {name!r} to measure; choose among {', '.join(known)}"
+            )

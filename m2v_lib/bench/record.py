@@ -1,22 +1,26 @@
-"""What `m2v bench` wrote down: `bench.json` in a folder of its own, and the tables made from it. No torch here.
+"""What `m2v bench` wrote down: `bench.json` in a folder of its own, and the tables made from it.
+No torch here.
 
-bench.json, schema 1 (s seconds, B bytes; times are of a whole step on a batch unless they say "per clip"):
+bench.json, schema 1 (s seconds, B bytes; times are of a whole step on a batch unless they say
+"per clip"):
 
-    schema, kind ("speed" or "scaling"), name, date (UTC), quick (true: too short to mean anything)
-    preset, recipe, model {the settings}
-    device (name), threads, load_average (of the machine, just before), fp32_products (torch's setting)
-    python, platform, cpus, packages, commit
-    ceilings {fp32_tflops, bf16_tflops, copy_gb_per_s, product_size}: the best of a second of each, before and after
-    flops {task: of the matrix products of one clip's step, the essential work: see counts.count_flops}
-    measurements [{task (train, pretrain, inference), batch, variant,
-        seconds [a value a round], ms_per_clip {median, q25, q75}, loss (of the first step at this size; weights stay),
-        speedup {median, low, high} of reference time / own time of the same round, null without a reference,
-        tflops (flops x batch / median time), bytes (moved by eager operators; null: compiled), gb_per_s, peak_bytes}]
-    masks {n_clips, n_masks, seconds, share_of_step}: drawing the masks against the pre-training step, per clip
-    scaling [{axis (n_frames, n_layers, dim, batch), value, task (train, inference or a part of a block, forwards),
+    schema, kind ("speed" or "scaling"), name, date (UTC), quick (true: too short to mean
+    anything) preset, recipe, model {the settings} device (name), threads, load_average (of the
+    machine, just before), fp32_products (torch's setting) python, platform, cpus, packages,
+    commit ceilings {fp32_tflops, bf16_tflops, copy_gb_per_s, product_size}: the best of a second
+    of each, before and after flops {task: of the matrix products of one clip's step, the
+    essential work: see counts.count_flops} measurements [{task (train, pretrain, inference),
+    batch, variant,
+        seconds [a value a round], ms_per_clip {median, q25, q75}, loss (of the first step at
+        this size; weights stay), speedup {median, low, high} of reference time / own time of the
+        same round, null without a reference, tflops (flops x batch / median time), bytes (moved
+        by eager operators; null: compiled), gb_per_s, peak_bytes}]
+    masks {n_clips, n_masks, seconds, share_of_step}: drawing the masks against the pre-training
+    step, per clip scaling [{axis (n_frames, n_layers, dim, batch), value, task (train, inference
+    or a part of a block, forwards),
         and the keys of a measurement; flops is that of the variant's own path}]
-    slopes [{axis, task, variant, low, high, time, flops, memory}]: log-log between the two largest values measured
-    left_out [sentences: what was not measured, and why]
+    slopes [{axis, task, variant, low, high, time, flops, memory}]: log-log between the two
+    largest values measured left_out [sentences: what was not measured, and why]
 """
 
 from __future__ import annotations
@@ -35,19 +39,35 @@ Row = dict[str, Any]
 
 
 def measurement(
-    seconds: Sequence[float], reference: Sequence[float] | None, *, batch: int, flops: int, loss: float,
-    n_bytes: int | None, peak_bytes: int,
-) -> Row:  # fmt: skip
-    """One variant's repetitions as the record has them; `reference` are the reference's in the same rounds."""
+    seconds: Sequence[float],
+    reference: Sequence[float] | None,
+    *,
+    batch: int,
+    flops: int,
+    loss: float,
+    n_bytes: int | None,
+    peak_bytes: int,
+) -> Row:
+    """One variant's repetitions as the record has them; `reference` are the reference's in the
+    same rounds.
+    """
     low, median, high = np.percentile(seconds, [25, 50, 75]).tolist()
     speedup = None
     if reference is not None:
         ratios = np.asarray(reference) / np.asarray(seconds)
-        speedup = {"median": float(np.median(ratios)), "low": float(ratios.min()), "high": float(ratios.max())}
+        speedup = {
+            "median": float(np.median(ratios)),
+            "low": float(ratios.min()),
+            "high": float(ratios.max()),
+        }
     return {
         "batch": batch,
         "seconds": [float(f"{s:.6g}") for s in seconds],
-        "ms_per_clip": {"median": 1e3 * median / batch, "q25": 1e3 * low / batch, "q75": 1e3 * high / batch},
+        "ms_per_clip": {
+            "median": 1e3 * median / batch,
+            "q25": 1e3 * low / batch,
+            "q75": 1e3 * high / batch,
+        },
         "loss": loss,
         "speedup": speedup,
         "tflops": 1e-12 * flops * batch / median,
@@ -58,7 +78,9 @@ def measurement(
 
 
 def slopes(rows: Iterable[Row]) -> list[Row]:
-    """How time, operations and memory grow along each axis: 1 is in proportion, 2 with the square."""
+    """How time, operations and memory grow along each axis: 1 is in proportion, 2 with the
+    square.
+    """
     lines: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         lines.setdefault((row["axis"], row["task"], row["variant"]), []).append(row)
@@ -73,7 +95,16 @@ def slopes(rows: Iterable[Row]) -> list[Row]:
             "memory": [row["peak_bytes"] for row in (a, b)],
         }
         grown = {k: _slope(a["value"], b["value"], *pair) for k, pair in pairs.items()}
-        found.append({"axis": axis, "task": task, "variant": variant, "low": a["value"], "high": b["value"], **grown})
+        found.append(
+            {
+                "axis": axis,
+                "task": task,
+                "variant": variant,
+                "low": a["value"],
+                "high": b["value"],
+                **grown,
+            }
+        )
     return found
 
 
@@ -82,7 +113,9 @@ def _slope(x0: float, x1: float, y0: float, y1: float) -> float | None:
 
 
 def load_bench(folder: Path) -> dict[str, Any]:
-    """The record in a folder. Raises ValueError naming the file that is missing, broken or of another schema."""
+    """The record in a folder. Raises ValueError naming the file that is missing, broken or of
+    another schema.
+    """
     path = Path(folder) / FILE
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -99,8 +132,20 @@ def find_benches(*roots: Path) -> list[dict[str, Any]]:
     return sorted((load_bench(folder) for folder in folders), key=lambda record: record["name"])
 
 
-SPEED_COLUMNS = ("step", "batch", "variant", "ms a clip", "quartiles", "x reference", "range", "TFLOP/s",
-                 "of its ceiling", "GB/s", "of a copy", "peak GiB")  # fmt: skip
+SPEED_COLUMNS = (
+    "step",
+    "batch",
+    "variant",
+    "ms a clip",
+    "quartiles",
+    "x reference",
+    "range",
+    "TFLOP/s",
+    "of its ceiling",
+    "GB/s",
+    "of a copy",
+    "peak GiB",
+)
 SCALING_COLUMNS = ("along", "from", "to", "what", "variant", "time", "operations", "memory")
 
 
@@ -131,10 +176,16 @@ def _speed_row(row: Row, ceilings: dict[str, float]) -> list[str]:
 def scaling_rows(record: dict[str, Any]) -> list[list[str]]:
     """The slopes as text, in the order of SCALING_COLUMNS."""
     return [
-        [s["axis"], str(s["low"]), str(s["high"]), s["task"], s["variant"],
-         *("" if s[k] is None else f"{s[k]:.2f}" for k in ("time", "flops", "memory"))]
+        [
+            s["axis"],
+            str(s["low"]),
+            str(s["high"]),
+            s["task"],
+            s["variant"],
+            *("" if s[k] is None else f"{s[k]:.2f}" for k in ("time", "flops", "memory")),
+        ]
         for s in record["slopes"]
-    ]  # fmt: skip
+    ]
 
 
 def _digits(value: float) -> str:
@@ -149,24 +200,38 @@ def as_markdown(record: dict[str, Any]) -> str:
         f"# {record['name']}",
         "",
         f"{record['device']}, {record['threads']} threads, torch {record['packages']['torch']}, "
-        f"commit {record['commit']}, {record['date']}; load average before: {record['load_average']}.",
+        f"commit {record['commit']}, {record['date']}; load average before: "
+        f"{record['load_average']}.",
         "",
-        f"Ceilings measured in the same run: matrix product {_digits(c['fp32_tflops'])} TFLOP/s in fp32, "
-        f"{_digits(c['bf16_tflops'])} in bf16; copy {_digits(c['copy_gb_per_s'])} GB/s (read and write).",
+        f"Ceilings measured in the same run: matrix product {_digits(c['fp32_tflops'])} TFLOP/s "
+        "in fp32, "
+        f"{_digits(c['bf16_tflops'])} in bf16; copy {_digits(c['copy_gb_per_s'])} GB/s (read and "
+        "write).",
         "",
     ]
     if record["quick"]:
         lines += ["A quick run: it shows that everything works; its times mean nothing.", ""]
     if record["measurements"]:
         lines += [*table(SPEED_COLUMNS, speed_rows(record)), ""]
-        lines += ["TFLOP/s: the essential work over the median time. GB/s: operands and results of the eager operators "
-                  "over the median time. Speed-up: median and range of the ratios within one round.", ""]  # fmt: skip
+        lines += [
+            "TFLOP/s: the essential work over the median time. GB/s: operands and results of the "
+            "eager operators "
+            "over the median time. Speed-up: median and range of the ratios within one round.",
+            "",
+        ]
     if record["masks"]:
         m = record["masks"]
-        lines += [f"Drawing {m['n_clips']} clips' masks, {m['n_masks']} each: {1e3 * m['seconds']:.1f} ms, "
-                  f"{m['share_of_step']:.3%} of the pre-training step per clip.", ""]  # fmt: skip
+        lines += [
+            f"Drawing {m['n_clips']} clips' masks, {m['n_masks']} each: {1e3 * m['seconds']:.1f} "
+            "ms, "
+            f"{m['share_of_step']:.3%} of the pre-training step per clip.",
+            "",
+        ]
     if record["slopes"]:
-        lines += ["Growth between the two largest sizes (1: in proportion, 2: with the square):", ""]
+        lines += [
+            "Growth between the two largest sizes (1: in proportion, 2: with the square):",
+            "",
+        ]
         lines += [*table(SCALING_COLUMNS, scaling_rows(record)), ""]
     if record["left_out"]:
         lines += ["Left out:", "", *(f"- {sentence}" for sentence in record["left_out"]), ""]
@@ -178,7 +243,11 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        return "| " + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) + " |"
+        return (
+            "| "
+            + " | ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+            + " |"
+        )
 
     rule = "|" + "|".join("-" * (width + 1) + ":" for width in widths) + "|"
     return [line(columns), rule, *map(line, rows)]

@@ -1,7 +1,7 @@
 """Variants in turns: every one in a process of its own, one repetition each, round after round.
 
-So each variant's peak memory is its own, no other variant's freed memory helps it, and a disturbance of the machine
-hits all alike: ratios within a round hold even where times do not.
+So each variant's peak memory is its own, no other variant's freed memory helps it, and a
+disturbance of the machine hits all alike: ratios within a round hold even where times do not.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured: rounds at the main sizes and at the others, seconds of a repetition and of all rounds."""
+    """How much is measured: rounds at the main sizes and at the others, seconds of a repetition
+    and of all rounds.
+    """
 
     rounds: int = 7
     rounds_elsewhere: int = 3
@@ -37,7 +39,9 @@ class Effort:
 
 @dataclass(frozen=True)
 class Limits:
-    """A size is not tried when, judged by the one before, a step would take more memory or time; nor a larger batch."""
+    """A size is not tried when, judged by the one before, a step would take more memory or time;
+    nor a larger batch.
+    """
 
     gib: float
     seconds: float
@@ -46,7 +50,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Point:
-    """A step of `task` of an experiment on a batch, at one place of the axis along which sizes grow.
+    """A step of `task` of an experiment on a batch, at one place of the axis along which sizes
+    grow.
 
     Compiled variants, which take long to make, are measured at `main` points alone.
     """
@@ -68,7 +73,9 @@ class Point:
 
 @dataclass
 class Turns:
-    """Workers by variant, and the measuring; what could not be measured is in `left_out`, a sentence each."""
+    """Workers by variant, and the measuring; what could not be measured is in `left_out`, a
+    sentence each.
+    """
 
     exp: Experiment
     variants: Sequence[str]
@@ -83,10 +90,12 @@ class Turns:
         self.built: dict[str, tuple[dict[str, Any], str]] = {}
 
     def climb(self, points: Sequence[Point], power: int, flops: int = 0) -> list[Row]:
-        """Measure points of growing size; a variant ends where it fails or where the next point would be too much.
+        """Measure points of growing size; a variant ends where it fails or where the next point
+        would be too much.
 
-        Memory and time are taken to grow with the size to the `power`. The first point is tried in any case. `flops`
-        are those of a step on one clip; 0 counts them for each point on the variant's own path.
+        Memory and time are taken to grow with the size to the `power`. The first point is tried
+        in any case. `flops` are those of a step on one clip; 0 counts them for each point on the
+        variant's own path.
         """
         rows: list[Row] = []
         last: dict[str, Row] = {}
@@ -115,7 +124,10 @@ class Turns:
         if gib > self.limits.gib:
             return f"might take {gib:.1f} GiB, allowed are {self.limits.gib:g} (--max-memory)"
         if seconds > self.limits.seconds:
-            return f"a step might take {seconds:.1f} s, allowed are {self.limits.seconds:g} (--max-seconds)"
+            return (
+                f"a step might take {seconds:.1f} s, allowed are {self.limits.seconds:g} "
+                "(--max-seconds)"
+            )
         return None
 
     def measure(self, point: Point, variants: Sequence[str], flops: int = 0) -> dict[str, Row]:
@@ -125,25 +137,42 @@ class Turns:
             reply = self.attempt(point, variant, self.prepare)
             if reply:
                 ready[variant] = reply
-        steps = {v: max(1, math.ceil(self.effort.repetition / reply["seconds"])) for v, reply in ready.items()}
-        turns = self.take_turns(point, steps, sum((steps[v] + 1) * reply["seconds"] for v, reply in ready.items()))
+        steps = {
+            v: max(1, math.ceil(self.effort.repetition / reply["seconds"]))
+            for v, reply in ready.items()
+        }
+        turns = self.take_turns(
+            point, steps, sum((steps[v] + 1) * reply["seconds"] for v, reply in ready.items())
+        )
         reference = [turn["seconds"] for turn in turns.get("reference", [])] or None
         rows = {}
         for variant, taken in turns.items():
             work = flops or self.count_flops(point.exp.override(VARIANTS[variant]), point.task)
             rows[variant] = {
-                "axis": point.axis, "value": point.value, "task": point.task, "variant": variant, "flops": work,
+                "axis": point.axis,
+                "value": point.value,
+                "task": point.task,
+                "variant": variant,
+                "flops": work,
                 **measurement(
-                    [turn["seconds"] for turn in taken], reference, batch=point.batch, flops=work,
-                    loss=ready[variant]["loss"], n_bytes=ready[variant]["bytes"],
+                    [turn["seconds"] for turn in taken],
+                    reference,
+                    batch=point.batch,
+                    flops=work,
+                    loss=ready[variant]["loss"],
+                    n_bytes=ready[variant]["bytes"],
                     peak_bytes=max(turn["peak_bytes"] for turn in taken),
                 ),
-            }  # fmt: skip
+            }
             self.say(_progress(point, rows[variant]))
         return rows
 
-    def take_turns(self, point: Point, steps: dict[str, int], a_round: float) -> dict[str, list[dict[str, Any]]]:
-        """Repetitions by variant, equally many; a round takes about `a_round` seconds. Who fails drops out."""
+    def take_turns(
+        self, point: Point, steps: dict[str, int], a_round: float
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Repetitions by variant, equally many; a round takes about `a_round` seconds. Who fails
+        drops out.
+        """
         wanted = self.effort.rounds if point.main else self.effort.rounds_elsewhere
         rounds = max(min(wanted, 3), int(min(wanted, self.effort.all_rounds / max(a_round, 1e-9))))
         turns: dict[str, list[dict[str, Any]]] = {variant: [] for variant in steps}
@@ -151,7 +180,9 @@ class Turns:
             names = list(turns)
             first = k % max(1, len(names))
             for variant in names[first:] + names[:first]:  # nobody always follows the same other
-                turn = self.attempt(point, variant, lambda _, v: self.ask(v, do="time", steps=steps[v]))
+                turn = self.attempt(
+                    point, variant, lambda _, v: self.ask(v, do="time", steps=steps[v])
+                )
                 if turn:
                     turns[variant].append(turn)
                 else:
@@ -171,13 +202,17 @@ class Turns:
     def attempt(
         self, point: Point, variant: str, call: Callable[[Point, str], dict[str, Any]]
     ) -> dict[str, Any] | None:
-        """The answer; or None and a note, and the worker is ended: a new one starts when it is needed again."""
+        """The answer; or None and a note, and the worker is ended: a new one starts when it is
+        needed again.
+        """
         try:
             return call(point, variant)
         except Failed as failure:
             self.workers.pop(variant).close()
             self.built.pop(variant, None)
-            self.leave_out(point, variant, "out of memory" if failure.out_of_memory else str(failure))
+            self.leave_out(
+                point, variant, "out of memory" if failure.out_of_memory else str(failure)
+            )
             return None
 
     def leave_out(self, point: Point, variant: str, reason: str) -> None:
@@ -202,4 +237,7 @@ class Turns:
 def _progress(point: Point, row: Row) -> str:
     speedup = f"  {row['speedup']['median']:5.2f} x reference" if row["speedup"] else ""
     memory = f"{row['peak_bytes'] / 2**30:.2f} GiB"
-    return f"{point.label:28} {row['variant']:19} {row['ms_per_clip']['median']:10.3f} ms a clip  {memory}{speedup}"
+    return (
+        f"{point.label:28} {row['variant']:19} {row['ms_per_clip']['median']:10.3f} ms a clip  "
+        f"{memory}{speedup}"
+    )

@@ -1,10 +1,13 @@
-"""One process of `m2v bench`: it builds one variant, takes its steps when told to, and says what they cost.
+"""One process of `m2v bench`: it builds one variant, takes its steps when told to, and says what
+they cost.
 
-`python -m m2v_lib.bench.worker` reads requests from standard input and answers each on standard output, one JSON
-object a line: {"do": "build", "experiment": {...}, "task": "train"}, then {"do": "batch", "size": 4}, then as often as
-wanted {"do": "time", "steps": 3}; beside these "flops", "masks" and "ceilings". A failed request is answered with
-{"error": one sentence, "out_of_memory": bool}; after that the process is best ended. What is built and how it steps is
-what training does (`prepare_blocks`, `make_optimiser`, autocast), on clips of random numbers that lie on the device.
+`python -m m2v_lib.bench.worker` reads requests from standard input and answers each on standard
+output, one JSON object a line: {"do": "build", "experiment": {...}, "task": "train"}, then
+{"do": "batch", "size": 4}, then as often as wanted {"do": "time", "steps": 3}; beside these
+"flops", "masks" and "ceilings". A failed request is answered with {"error": one sentence,
+"out_of_memory": bool}; after that the process is best ended. What is built and how it steps is
+what training does (`prepare_blocks`, `make_optimiser`, autocast), on clips of random numbers
+that lie on the device.
 """
 
 from __future__ import annotations
@@ -38,7 +41,8 @@ from m2v_lib.training.schedule import make_optimiser
 # B batch, T frames, J joints, D features
 
 Step = Callable[[], Tensor]  # returns the loss, or a number made from the output
-#: A first step that took longer than this (s) tells enough: no second one before the first repetition.
+#: A first step that took longer than this (s) tells enough: no second one before the first
+#: repetition.
 LONG_STEP = 2.0
 
 
@@ -46,7 +50,9 @@ class Bench:
     """The variant that this process measures; each public method answers one kind of request."""
 
     def build(self, experiment: dict[str, Any], task: str) -> dict[str, Any]:
-        """The network of `task` (train, pretrain, inference or a part of a block), in place of any earlier one."""
+        """The network of `task` (train, pretrain, inference or a part of a block), in place of
+        any earlier one.
+        """
         self.exp, self.task = Experiment.from_dict(experiment), task
         self.step: Step | None = None
         self.maker: Callable[[int], Step] | None = None
@@ -57,12 +63,18 @@ class Bench:
         self.memory = Memory(self.device)
         gc.collect()
         self.memory.begin()
-        makers = {"train": self.make_train, "pretrain": self.make_pretrain, "inference": self.make_inference}
+        makers = {
+            "train": self.make_train,
+            "pretrain": self.make_pretrain,
+            "inference": self.make_inference,
+        }
         self.maker = makers[task]() if task in makers else self.make_part(task)
         return {"device": describe(self.device), "threads": torch.get_num_threads()}
 
     def batch(self, size: int) -> dict[str, Any]:
-        """Clips of a new batch and warm-up: the loss before any update, bytes moved in a step, a first idea of time."""
+        """Clips of a new batch and warm-up: the loss before any update, bytes moved in a step, a
+        first idea of time.
+        """
         assert self.maker is not None, "build comes first"
         self.step = None
         self.step = self.maker(size)
@@ -80,7 +92,9 @@ class Bench:
         return {"loss": loss, "bytes": n_bytes, "seconds": seconds}
 
     def time(self, steps: int) -> dict[str, Any]:
-        """Seconds a step over one repetition of `steps`, after one that fetches memory and fills caches."""
+        """Seconds a step over one repetition of `steps`, after one that fetches memory and fills
+        caches.
+        """
         self.timed(1)
         _, seconds = self.timed(steps)
         peak = self.memory.peak()
@@ -108,25 +122,37 @@ class Bench:
         return {"seconds": sorted(seconds_of(draw, device) for draw in draws)[2]}
 
     def flops(self, experiment: dict[str, Any], task: str) -> dict[str, Any]:
-        """Floating-point operations of the matrix products of one clip's step, on the experiment's path."""
+        """Floating-point operations of the matrix products of one clip's step, on the
+        experiment's path.
+        """
         return {"flops": count_flops(Experiment.from_dict(experiment), task)}
 
     def ceilings(self, experiment: dict[str, Any], quick: bool) -> dict[str, Any]:
         """The best that this device does here, and what it is."""
         device = device_of(Experiment.from_dict(experiment))
-        return {**ceilings(device, quick=quick), "device": describe(device), "threads": torch.get_num_threads()}
+        return {
+            **ceilings(device, quick=quick),
+            "device": describe(device),
+            "threads": torch.get_num_threads(),
+        }
 
     def clips(self, size: int, channels: int = 3) -> Tensor:
         """(B, T, J, channels) of random numbers, the same for every variant."""
         m = self.exp.model
         generator = torch.Generator().manual_seed(channels + 1000 * size)
-        return torch.randn(size, m.n_frames, m.n_joints, channels, generator=generator).to(self.device)
+        return torch.randn(size, m.n_frames, m.n_joints, channels, generator=generator).to(
+            self.device
+        )
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.exp.run.precision == "bf16")
+        return torch.autocast(
+            self.device.type, torch.bfloat16, enabled=self.exp.run.precision == "bf16"
+        )
 
     def make_train(self) -> Callable[[int], Step]:
-        model = prepare_blocks(build_model(self.exp.model, seed=0), self.exp).to(self.device).train()
+        model = (
+            prepare_blocks(build_model(self.exp.model, seed=0), self.exp).to(self.device).train()
+        )
         cfg = self.exp.finetune
 
         def loss_on(size: int) -> Step:
@@ -137,7 +163,11 @@ class Bench:
 
     def make_pretrain(self) -> Callable[[int], Step]:
         student = prepare_blocks(build_model(self.exp.model, seed=0), self.exp)
-        objective = MaskedPrediction(student, self.exp.pretrain, seeded(torch.device("cpu"), 3)).to(self.device).train()
+        objective = (
+            MaskedPrediction(student, self.exp.pretrain, seeded(torch.device("cpu"), 3))
+            .to(self.device)
+            .train()
+        )
         ema = self.exp.pretrain.teacher == "ema"
 
         def loss_on(size: int) -> Step:
@@ -151,13 +181,20 @@ class Bench:
         return self.with_updates(objective, loss_on, move_teacher)
 
     def with_updates(
-        self, module: nn.Module, loss_on: Callable[[int], Step], after: Callable[[], None] = lambda: None
+        self,
+        module: nn.Module,
+        loss_on: Callable[[int], Step],
+        after: Callable[[], None] = lambda: None,
     ) -> Callable[[int], Step]:
         """A step of training: forward, backward, optimiser, and what comes after it."""
         parameters = [p for p in module.parameters() if p.requires_grad]
         optimiser = make_optimiser(parameters, self.exp.optim)
         for group in optimiser.param_groups:
-            group["lr"] = 0.0  # the labels are noise: weights stay, so that losses of all variants can be compared
+            group["lr"] = (
+                # the labels are noise: weights stay, so that losses of all variants can be
+                # compared
+                0.0
+            )
 
         def maker(size: int) -> Step:
             loss_of = loss_on(size)
@@ -180,15 +217,23 @@ class Bench:
         return self.forward_only(model, 3)
 
     def make_part(self, name: str) -> Callable[[int], Step]:
-        """One sub-block alone, forwards, on features; the fusion reads the same features from both streams."""
+        """One sub-block alone, forwards, on features; the fusion reads the same features from
+        both streams.
+        """
         block = DualStreamBlock(self.exp.model).to(self.device).eval()
         part, quick = getattr(block, name), self.exp.run.path == "fast"
         if name == "fusion":
-            fuse = fast.fuse if quick and isinstance(part, AdaptiveFusion) else lambda layer, a, g: layer(a, g)
+            fuse = (
+                fast.fuse
+                if quick and isinstance(part, AdaptiveFusion)
+                else lambda layer, a, g: layer(a, g)
+            )
             return self.forward_only(lambda x: fuse(part, x, x), self.exp.model.dim)
         return self.forward_only(part.fast if quick else part, self.exp.model.dim)
 
-    def forward_only(self, compute: Callable[[Tensor], Tensor], channels: int) -> Callable[[int], Step]:
+    def forward_only(
+        self, compute: Callable[[Tensor], Tensor], channels: int
+    ) -> Callable[[int], Step]:
         def maker(size: int) -> Step:
             x = self.clips(size, channels)
 
@@ -205,12 +250,16 @@ class Bench:
 def device_of(exp: Experiment) -> torch.device:
     """The experiment's device. Raises ConfigError where torch has none."""
     if exp.run.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"run.device={exp.run.device}: torch finds no CUDA device on this machine")
+        raise ConfigError(
+            f"run.device={exp.run.device}: torch finds no CUDA device on this machine"
+        )
     return pick_device(exp)
 
 
 def fresh_compiler() -> None:
-    """Load the compiler, so that its own code does not count as a variant's memory; forget what it has compiled."""
+    """Load the compiler, so that its own code does not count as a variant's memory; forget what
+    it has compiled.
+    """
     dynamo = import_module("torch._dynamo")
     import_module("torch._inductor.compile_fx")
     dynamo.reset()
@@ -226,11 +275,15 @@ def main() -> None:
         try:
             reply = getattr(bench, request.pop("do"))(**request)
         except Exception as error:
-            words = " ".join(str(error).split()).split(" Set TORCH")[0][:300]  # a compiler's advice is long
+            words = " ".join(str(error).split()).split(" Set TORCH")[0][
+                :300
+            ]  # a compiler's advice is long
             out_of_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search(
                 "allocate memory|bad_alloc", words
             )
-            sentence = words if isinstance(error, ConfigError) else f"{type(error).__name__}: {words}"
+            sentence = (
+                words if isinstance(error, ConfigError) else f"{type(error).__name__}: {words}"
+            )
             reply = {"error": sentence, "out_of_memory": bool(out_of_memory)}
         print(json.dumps(reply), file=answers, flush=True)
 

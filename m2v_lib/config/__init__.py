@@ -1,4 +1,6 @@
-"""Every setting of an experiment: sections, presets, recipes and the one door for change, `Experiment.override`."""
+"""Every setting of an experiment: sections, presets, recipes and the one door for change,
+`Experiment.override`.
+"""
 
 from m2v_lib.config.experiment import (
     PRESETS,

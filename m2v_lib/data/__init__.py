@@ -1,4 +1,5 @@
-"""From motion to batches: cameras, 2D detector, readers of data sets and the store all of them end in.
+"""From motion to batches: cameras, 2D detector, readers of data sets and the store all of them
+end in.
 
 ``prepare(name)`` makes a store under ``default_root()``; ``store.open_store(name)`` opens it.
 """
@@ -11,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.data.store.action_store import is_action_store, open_action_store
 from m2v_lib.data.sources.readers import READERS, find_sources, kind_of, sha256_of
 from m2v_lib.data.store import DataError, default_root, open_store
+from m2v_lib.data.store.action_store import is_action_store, open_action_store
 
 
 def prepare(
@@ -24,14 +25,18 @@ def prepare(
     kind: str | None = None,
     **options: Any,
 ) -> Path:
-    """Make the store ``<root>/<name>`` and return its folder; an existing one of the same recipe is kept as it is.
+    """Make the store ``<root>/<name>`` and return its folder; an existing one of the same recipe
+    is kept as it is.
 
-    ``name`` is a kind of data (``readers.READERS``) or any name with a ``source``, whose kind is found by content.
-    ``source`` is a file, a folder or several; without it the kind's known files are looked for under ``$M2V_DATA``
-    (else ``data``). ``options`` are the reader's own, such as ``test_subjects`` of "mocap". Errors are ``DataError``.
+    ``name`` is a kind of data (``readers.READERS``) or any name with a ``source``, whose kind is
+    found by content. ``source`` is a file, a folder or several; without it the kind's known
+    files are looked for under ``$M2V_DATA`` (else ``data``). ``options`` are the reader's own,
+    such as ``test_subjects`` of "mocap". Errors are ``DataError``.
     """
     root = Path(root) if root else default_root()
-    given = [Path(source)] if isinstance(source, Path | str) else [Path(path) for path in source or ()]
+    given = (
+        [Path(source)] if isinstance(source, Path | str) else [Path(path) for path in source or ()]
+    )
     kind = kind or kind_of(name, given)
     if kind not in READERS:
         raise DataError(f"{name}: kind {kind!r} is not known, expected one of {', '.join(READERS)}")
@@ -51,7 +56,9 @@ def _listed(key: str, value: Any) -> Any:
 
 
 def _recipe(kind: str, sources: Sequence[Path], options: dict[str, Any], version: int) -> str:
-    """sha256 over everything that decides what is in a store: kind, contents of the files, options, reader's version."""
+    """sha256 over everything that decides what is in a store: kind, contents of the files,
+    options, reader's version.
+    """
     inputs = {
         "kind": kind,
         "sources": [sha256_of(path) for path in sources],

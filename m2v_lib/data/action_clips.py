@@ -1,4 +1,6 @@
-"""From action data to batches: normalised frames on the device, and which of them make a sample (spec section 7)."""
+"""From action data to batches: normalised frames on the device, and which of them make a sample
+(spec section 7).
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from m2v_lib.data.store.action_store import ActionData
 from m2v_lib.data.augment import crop_scale, random_move
 from m2v_lib.data.clips import resample
+from m2v_lib.data.store.action_store import ActionData
 
 # S samples, B batch, M people, T frames, J joints, n rows (a person in a frame)
 
-#: the square around the people is this much larger than they are: drawn for training, fixed for testing
+#: the square around the people is this much larger than they are: drawn for training, fixed for
+#: testing
 TRAIN_RATIO, TEST_RATIO = (1.0, 3.0), 2.0
 
 
@@ -22,8 +25,9 @@ TRAIN_RATIO, TEST_RATIO = (1.0, 3.0), 2.0
 class Samples:
     """Samples that train, or that test, resident on one device.
 
-    frames_nJ3 (x, y, confidence): x and y in units of half the image's longer side, centred on its upper left square;
-    the last row is zero and stands for a person who is not there. index_SMT: which rows make a sample.
+    frames_nJ3 (x, y, confidence): x and y in units of half the image's longer side, centred on
+    its upper left square; the last row is zero and stands for a person who is not there.
+    index_SMT: which rows make a sample.
     """
 
     frames_nJ3: Tensor
@@ -40,12 +44,19 @@ class Samples:
 
 
 def make_samples(
-    data: ActionData, protocol: str, *, n_frames: int, n_persons: int, confidence: str = "remapped", seed: int = 0,
+    data: ActionData,
+    protocol: str,
+    *,
+    n_frames: int,
+    n_persons: int,
+    confidence: str = "remapped",
+    seed: int = 0,
     device: torch.device | str = "cpu",
-) -> dict[str, Samples]:  # fmt: skip
+) -> dict[str, Samples]:
     """The samples that "train" and that "test" under a protocol, over one copy of the frames.
 
-    Training samples are resampled to `n_frames` at random (by `seed`, once), test samples evenly. Raises DataError.
+    Training samples are resampled to `n_frames` at random (by `seed`, once), test samples
+    evenly. Raises DataError.
     """
     chosen = {part: data.part(protocol, part) for part in ("train", "test")}
     frames = torch.from_numpy(_normalised(data, confidence)).to(device)
@@ -54,7 +65,9 @@ def make_samples(
     for part, numbers in chosen.items():
         rng = np.random.default_rng(seed) if part == "train" else None
         index = torch.from_numpy(_index(data, numbers, n_frames, n_persons, rng)).to(device)
-        samples[part] = Samples(frames, index, label[torch.from_numpy(numbers).to(device)], data.classes)
+        samples[part] = Samples(
+            frames, index, label[torch.from_numpy(numbers).to(device)], data.classes
+        )
     return samples
 
 
@@ -62,7 +75,9 @@ def for_training(x_BMTJ3: Tensor, generator: torch.Generator) -> Tensor:
     """A batch as training sees it: moved, then put into a square of random size."""
     moved = random_move(x_BMTJ3, generator)
     low, high = TRAIN_RATIO
-    ratio = low + (high - low) * torch.rand(len(moved), generator=generator, device=generator.device)
+    ratio = low + (high - low) * torch.rand(
+        len(moved), generator=generator, device=generator.device
+    )
     return crop_scale(moved, ratio.to(moved.device))
 
 
@@ -72,9 +87,11 @@ def for_testing(x_BMTJ3: Tensor) -> Tensor:
 
 
 def frames_of(length: int, n_frames: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Which `n_frames` of `length` frames stand for a sample (T,), in order: evenly spaced, or with `rng` jittered.
+    """Which `n_frames` of `length` frames stand for a sample (T,), in order: evenly spaced, or
+    with `rng` jittered.
 
-    Jittered means: each frame is drawn from its own stretch, or, of a sample that is too short, from the two nearest.
+    Jittered means: each frame is drawn from its own stretch, or, of a sample that is too short,
+    from the two nearest.
     """
     even = np.linspace(0, length, n_frames, endpoint=False)
     if rng is None:
@@ -85,9 +102,13 @@ def frames_of(length: int, n_frames: int, rng: np.random.Generator | None) -> np
 
 
 def _normalised(data: ActionData, confidence: str) -> np.ndarray:
-    """All rows (n+1, J, 3) and the zero row: xy / max(w, h) * 2 - 1 (spec section 7), and the third channel."""
+    """All rows (n+1, J, 3) and the zero row: xy / max(w, h) * 2 - 1 (spec section 7), and the
+    third channel.
+    """
     frames = np.zeros((len(data.joint_2d) + 1, *data.joint_2d.shape[1:-1], 3), np.float32)
-    longer = np.repeat(np.maximum(data.width, data.height), data.n_frames * data.n_persons).astype(np.float32)
+    longer = np.repeat(np.maximum(data.width, data.height), data.n_frames * data.n_persons).astype(
+        np.float32
+    )
     np.multiply(data.joint_2d, (2 / longer)[:, None, None], out=frames[:-1, :, :2])
     frames[:-1, :, :2] -= 1
     frames[:-1, :, 2] = data.confidence if confidence == "remapped" else data.coco_score
@@ -95,7 +116,11 @@ def _normalised(data: ActionData, confidence: str) -> np.ndarray:
 
 
 def _index(
-    data: ActionData, numbers: np.ndarray, n_frames: int, n_persons: int, rng: np.random.Generator | None
+    data: ActionData,
+    numbers: np.ndarray,
+    n_frames: int,
+    n_persons: int,
+    rng: np.random.Generator | None,
 ) -> np.ndarray:
     index = np.full((len(numbers), n_persons, n_frames), len(data.joint_2d), np.int64)
     for row, i in zip(index, numbers, strict=True):

@@ -1,7 +1,9 @@
-"""Action data by name: a prepared action store, or a lifting store whose videos' actions are the labels.
+"""Action data by name: a prepared action store, or a lifting store whose videos' actions are the
+labels.
 
-A lifting store is read as NTU RGB+D 60 is published: each video is a sample, as COCO keypoints, with splits by person
-and by camera. What ``m2v data export --as ntu60`` writes is exactly this, so both ways give the same data.
+A lifting store is read as NTU RGB+D 60 is published: each video is a sample, as COCO keypoints,
+with splits by person and by camera. What ``m2v data export --as ntu60`` writes is exactly this,
+so both ways give the same data.
 """
 # T frames of a sample, n frames of a video, J = 17 joints or keypoints
 
@@ -15,11 +17,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.store.action_store import ActionData, is_action_store, open_action_store
 from m2v_lib.data.checks import DataError, Video
 from m2v_lib.data.sources.ntu import COCO, from_annotations
 from m2v_lib.data.sources.ntu import SPLITS as NTU_SPLITS
 from m2v_lib.data.store import SPLITS, Split, SplitName, Store, open_store
+from m2v_lib.data.store.action_store import ActionData, is_action_store, open_action_store
 from m2v_lib.skeletons.h36m import JOINTS
 
 #: a group of whatever fits nowhere else is no action
@@ -40,7 +42,9 @@ class Actions:
 
 
 def open_actions(name: str, root: Path | None = None) -> Actions:
-    """Action data prepared under a name, or those in the lifting store of that name. Raises DataError."""
+    """Action data prepared under a name, or those in the lifting store of that name. Raises
+    DataError.
+    """
     if is_action_store(name, root):
         action_store = open_action_store(name, root)
         meta = action_store.meta
@@ -59,21 +63,35 @@ def actions_of(store: Store) -> ActionData:
 def ntu_layout(store: Store) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The store's samples in NTU RGB+D 60's published layout, and the names of the labels.
 
-    Names are made as NTU's, ``S001C002P003R004A005``: setup (always 1), camera, person, take, action. A person trains
-    or tests under X-Sub as in the store; under X-View the first camera tests and the others train.
+    Names are made as NTU's, ``S001C002P003R004A005``: setup (always 1), camera, person, take,
+    action. A person trains or tests under X-Sub as in the store; under X-View the first camera
+    tests and the others train.
     """
     splits = {part: store.split(part) for part in SPLITS}
-    videos = [(part, video) for part in SPLITS for video in splits[part].videos if video.action not in NO_ACTION]
+    videos = [
+        (part, video)
+        for part in SPLITS
+        for video in splits[part].videos
+        if video.action not in NO_ACTION
+    ]
     if not videos:
-        raise DataError(f"{store.path}: no video shows an action, expected a group other than {', '.join(NO_ACTION)}")
+        raise DataError(
+            f"{store.path}: no video shows an action, expected a group other than "
+            f"{', '.join(NO_ACTION)}"
+        )
     classes = tuple(sorted({video.action for _, video in videos}))
     cameras = sorted({video.camera for _, video in videos})
     if len(cameras) < 2:
-        raise DataError(f"{store.path}: all videos are of camera {cameras[0]}, expected a second one to test X-View on")
+        raise DataError(
+            f"{store.path}: all videos are of camera {cameras[0]}, expected a second one to test "
+            "X-View on"
+        )
     annotations: list[dict[str, Any]] = []
     split: dict[str, list[str]] = {key: [] for key in NTU_SPLITS}
     for part, name, video in _named(videos, classes, cameras):
-        annotations.append({"frame_dir": name, "label": classes.index(video.action), **_seen(splits[part], video)})
+        annotations.append(
+            {"frame_dir": name, "label": classes.index(video.action), **_seen(splits[part], video)}
+        )
         split["xsub_train" if part == "train" else "xsub_val"].append(name)
         split["xview_val" if video.camera == cameras[0] else "xview_train"].append(name)
     return {"split": split, "annotations": annotations}, classes
@@ -88,27 +106,48 @@ def _named(
     for part, video in videos:
         kind = (video.camera, video.subject, video.action)
         takes[kind] = takes.get(kind, 0) + 1
-        numbers = (1, cameras.index(video.camera) + 1, subjects.index(video.subject) + 1, takes[kind],
-                   classes.index(video.action) + 1)  # fmt: skip
-        yield part, "".join(f"{letter}{n:03d}" for letter, n in zip("SCPRA", numbers, strict=True)), video
+        numbers = (
+            1,
+            cameras.index(video.camera) + 1,
+            subjects.index(video.subject) + 1,
+            takes[kind],
+            classes.index(video.action) + 1,
+        )
+        yield (
+            part,
+            "".join(f"{letter}{n:03d}" for letter, n in zip("SCPRA", numbers, strict=True)),
+            video,
+        )
 
 
 def _seen(split: Split, video: Video) -> dict[str, Any]:
     """What the layout says of one video."""
     frames, shape = slice(video.start, video.start + video.n_frames), (video.height, video.width)
-    points, score = h36m_to_coco(np.asarray(split.joint_2d[frames]), np.asarray(split.confidence[frames]))
-    return {"total_frames": video.n_frames, "img_shape": shape, "original_shape": shape,
-            "keypoint": points[None], "keypoint_score": score[None]}  # fmt: skip
+    points, score = h36m_to_coco(
+        np.asarray(split.joint_2d[frames]), np.asarray(split.confidence[frames])
+    )
+    return {
+        "total_frames": video.n_frames,
+        "img_shape": shape,
+        "original_shape": shape,
+        "keypoint": points[None],
+        "keypoint_score": score[None],
+    }
 
 
 def h36m_to_coco(points: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Human3.6M joints (n,17,2) px and confidence (n,17) as COCO keypoints (n,17,2) and scores (n,17).
+    """Human3.6M joints (n,17,2) px and confidence (n,17) as COCO keypoints (n,17,2) and scores
+    (n,17).
 
-    Limbs and nose are the same joints. COCO's face is placed: eyes and ears stand on either side of our head joint, on
-    a line parallel to the shoulders, with its confidence, so that the middle of the eyes is the head again. Root,
-    belly and neck have no keypoint; coming back they are means of hips and shoulders.
+    Limbs and nose are the same joints. COCO's face is placed: eyes and ears stand on either side
+    of our head joint, on a line parallel to the shoulders, with its confidence, so that the
+    middle of the eyes is the head again. Root, belly and neck have no keypoint; coming back they
+    are means of hips and shoulders.
     """
-    ours = [JOINTS.index(re.sub("(left|right)_(eye|ear)", "head", name).replace("_", " ")) for name in COCO.keypoints]
+    ours = [
+        JOINTS.index(re.sub("(left|right)_(eye|ear)", "head", name).replace("_", " "))
+        for name in COCO.keypoints
+    ]
     coco, score = points[:, ours].copy(), confidence[:, ours].copy()
     across = points[:, JOINTS.index("left shoulder")] - points[:, JOINTS.index("right shoulder")]
     for name, share in APART.items():

@@ -35,18 +35,22 @@ def random_move(
     scale: tuple[float, float] = (0.9, 1.1),
     shift: float = 0.1,
 ) -> Tensor:
-    """Turn, scale and shift each sample by amounts that run evenly from one random value to another (spec section 7).
+    """Turn, scale and shift each sample by amounts that run evenly from one random value to
+    another (spec section 7).
 
-    As if the camera moved a little: all people of a sample move alike. Coordinates are in units in which the image is
-    2 wide; channels past x and y stay as they are.
+    As if the camera moved a little: all people of a sample move alike. Coordinates are in units
+    in which the image is 2 wide; channels past x and y stay as they are.
     """
     n_samples, n_frames = x_BMTJC.shape[0], x_BMTJC.shape[2]
-    ends = torch.rand(4, n_samples, 2, generator=generator, device=generator.device).to(x_BMTJC.device)
+    ends = torch.rand(4, n_samples, 2, generator=generator, device=generator.device).to(
+        x_BMTJC.device
+    )
     low = x_BMTJC.new_tensor([-degrees, scale[0], -shift, -shift])[:, None, None]
     high = x_BMTJC.new_tensor([degrees, scale[1], shift, shift])[:, None, None]
     first, last = (low + (high - low) * ends)[..., None].unbind(2)
     ramp = torch.linspace(0, 1, n_frames, device=x_BMTJC.device)
-    angle, size, dx, dy = (first + (last - first) * ramp)[:, :, None, :, None]  # each (B, 1, T, 1)
+    # each (B, 1, T, 1)
+    angle, size, dx, dy = (first + (last - first) * ramp)[:, :, None, :, None]
     cos, sin = size * torch.cos(torch.deg2rad(angle)), size * torch.sin(torch.deg2rad(angle))
     x, y = x_BMTJC[..., 0], x_BMTJC[..., 1]
     moved = torch.stack([cos * x - sin * y + dx, sin * x + cos * y + dy], dim=-1)
@@ -54,10 +58,12 @@ def random_move(
 
 
 def crop_scale(x_BMTJ3: Tensor, ratio_B: Tensor) -> Tensor:
-    """Put each sample into a square `ratio` times as large as its people, which becomes -1 to 1; clip what sticks out.
+    """Put each sample into a square `ratio` times as large as its people, which becomes -1 to 1;
+    clip what sticks out.
 
-    The square's centre is that of the box around all joints, frames and people with a confidence other than 0; its
-    side is the box's longer side times the ratio. A sample without such a box becomes all zeros (spec section 7).
+    The square's centre is that of the box around all joints, frames and people with a confidence
+    other than 0; its side is the box's longer side times the ratio. A sample without such a box
+    becomes all zeros (spec section 7).
     """
     xy, seen = x_BMTJ3[..., :2], (x_BMTJ3[..., 2:] != 0)
     low = torch.where(seen, xy, torch.inf).amin((1, 2, 3))

@@ -1,4 +1,6 @@
-"""What every reader of data checks, and the one error it raises: a sentence with file, place and expectation."""
+"""What every reader of data checks, and the one error it raises: a sentence with file, place and
+expectation.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,16 @@ BONE_RANGE_MM: Final = (30.0, 1000.0)
 
 
 class DataError(ValueError):
-    """A data file or store is not what it should be; one sentence with file, place and expectation."""
+    """A data file or store is not what it should be; one sentence with file, place and
+    expectation.
+    """
 
 
 @dataclass(frozen=True)
 class Video:
-    """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x height`` pixels."""
+    """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x
+    height`` pixels.
+    """
 
     source: str
     subject: str
@@ -34,14 +40,21 @@ class Video:
 
     @property
     def recording(self) -> str:
-        """The take whichever camera saw it: the source less ``_ca_01``, ``_cam_01`` (Human3.6M) or ``.<camera>``."""
+        """The take whichever camera saw it: the source less ``_ca_01``, ``_cam_01`` (Human3.6M)
+        or
+        ``.<camera>``.
+        """
         return re.sub(rf"(_cam?_\d+|\.{re.escape(self.camera)})$", "", self.source)
 
 
 def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) -> None:
-    """Raise with the first frame (axis 0) that holds a NaN or infinity, and the video it lies in."""
+    """Raise with the first frame (axis 0) that holds a NaN or infinity, and the video it lies
+    in.
+    """
     for start in range(0, len(array), 65536):
-        bad = ~np.isfinite(array[start : start + 65536]).reshape(len(array[start : start + 65536]), -1).all(1)
+        bad = ~np.isfinite(array[start : start + 65536]).reshape(
+            len(array[start : start + 65536]), -1
+        ).all(1)
         if bad.any():
             frame = start + int(bad.argmax())
             inside = [v for v in videos if 0 <= frame - v.start < v.n_frames]
@@ -50,10 +63,14 @@ def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) ->
 
 
 def check_millimetres(joints: np.ndarray, where: str) -> None:
-    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in millimetres."""
+    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in
+    millimetres.
+    """
     sample = np.asarray(joints[:: max(1, len(joints) // 20000)], np.float64)
     parents, children = np.array(BONES).T
     bone = float(np.median(np.linalg.norm(sample[:, children] - sample[:, parents], axis=-1)))
     if not BONE_RANGE_MM[0] <= bone <= BONE_RANGE_MM[1]:
         guess = " and looks like metres" if 0.03 <= bone <= 1.0 else ""
-        raise DataError(f"{where}: the median bone is {bone:.3g} long{guess}, expected 30 to 1000 (millimetres)")
+        raise DataError(
+            f"{where}: the median bone is {bone:.3g} long{guess}, expected 30 to 1000 (millimetres)"
+        )

@@ -1,4 +1,6 @@
-"""From a store's split to batches: which frames make a clip, and the normalised tensors they are gathered from."""
+"""From a store's split to batches: which frames make a clip, and the normalised tensors they are
+gathered from.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ Windows = Literal["whole", "tails", "centred"]
 
 
 def normalise_screen(points: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Pixels to units of half the image width, centred: xy / w * 2 - [1, h / w]; a third channel is z / w * 2.
+    """Pixels to units of half the image width, centred: xy / w * 2 - [1, h / w]; a third channel
+    is z / w * 2.
 
     points (n, J, 2 or 3), width and height (n,) px (spec 5.2).
     """
@@ -37,9 +40,11 @@ def normalise_screen(points: np.ndarray, width: np.ndarray, height: np.ndarray) 
 class Clips:
     """Clips of some videos of a split: tensors resident on one device, gathered by index.
 
-    input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative (spec 5.4);
-    truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres; index_CT frame numbers;
-    valid_n (n,) bool: frames that count in the metric. Of `centred` clips only the middle frame is evaluated.
+    input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative
+    (spec
+    5.4); truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres;
+    index_CT frame numbers; valid_n (n,) bool: frames that count in the metric. Of `centred`
+    clips only the middle frame is evaluated.
     """
 
     input_nJ3: Tensor
@@ -76,19 +81,28 @@ def make_clips(
     labels: bool = True,
     label_fraction: float = 1.0,
 ) -> Clips:
-    """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving out what is `blocked`:
-    a source, or a recording with all its cameras.
+    """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving
+    out what is `blocked`: a source, or a recording with all its cameras.
 
-    `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too (`clip_index_3dhp`), or "centred" on
-    every `stride`-th valid frame. Of the clips a `label_fraction` is kept (`labelled_share`). Raises DataError when no
-    clip is left, and where `labels` are wanted but only 2D is known.
+    `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too
+    (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. Of the clips a
+    `label_fraction` is kept (`labelled_share`). Raises DataError when no clip is left, and where
+    `labels` are wanted but only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
-        raise DataError(f"{what}: holds detected 2D alone, which `m2v pretrain` can use; this needs a store with 3D")
-    videos = [v for v in split.videos if (subjects is None or v.subject in subjects) and v.subject not in without]
+        raise DataError(
+            f"{what}: holds detected 2D alone, which `m2v pretrain` can use; this needs a store "
+            "with 3D"
+        )
+    videos = [
+        v
+        for v in split.videos
+        if (subjects is None or v.subject in subjects) and v.subject not in without
+    ]
     valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
     index = _cut(windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n)
-    # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips stay as they are.
+    # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips
+    # stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
     if label_fraction < 1:
@@ -117,7 +131,11 @@ def make_clips(
 
 
 def _cut(
-    windows: Windows, spans: Sequence[tuple[int, int]], n_frames: int, stride: int, valid_n: np.ndarray
+    windows: Windows,
+    spans: Sequence[tuple[int, int]],
+    n_frames: int,
+    stride: int,
+    valid_n: np.ndarray,
 ) -> np.ndarray:
     if windows == "whole":
         return clip_index(spans, n_frames, stride)
@@ -129,42 +147,78 @@ def _cut(
 
 
 def training_clips(
-    store: Store, n_frames: int, stride: int, *, input_2d: str, validation: bool, device: torch.device | str,
-    labels: bool = True, label_fraction: float = 1.0,
-) -> Clips:  # fmt: skip
-    """The training split, less the validation subjects where these are held out; cut as the store's protocol says."""
+    store: Store,
+    n_frames: int,
+    stride: int,
+    *,
+    input_2d: str,
+    validation: bool,
+    device: torch.device | str,
+    labels: bool = True,
+    label_fraction: float = 1.0,
+) -> Clips:
+    """The training split, less the validation subjects where these are held out; cut as the
+    store's protocol says.
+    """
     held_out = store.meta.val_subjects if validation else ()
     return make_clips(
-        store.split("train"), n_frames, stride, input_2d=_input_of(store, input_2d), without=held_out, device=device,
+        store.split("train"),
+        n_frames,
+        stride,
+        input_2d=_input_of(store, input_2d),
+        without=held_out,
+        device=device,
         windows="tails" if is_3dhp(store.meta) else "whole",
-        what=f"{store.path}: split train", labels=labels, label_fraction=label_fraction,
-    )  # fmt: skip
+        what=f"{store.path}: split train",
+        labels=labels,
+        label_fraction=label_fraction,
+    )
 
 
 def evaluation_clips(
-    store: Store, which: str, n_frames: int, stride: int, *, input_2d: str, device: torch.device | str,
+    store: Store,
+    which: str,
+    n_frames: int,
+    stride: int,
+    *,
+    input_2d: str,
+    device: torch.device | str,
     labels: bool = True,
-) -> Clips:  # fmt: skip
-    """Clips of "val" (the store's validation subjects within train) or "test"; cut as the store's protocol says.
+) -> Clips:
+    """Clips of "val" (the store's validation subjects within train) or "test"; cut as the
+    store's protocol says.
 
-    On MPI-INF-3DHP a clip stands about each valid frame of the test, whatever the stride (spec 6.5).
+    On MPI-INF-3DHP a clip stands about each valid frame of the test, whatever the stride (spec
+    6.5).
     """
     subjects = store.meta.val_subjects if which == "val" else None
     if which == "val" and not subjects:
-        raise DataError(f"{store.path}: the store names no validation subjects; set data.validation=false")
+        raise DataError(
+            f"{store.path}: the store names no validation subjects; set data.validation=false"
+        )
     centred = is_3dhp(store.meta)
     return make_clips(
-        store.split("train" if which == "val" else "test"), n_frames, 1 if centred and which == "test" else stride,
-        input_2d=_input_of(store, input_2d), subjects=subjects, blocked=store.meta.blocked_sources, device=device,
-        windows="centred" if centred else "whole", what=f"{store.path}: split {which}", labels=labels,
-    )  # fmt: skip
+        store.split("train" if which == "val" else "test"),
+        n_frames,
+        1 if centred and which == "test" else stride,
+        input_2d=_input_of(store, input_2d),
+        subjects=subjects,
+        blocked=store.meta.blocked_sources,
+        device=device,
+        windows="centred" if centred else "whole",
+        what=f"{store.path}: split {which}",
+        labels=labels,
+    )
 
 
 def _input_of(store: Store, input_2d: str) -> str:
     """Where the store's 2D is the ground truth, both kinds of input are that 2D."""
     if input_2d == "gt" and not store.meta.input_is_truth and not store.meta.label_is_projection:
-        raise DataError(f"{store.path}: holds detected 2D with labels in camera space; data.input_2d=gt needs a store "
-                        "prepared with the ground-truth 2D file")  # fmt: skip
+        raise DataError(
+            f"{store.path}: holds detected 2D with labels in camera space; data.input_2d=gt needs "
+            "a store "
+            "prepared with the ground-truth 2D file"
+        )
     return "detected" if store.meta.input_is_truth else input_2d
 
 

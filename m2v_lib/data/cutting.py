@@ -12,17 +12,23 @@ import numpy as np
 
 
 def resample(length: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """`n_frames` sorted indices spread over a shorter video (T,): each the floor or ceiling of an even spacing."""
+    """`n_frames` sorted indices spread over a shorter video (T,): each the floor or ceiling of
+    an even spacing.
+    """
     even = np.linspace(0, length, n_frames, endpoint=False)
     chosen = np.where(rng.integers(2, size=n_frames) == 1, np.floor(even), np.ceil(even))
     return np.clip(np.sort(chosen), 0, length - 1).astype(np.int64)
 
 
-def clip_index(spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0) -> np.ndarray:
-    """Frame indices (C, T) of the clips of videos given as (first frame, length), exactly as spec 5.3.
+def clip_index(
+    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0
+) -> np.ndarray:
+    """Frame indices (C, T) of the clips of videos given as (first frame, length), exactly as
+    spec
+    5.3.
 
-    Whole windows every `stride` frames; the tail that fills no window is dropped. A video too short for one window
-    gives one resampled clip, unless it is the last video, which gives none.
+    Whole windows every `stride` frames; the tail that fills no window is dropped. A video too
+    short for one window gives one resampled clip, unless it is the last video, which gives none.
     """
     rng = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
@@ -36,7 +42,8 @@ def clip_index(spans: Sequence[tuple[int, int]], n_frames: int, stride: int, see
 
 
 def clip_index_3dhp(spans: Sequence[tuple[int, int]], n_frames: int, stride: int) -> np.ndarray:
-    """Frame indices (C, T) of MPI-INF-3DHP's training clips, as spec 6.4: one begins at every `stride`-th frame.
+    """Frame indices (C, T) of MPI-INF-3DHP's training clips, as spec 6.4: one begins at every
+    `stride`-th frame.
 
     Where fewer than `n_frames` are left of a video, they are spread: floor(linspace).
     """
@@ -49,9 +56,12 @@ def clip_index_3dhp(spans: Sequence[tuple[int, int]], n_frames: int, stride: int
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
 
 
-def centred_index(spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray) -> np.ndarray:
-    """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5: beyond a video's ends its
-    first and last frame are repeated. The chosen frame is number `centre_of(n_frames)` of its window.
+def centred_index(
+    spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray
+) -> np.ndarray:
+    """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5:
+    beyond a video's ends its first and last frame are repeated. The chosen frame is number
+    `centre_of(n_frames)` of its window.
     """
     around = np.arange(n_frames) - centre_of(n_frames)
     rows = [np.empty((0, n_frames), dtype=np.int64)]
@@ -62,11 +72,13 @@ def centred_index(spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.
 
 
 def labelled_share(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
-    """Which clips (C,) bool have labels when only a `fraction` of them shall: whole recordings, with all cameras.
+    """Which clips (C,) bool have labels when only a `fraction` of them shall: whole recordings,
+    with all cameras.
 
-    Clips of one recording overlap and its cameras see the same poses, so single clips would label nearly all of it.
-    Recordings come in the order of their names' sha256, whatever the seed, until the share is reached: at least one,
-    and a smaller fraction is part of a larger one.
+    Clips of one recording overlap and its cameras see the same poses, so single clips would
+    label nearly all of it. Recordings come in the order of their names' sha256, whatever the
+    seed, until the share is reached: at least one, and a smaller fraction is part of a larger
+    one.
     """
     clips_of = Counter(recording_of_C)
     order = sorted(clips_of, key=lambda name: hashlib.sha256(name.encode()).digest())

@@ -1,14 +1,20 @@
-"""A stand-in for the 2D detector: true pixels in, pixels as a stacked hourglass might give them out, with scores.
+"""A stand-in for the 2D detector: true pixels in, pixels as a stacked hourglass might give them
+out, with scores.
 
-Real detectors err more at wrists than at hips, more on large people (in px), for many frames in a row, and now and
-then grossly (a left wrist on the right one). For a joint of scale s, in millimetres at the person's depth:
+Real detectors err more at wrists than at hips, more on large people (in px), for many frames in
+a row, and now and then grossly (a left wrist on the right one). For a joint of scale s, in
+millimetres at the person's depth:
   error = s (v a + 0.3 w) + burst
-- a: AR(1) in time, unit variance, memory ``rho`` a frame: a drift that lasts some tenths of a second;
-- v: exp of another AR(1), which makes the error heavy-tailed (kurtosis far above a Gaussian's 3); w: white jitter;
-- burst: with ``burst_rate`` a frame, a constant offset of ``burst_scale * s`` for a geometric number of frames.
-Pixels are mm / factor, so errors grow with the person's size in the image: about 5 px at 5 m from a Human3.6M camera.
-The confidence is a logistic function of log error plus noise: it tells good joints from bad, but not surely.
-What it leaves out: images, occlusion, pose-dependent faults, people at the image's edge. All numbers are our choice.
+- a: AR(1) in time, unit variance, memory ``rho`` a frame: a drift that lasts some tenths of a
+  second;
+- v: exp of another AR(1), which makes the error heavy-tailed (kurtosis far above a Gaussian's 3);
+  w: white jitter;
+- burst: with ``burst_rate`` a frame, a constant offset of ``burst_scale * s`` for a geometric
+  number of frames.
+Pixels are mm / factor, so errors grow with the person's size in the image: about 5 px at 5 m
+from a Human3.6M camera. The confidence is a logistic function of log error plus noise: it tells
+good joints from bad, but not surely. What it leaves out: images, occlusion, pose-dependent
+faults, people at the image's edge. All numbers are our choice.
 """
 # n frames, J = 17 joints
 
@@ -24,9 +30,18 @@ from m2v_lib.skeletons.h36m import JOINTS
 
 #: Error scale of each joint relative to the mean; order of skeleton.JOINTS.
 RELATIVE_SCALE: Final = {
-    "root": 0.6, "hip": 0.7, "knee": 0.95, "ankle": 1.45, "belly": 0.75, "neck": 0.65, "nose": 0.8, "head": 0.8,
-    "shoulder": 0.75, "elbow": 1.2, "wrist": 1.7,
-}  # fmt: skip
+    "root": 0.6,
+    "hip": 0.7,
+    "knee": 0.95,
+    "ankle": 1.45,
+    "belly": 0.75,
+    "neck": 0.65,
+    "nose": 0.8,
+    "head": 0.8,
+    "shoulder": 0.75,
+    "elbow": 1.2,
+    "wrist": 1.7,
+}
 
 
 @dataclass(frozen=True)
@@ -52,21 +67,27 @@ class DetectorModel:
 
 
 def joint_scales() -> np.ndarray:
-    """Relative error scale (J,) of the 17 joints, mean 1: wrists, ankles and elbows are the worst."""
+    """Relative error scale (J,) of the 17 joints, mean 1: wrists, ankles and elbows are the
+    worst.
+    """
     scale = np.array([RELATIVE_SCALE[name.split()[-1]] for name in JOINTS])
     return scale / scale.mean()
 
 
 def video_generator(seed: int, source: str) -> np.random.Generator:
-    """A generator that depends on seed and video name alone, so any video can be made without the others."""
+    """A generator that depends on seed and video name alone, so any video can be made without
+    the others.
+    """
     digest = hashlib.sha256(f"{seed}:{source}".encode()).digest()
     return np.random.default_rng(np.frombuffer(digest, np.uint32))
 
 
 def ar1(innovations: np.ndarray, rho: float) -> np.ndarray:
-    """Stationary AR(1) along axis 0: y[0] = e[0], y[t] = rho y[t-1] + sqrt(1 - rho^2) e[t]; unit variance stays unit.
+    """Stationary AR(1) along axis 0: y[0] = e[0], y[t] = rho y[t-1] + sqrt(1 - rho^2) e[t]; unit
+    variance stays unit.
 
-    Computed in log2(n) whole-array steps: after the step of width s each y[t] sums the last 2s innovations.
+    Computed in log2(n) whole-array steps: after the step of width s each y[t] sums the last 2s
+    innovations.
     """
     y = innovations * np.sqrt(1 - rho**2)
     y[0] = innovations[0]
@@ -78,7 +99,9 @@ def ar1(innovations: np.ndarray, rho: float) -> np.ndarray:
 
 
 def bursts(rng: np.random.Generator, n_frames: int, model: DetectorModel) -> np.ndarray:
-    """Gross offsets (n,J,2) in units of the joint's scale: zero but for rare runs of a constant vector."""
+    """Gross offsets (n,J,2) in units of the joint's scale: zero but for rare runs of a constant
+    vector.
+    """
     frames, joints = np.nonzero(rng.random((n_frames, len(JOINTS))) < model.burst_rate)
     ends = np.minimum(frames + rng.geometric(1 / model.burst_frames, len(frames)), n_frames)
     offsets = model.burst_scale * rng.standard_normal((len(frames), 2))
@@ -92,7 +115,9 @@ def error_mm(rng: np.random.Generator, n_frames: int, model: DetectorModel) -> n
     """The detector's error (n,J,2) in mm at the person's depth."""
     shape = (n_frames, len(JOINTS), 2)
     drift = ar1(rng.standard_normal(shape), model.rho)
-    volatility = np.exp(model.volatility * ar1(rng.standard_normal((*shape[:2], 1)), model.rho_volatility))
+    volatility = np.exp(
+        model.volatility * ar1(rng.standard_normal((*shape[:2], 1)), model.rho_volatility)
+    )
     jitter = model.jitter * rng.standard_normal(shape)
     relative = volatility * drift + jitter + bursts(rng, n_frames, model)
     return model.scale_mm * joint_scales()[:, None] * relative
@@ -101,7 +126,8 @@ def error_mm(rng: np.random.Generator, n_frames: int, model: DetectorModel) -> n
 def detect(
     true_px: np.ndarray, factor: np.ndarray, source: str, model: DetectorModel | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Detections of one video: true pixels (n,J,2), mm per px (n,) -> pixels (n,J,2), confidence (n,J) in (0,1).
+    """Detections of one video: true pixels (n,J,2), mm per px (n,) -> pixels (n,J,2), confidence
+    (n,J) in (0,1).
 
     ``source`` names the video; with ``model.seed`` it fixes the noise.
     """

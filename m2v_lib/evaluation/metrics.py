@@ -1,6 +1,8 @@
-"""Pose errors on numpy arrays of shape (..., T, J, 3), in the unit of the inputs (millimetres in reports).
+"""Pose errors on numpy arrays of shape (..., T, J, 3), in the unit of the inputs (millimetres in
+reports).
 
-Each function averages over everything it is given; `frame_errors` and `procrustes_align` give the parts.
+Each function averages over everything it is given; `frame_errors` and `procrustes_align` give
+the parts.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ Array = NDArray[np.floating]
 
 def _same_shape(pred: Array, target: Array) -> None:
     if pred.shape != target.shape or pred.shape[-1] != 3 or pred.ndim < 2:
-        raise ValueError(f"expected two arrays (..., J, 3) of one shape, got {pred.shape} and {target.shape}")
+        raise ValueError(
+            f"expected two arrays (..., J, 3) of one shape, got {pred.shape} and {target.shape}"
+        )
 
 
 def joint_errors(pred: Array, target: Array) -> Array:
@@ -33,9 +37,11 @@ def mpjpe(pred: Array, target: Array) -> float:
 
 
 def procrustes_align(pred: Array, target: Array) -> Array:
-    """Each predicted pose moved onto its target by the best scale, rotation and translation; no reflection.
+    """Each predicted pose moved onto its target by the best scale, rotation and translation; no
+    reflection.
 
-    Least squares over the joints of a frame: with the covariance's SVD U S V', the rotation is V diag(1, 1, det) U'.
+    Least squares over the joints of a frame: with the covariance's SVD U S V', the rotation is V
+    diag(1, 1, det) U'.
     """
     _same_shape(pred, target)
     pred_mean, target_mean = pred.mean(-2, keepdims=True), target.mean(-2, keepdims=True)
@@ -55,7 +61,9 @@ def p_mpjpe(pred: Array, target: Array) -> float:
 
 
 def rescale(pred: Array, target: Array) -> Array:
-    """Each frame times the factor <pred, target> / <pred, pred> that brings it nearest to its target."""
+    """Each frame times the factor <pred, target> / <pred, pred> that brings it nearest to its
+    target.
+    """
     _same_shape(pred, target)
     dot = (pred * target).sum((-1, -2), keepdims=True)
     square = (pred * pred).sum((-1, -2), keepdims=True)
@@ -68,7 +76,9 @@ def n_mpjpe(pred: Array, target: Array) -> float:
 
 
 def mpjve(pred: Array, target: Array) -> float:
-    """Mean error of the frame-to-frame displacement (paper eq. 11-12), per frame step; 0 for a single frame."""
+    """Mean error of the frame-to-frame displacement (paper eq. 11-12), per frame step; 0 for a
+    single frame.
+    """
     _same_shape(pred, target)
     if pred.shape[-3] < 2:
         return 0.0
@@ -76,7 +86,9 @@ def mpjve(pred: Array, target: Array) -> float:
 
 
 def accel_error(pred: Array, target: Array) -> float:
-    """Mean error of the second difference over frames, per squared frame step; 0 for fewer than three frames."""
+    """Mean error of the second difference over frames, per squared frame step; 0 for fewer than
+    three frames.
+    """
     _same_shape(pred, target)
     if pred.shape[-3] < 3:
         return 0.0
@@ -89,7 +101,9 @@ def pck(pred: Array, target: Array, threshold: float = 150.0) -> float:
 
 
 def auc(pred: Array, target: Array, thresholds: Array | None = None) -> float:
-    """Mean PCK over 0, 5, ..., 150 mm; 96.77 for perfect predictions, as 0 < 0 is false (spec 6.5)."""
+    """Mean PCK over 0, 5, ..., 150 mm; 96.77 for perfect predictions, as 0 < 0 is false (spec
+    6.5).
+    """
     errors = joint_errors(pred, target)
     limits = np.arange(0.0, 151.0, 5.0) if thresholds is None else thresholds
     return float(np.mean([100.0 * (errors < limit).mean() for limit in limits]))

@@ -16,13 +16,16 @@ from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
 # B batch, T frames, J joints, n frames of a split, C clips
 
-#: Joints of MPI-INF-3DHP's official PCK and AUC, the first 14 of its own order: all but pelvis, spine and head.
+#: Joints of MPI-INF-3DHP's official PCK and AUC, the first 14 of its own order: all but pelvis,
+#: spine and head.
 JOINTS_3DHP = tuple(H36M_FROM_MPI.index(j) for j in range(14))
 
 
 @torch.no_grad()
 def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tensor:
-    """Root-relative prediction (B, T, J, 3) in normalised units; mean of clip and mirror image (spec 5.5.1-2)."""
+    """Root-relative prediction (B, T, J, 3) in normalised units; mean of clip and mirror image
+    (spec 5.5.1-2).
+    """
     pred = model(x_BTJ3)
     if flip_test:
         pred = 0.5 * (pred + flip(model(flip(x_BTJ3))))
@@ -30,8 +33,11 @@ def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tens
     return pred
 
 
-def predict_clips(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> np.ndarray:
-    """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is restored.
+def predict_clips(
+    model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
+) -> np.ndarray:
+    """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is
+    restored.
 
     Of centred clips only the middle frame is kept: (C, 1, J, 3).
     """
@@ -49,19 +55,28 @@ def predict_clips(model: nn.Module, clips: Clips, *, flip_test: bool = True, bat
     return np.concatenate(parts)
 
 
-def evaluate_lifting(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
+def evaluate_lifting(
+    model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
+) -> dict[str, Any]:
     """The evaluation of the protocol that the clips were cut for: MPI-INF-3DHP's or Human3.6M's."""
     chosen = evaluate_3dhp if clips.centred else evaluate_pose
     return chosen(model, clips, flip_test=flip_test, batch_size=batch_size)
 
 
-def evaluate_pose(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
-    """The Human3.6M protocol of spec 5.5, in mm: errors per frame, then per action, then the mean of the actions."""
-    return evaluate_predictions(predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size), clips)
+def evaluate_pose(
+    model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
+) -> dict[str, Any]:
+    """The Human3.6M protocol of spec 5.5, in mm: errors per frame, then per action, then the
+    mean of the actions.
+    """
+    return evaluate_predictions(
+        predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size), clips
+    )
 
 
 def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
-    """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over actions.
+    """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over
+    actions.
 
     Only valid frames count in these three; `mpjve`, `accel` and `per_joint` take whole clips.
     """
@@ -72,13 +87,18 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
         "p_mpjpe": metrics.frame_errors(metrics.procrustes_align(pred_CTJ3, truth), truth),
         "n_mpjpe": metrics.frame_errors(metrics.rescale(pred_CTJ3, truth), truth),
     }
-    averaged = {name: _average_overlaps(errors, index, len(clips.action_n)) for name, errors in per_frame.items()}
+    averaged = {
+        name: _average_overlaps(errors, index, len(clips.action_n))
+        for name, errors in per_frame.items()
+    }
     counted = (averaged["mpjpe"] > 0) & clips.valid_n
     per_action: dict[str, dict[str, float]] = {}
     for number, action in enumerate(clips.actions):
         chosen = counted & (clips.action_n == number)
         if chosen.any():
-            per_action[action] = {name: float(errors[chosen].mean()) for name, errors in averaged.items()}
+            per_action[action] = {
+                name: float(errors[chosen].mean()) for name, errors in averaged.items()
+            }
     means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
     return {
         **means,
@@ -92,8 +112,12 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     }
 
 
-def evaluate_3dhp(model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64) -> dict[str, Any]:
-    """The MPI-INF-3DHP protocol of spec 6.5: a window about each valid frame, of which the middle frame counts."""
+def evaluate_3dhp(
+    model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
+) -> dict[str, Any]:
+    """The MPI-INF-3DHP protocol of spec 6.5: a window about each valid frame, of which the
+    middle frame counts.
+    """
     pred = predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size)
     return evaluate_3dhp_predictions(pred[:, 0], clips)
 
@@ -101,18 +125,24 @@ def evaluate_3dhp(model: nn.Module, clips: Clips, *, flip_test: bool = True, bat
 def evaluate_3dhp_predictions(pred_CJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     """Metrics of root-relative predictions in mm for the middle frames of centred clips.
 
-    `mpjpe` is the mean over frames and all 17 joints (the root counts, with 0); `pck` (150 mm) and `auc`, in percent,
-    are over frames and the 14 joints of the official evaluation. Overall all frames count alike: the sequences' values
-    weighted by their valid frames.
+    `mpjpe` is the mean over frames and all 17 joints (the root counts, with 0); `pck` (150 mm)
+    and `auc`, in percent, are over frames and the 14 joints of the official evaluation. Overall
+    all frames count alike: the sequences' values weighted by their valid frames.
     """
     if not clips.centred:
         raise ValueError("expected clips centred on the frames to evaluate, got whole windows")
     frames = clips.index_CT[:, centre_of(clips.index_CT.shape[1])].cpu().numpy()
     truth, sequence = clips.truth_nJ3[frames], clips.action_n[frames]
-    present = {name: sequence == number for number, name in enumerate(clips.actions) if (sequence == number).any()}
+    present = {
+        name: sequence == number
+        for number, name in enumerate(clips.actions)
+        if (sequence == number).any()
+    }
     return {
         **_errors_3dhp(pred_CJ3, truth),
-        "per_sequence": {name: _errors_3dhp(pred_CJ3[chosen], truth[chosen]) for name, chosen in present.items()},
+        "per_sequence": {
+            name: _errors_3dhp(pred_CJ3[chosen], truth[chosen]) for name, chosen in present.items()
+        },
         "per_joint": [float(e) for e in metrics.joint_errors(pred_CJ3, truth).mean(0)],
     }
 
@@ -131,7 +161,8 @@ def _errors_3dhp(pred_CJ3: np.ndarray, truth_CJ3: np.ndarray) -> dict[str, Any]:
 def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int) -> np.ndarray:
     """Mean error of each frame over the clips that hold it (n,); 0 where none does.
 
-    A frame repeated inside one resampled clip counts once, as in the released evaluation (spec 5.5.8).
+    A frame repeated inside one resampled clip counts once, as in the released evaluation (spec
+    5.5.8).
     """
     total, count = np.zeros(n_frames), np.zeros(n_frames)
     for errors, index in zip(errors_CT, index_CT, strict=True):
@@ -142,7 +173,8 @@ def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int
 
 @torch.no_grad()
 def evaluate_action(model: nn.Module, samples: Samples, *, batch_size: int = 64) -> dict[str, Any]:
-    """Top-1 and top-5 in percent of samples (Table IV), the mean over classes of top-1, and the confusion matrix.
+    """Top-1 and top-5 in percent of samples (Table IV), the mean over classes of top-1, and the
+    confusion matrix.
 
     ``confusion[i][j]`` counts samples of class i named j. The model's mode is restored.
     """
@@ -157,7 +189,9 @@ def evaluate_action(model: nn.Module, samples: Samples, *, batch_size: int = 64)
 
 
 def score_actions(score_SC: np.ndarray, label_S: np.ndarray) -> dict[str, Any]:
-    """The numbers of `evaluate_action` from scores of every class; a class without samples has no vote in the mean."""
+    """The numbers of `evaluate_action` from scores of every class; a class without samples has
+    no vote in the mean.
+    """
     n_classes = score_SC.shape[1]
     ranked = np.argsort(-score_SC, axis=1, kind="stable")
     confusion = np.zeros((n_classes, n_classes), np.int64)

@@ -1,4 +1,6 @@
-"""The two floors any lifting network must beat: the mean pose, and a linear map from one frame's 2D pose."""
+"""The two floors any lifting network must beat: the mean pose, and a linear map from one frame's
+2D pose.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,11 @@ def features(clips: Clips, frames: np.ndarray) -> np.ndarray:
 
 
 def fit_ridge(clips: Clips, strength: float = 1e-3) -> np.ndarray:
-    """Ridge regression (F, 3 J) from a frame's 2D pose to its normalised 3D pose, on the frames the clips cover.
+    """Ridge regression (F, 3 J) from a frame's 2D pose to its normalised 3D pose, on the frames
+    the clips cover.
 
-    `strength` multiplies the mean diagonal of the Gram matrix, so it does not depend on the number of frames.
+    `strength` multiplies the mean diagonal of the Gram matrix, so it does not depend on the
+    number of frames.
     """
     frames = np.unique(clips.index_CT.cpu().numpy())
     gram: Any = 0.0
@@ -35,7 +39,9 @@ def fit_ridge(clips: Clips, strength: float = 1e-3) -> np.ndarray:
 
 
 def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
-    """Errors in mm on `test` of the training mean pose and of the ridge regression, same protocol as the network."""
+    """Errors in mm on `test` of the training mean pose and of the ridge regression, same
+    protocol as the network.
+    """
     index = test.index_CT.cpu().numpy()
     if test.centred:
         middle = centre_of(index.shape[1])
@@ -44,7 +50,10 @@ def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
     mean_pose = train.truth_nJ3[covered].mean(0)
     ridge = (features(test, index.ravel()) @ fit_ridge(train)).reshape(*index.shape, -1, 3)
     ridge = (ridge - ridge[..., :1, :]) * test.mm_per_unit_n[index][..., None, None]
-    predictions = {"mean_pose": np.broadcast_to(mean_pose, (*index.shape, *mean_pose.shape)), "ridge": ridge}
+    predictions = {
+        "mean_pose": np.broadcast_to(mean_pose, (*index.shape, *mean_pose.shape)),
+        "ridge": ridge,
+    }
     wanted = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "frame_mean_mpjpe", "pck", "auc")
     return {
         name: {key: value for key, value in _evaluated(pred, test).items() if key in wanted}
@@ -53,4 +62,8 @@ def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
 
 
 def _evaluated(pred_CTJ3: np.ndarray, test: Clips) -> dict[str, Any]:
-    return evaluate_3dhp_predictions(pred_CTJ3[:, 0], test) if test.centred else evaluate_predictions(pred_CTJ3, test)
+    return (
+        evaluate_3dhp_predictions(pred_CTJ3[:, 0], test)
+        if test.centred
+        else evaluate_predictions(pred_CTJ3, test)
+    )

@@ -1,1 +1,3 @@
-"""Named experiments: the rows of the tables, the suite of notebook runs and the queue of real runs."""
+"""Named experiments: the rows of the tables, the suite of notebook runs and the queue of real
+runs.
+"""

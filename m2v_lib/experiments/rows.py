@@ -12,21 +12,28 @@ import yaml
 
 from m2v_lib.config import ConfigError, Experiment
 
-#: Presets of the paper's own networks; under smaller ones a row's N, d and K may not fit, and `scaled` stands for it.
+#: Presets of the paper's own networks; under smaller ones a row's N, d and K may not fit, and
+#: `scaled` stands for it.
 PAPER_SIZED = ("base", "large")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One experiment of a table: a name for files, a label for readers, and what it changes in the preset."""
+    """One experiment of a table: a name for files, a label for readers, and what it changes in
+    the preset.
+    """
 
     table: str
     row: int
     name: str
     label: str
     overrides: Mapping[str, Any]
-    published: tuple[Mapping[str, Any], ...] = ()  # places in the paper it stands beside: table, and row or columns
-    scaled: tuple[str, Mapping[str, Any]] | None = None  # label and overrides under presets smaller than the paper's
+    published: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # places in the paper it stands beside: table, and row or columns
+    scaled: tuple[str, Mapping[str, Any]] | None = (
+        None  # label and overrides under presets smaller than the paper's
+    )
     recipe: str = ""  # the recipe it is always run with; empty: the one in force
     stage: str = "finetune"  # its last stage
 
@@ -39,18 +46,29 @@ class Row:
         return self.scaled[1] if self.scaled and preset not in PAPER_SIZED else self.overrides
 
     def experiment(
-        self, *, data: str, preset: str, recipe: str = "paper", overrides: Mapping[str, Any] | None = None
+        self,
+        *,
+        data: str,
+        preset: str,
+        recipe: str = "paper",
+        overrides: Mapping[str, Any] | None = None,
     ) -> Experiment:
-        """The row's experiment; where `overrides` names a key that the row ablates, the row wins."""
+        """The row's experiment; where `overrides` names a key that the row ablates, the row
+        wins.
+        """
         changes = {"data.name": data, **(overrides or {}), **self.overrides_at(preset)}
         return Experiment.preset(preset, recipe=self.recipe or recipe).override(changes)
 
 
 def rows(table: str) -> list[Row]:
-    """The rows of a table of `experiments.yaml`, in order. Raises ConfigError for a table that is not there."""
+    """The rows of a table of `experiments.yaml`, in order. Raises ConfigError for a table that
+    is not there.
+    """
     known = _experiments()
     if table not in known:
-        raise ConfigError(f"there is no table of experiments {table!r}; choose one of {', '.join(known)}")
+        raise ConfigError(
+            f"there is no table of experiments {table!r}; choose one of {', '.join(known)}"
+        )
     return list(known[table])
 
 
@@ -62,14 +80,21 @@ def groups() -> list[str]:
 @cache
 def _experiments() -> dict[str, tuple[Row, ...]]:
     read = yaml.safe_load(files(__package__).joinpath("tables.yaml").read_text(encoding="utf-8"))
-    return {table: tuple(_row(table, entry) for entry in entries) for table, entries in read.items()}
+    return {
+        table: tuple(_row(table, entry) for entry in entries) for table, entries in read.items()
+    }
 
 
 def _row(table: str, entry: Mapping[str, Any]) -> Row:
     at, scaled = entry.get("published"), entry.get("scaled")
     return Row(
-        table, entry["row"], entry.get("name", f"{table}-row{entry['row']}"), entry["label"], entry["overrides"],
+        table,
+        entry["row"],
+        entry.get("name", f"{table}-row{entry['row']}"),
+        entry["label"],
+        entry["overrides"],
         published=tuple(at if isinstance(at, list) else [at]) if at else (),
         scaled=(scaled["label"], scaled["overrides"]) if scaled else None,
-        recipe=entry.get("recipe", ""), stage=entry.get("stage", "finetune"),
-    )  # fmt: skip
+        recipe=entry.get("recipe", ""),
+        stage=entry.get("stage", "finetune"),
+    )

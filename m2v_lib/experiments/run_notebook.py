@@ -1,6 +1,8 @@
-"""Run one notebook with parameters, keep it whatever happens, and say in a small JSON file how it went.
+"""Run one notebook with parameters, keep it whatever happens, and say in a small JSON file how
+it went.
 
-For an output `NAME.ipynb` the status is `NAME.status.json`; the report is built from the two, without torch.
+For an output `NAME.ipynb` the status is `NAME.status.json`; the report is built from the two,
+without torch.
 """
 
 from __future__ import annotations
@@ -42,7 +44,11 @@ def declared_parameters(path: Path | str) -> dict[str, Any]:
 def _assignments(source: str, path: Path) -> dict[str, Any]:
     found = {}
     for node in ast.parse(source).body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value is not None:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and node.value is not None
+        ):
             name, value = node.target.id, node.value
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name, value = node.targets[0].id, node.value
@@ -51,12 +57,16 @@ def _assignments(source: str, path: Path) -> dict[str, Any]:
         try:
             found[name] = ast.literal_eval(value)
         except ValueError:
-            raise ConfigError(f"{path}: parameter {name!r} must be a literal, not {ast.unparse(value)}") from None
+            raise ConfigError(
+                f"{path}: parameter {name!r} must be a literal, not {ast.unparse(value)}"
+            ) from None
     return found
 
 
 def check_parameters(path: Path | str, parameters: Mapping[str, Any]) -> None:
-    """Raise ConfigError, before any kernel starts, for a parameter the notebook does not declare or cannot mean."""
+    """Raise ConfigError, before any kernel starts, for a parameter the notebook does not declare
+    or cannot mean.
+    """
     declared = declared_parameters(path)
     for name, value in parameters.items():
         if name not in declared:
@@ -65,20 +75,23 @@ def check_parameters(path: Path | str, parameters: Mapping[str, Any]) -> None:
             raise ConfigError(f"{Path(path).name} has no parameter {name!r}; {hint}")
         wanted = type(declared[name])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise ConfigError(f"{Path(path).name}: parameter {name!r} must be {wanted.__name__}, got {value!r}")
+            raise ConfigError(
+                f"{Path(path).name}: parameter {name!r} must be {wanted.__name__}, got {value!r}"
+            )
     chosen = {**declared, **parameters}
     if {"preset", "recipe", "overrides"} <= set(chosen):
         Experiment.preset(chosen["preset"], recipe=chosen["recipe"]).override(chosen["overrides"])
 
 
 def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any]) -> int:
-    """Execute `path` into `out` with papermill; 0 when every cell ran, 1 when a cell or the kernel failed.
+    """Execute `path` into `out` with papermill; 0 when every cell ran, 1 when a cell or the
+    kernel failed.
 
-    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM, which is passed on to the
-    kernel): run it again to go on.
+    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM, which is
+    passed on to the kernel): run it again to go on.
 
-    The executed notebook stays at `out` either way, with a status file beside it. A parameter the notebook does not
-    know raises ConfigError and leaves nothing behind.
+    The executed notebook stays at `out` either way, with a status file beside it. A parameter
+    the notebook does not know raises ConfigError and leaves nothing behind.
     """
     path, out = Path(path), Path(out)
     check_parameters(path, parameters)
@@ -145,21 +158,29 @@ def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
             parameters,
             kernel_name="python3",
             progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # errors only: not one line of advice per kernel
+            extra_arguments=[
+                "--IPKernelApp.log_level=40"
+            ],  # errors only: not one line of advice per kernel
         )
     except papermill.PapermillExecutionError as error:
         return f"cell [{error.exec_count}]: {error.ename}: {_first_line(error.evalue)}"
     except DeadKernelError:
         return "the kernel died (killed, or out of memory)"
-    except Exception as error:  # whatever it was, the notebook must end up red in the book rather than missing
+    except (
+        Exception
+    ) as error:  # whatever it was, the notebook must end up red in the book rather than missing
         return f"{type(error).__name__}: {_first_line(str(error))}"
     return _killed_quietly(out)
 
 
 def _killed_quietly(out: Path) -> str | None:
-    """A kernel that dies in a cell can leave it 'completed' yet unnumbered: read the cells, not the metadata."""
+    """A kernel that dies in a cell can leave it 'completed' yet unnumbered: read the cells, not
+    the metadata.
+    """
     cells = json.loads(out.read_text(encoding="utf-8"))["cells"]
-    code = [cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
+    code = [
+        cell for cell in cells if cell["cell_type"] == "code" and "".join(cell["source"]).strip()
+    ]
     undone = sum(cell.get("execution_count") is None for cell in code)
     return f"{undone} of {len(code)} code cells did not run: the kernel died" if undone else None
 

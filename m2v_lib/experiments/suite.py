@@ -1,6 +1,8 @@
-"""Which notebook runs make up the suite: the training rows of the tables and seeds, and every chapter once.
+"""Which notebook runs make up the suite: the training rows of the tables and seeds, and every
+chapter once.
 
-The Snakefile turns these jobs into rules and runs them; the report shows each of them, also those that never ran.
+The Snakefile turns these jobs into rules and runs them; the report shows each of them, also
+those that never ran.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from m2v_lib.results.cell_states import measure_of
 #: The groups of m2v_lib/experiments/tables.yaml a suite trains, unless it is asked for others.
 TRAINED = ("table8", "teachers")
 PRETRAIN, FINETUNE = "32_pretrain", "40_finetune"
-#: Chapters that train on a data set of their own: in a suite of another they run as they stand, on a small file.
+#: Chapters that train on a data set of their own: in a suite of another they run as they stand,
+#: on a small file.
 OWN_DATA = {"41_finetune_3dhp": "mpi_inf_3dhp", "42_finetune_action": "ntu60"}
 #: Chapters from this number on show results: they run when all training is done.
 FIRST_RESULT = 50
@@ -26,7 +29,9 @@ FIRST_RESULT = 50
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook run. `name` is the executed notebook's file name without suffix, `needs` the names it waits for."""
+    """One notebook run. `name` is the executed notebook's file name without suffix, `needs` the
+    names it waits for.
+    """
 
     name: str
     notebook: str
@@ -53,13 +58,16 @@ class Suite:
 
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Suite:
-        """From Snakemake's `config`; `seeds` may be a number, a list or text such as "0 1 2", `tables` names of groups.
+        """From Snakemake's `config`; `seeds` may be a number, a list or text such as "0 1 2",
+        `tables` names of groups.
 
         Raises ConfigError.
         """
         known = {"data", "preset", "recipe", "seeds", "overrides", "tables"}
         if unknown := sorted(set(config) - known):
-            raise ConfigError(f"unknown config key {unknown[0]!r}; the suite takes {', '.join(sorted(known))}")
+            raise ConfigError(
+                f"unknown config key {unknown[0]!r}; the suite takes {', '.join(sorted(known))}"
+            )
         try:
             numbers = tuple(int(seed) for seed in _words(config.get("seeds", 0)))
         except ValueError:
@@ -69,17 +77,31 @@ class Suite:
         for table in tables:
             if measure_of(table).stage != "finetune":
                 raise ConfigError(
-                    f"the suite trains no rows of {table}: each is a call of m2v {measure_of(table).stage}"
+                    f"the suite trains no rows of {table}: each is a call of m2v "
+                    f"{measure_of(table).stage}"
                 )
-        return Suite(**texts, seeds=numbers or (0,), overrides=dict(config.get("overrides") or {}), tables=tables)
+        return Suite(
+            **texts,
+            seeds=numbers or (0,),
+            overrides=dict(config.get("overrides") or {}),
+            tables=tables,
+        )
 
     def experiment(self, row: Row, seed: int) -> Experiment:
         changes = {**(self.overrides or {}), "run.seed": seed}
-        return row.experiment(data=self.data, preset=self.preset, recipe=self.recipe, overrides=changes)
+        return row.experiment(
+            data=self.data, preset=self.preset, recipe=self.recipe, overrides=changes
+        )
 
     def parameters(self, seed: int, overrides: Mapping[str, Any]) -> dict[str, Any]:
         merged = {**(self.overrides or {}), **overrides}
-        return {"preset": self.preset, "recipe": self.recipe, "data": self.data, "seed": seed, "overrides": merged}
+        return {
+            "preset": self.preset,
+            "recipe": self.recipe,
+            "data": self.data,
+            "seed": seed,
+            "overrides": merged,
+        }
 
 
 def _words(given: Any) -> list[Any]:
@@ -96,16 +118,24 @@ def jobs(suite: Suite, folder: Path) -> list[Job]:
 
 
 def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], list[Job]]:
-    """Rows that would train the same thing share one job: it is named after the first and labelled with all."""
+    """Rows that would train the same thing share one job: it is named after the first and
+    labelled with all.
+    """
     pretraining: dict[str, Job] = {}
     finetuning: dict[str, Job] = {}
     for seed in suite.seeds:
         for row in trained:
             exp = suite.experiment(row, seed)
-            parameters = suite.parameters(seed, row.overrides_at(suite.preset)) | {"recipe": exp.recipe}
+            parameters = suite.parameters(seed, row.overrides_at(suite.preset)) | {
+                "recipe": exp.recipe
+            }
             needs: tuple[str, ...] = ()
             if exp.finetune.init == "pretrained":
-                needs = (_share(pretraining, exp.run_name("pretrain"), PRETRAIN, row, seed, parameters).name,)
+                needs = (
+                    _share(
+                        pretraining, exp.run_name("pretrain"), PRETRAIN, row, seed, parameters
+                    ).name,
+                )
             if row.stage == "finetune":
                 _share(finetuning, exp.run_name("finetune"), FINETUNE, row, seed, parameters, needs)
     return list(pretraining.values()), list(finetuning.values())
@@ -149,12 +179,21 @@ def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[
         parameters = {key: value for key, value in offered.items() if key in declared}
         is_result = int(path.name[:2]) >= FIRST_RESULT
         kind = "result" if is_result else "chapter"
-        chapters.append(Job(path.stem, path.name, kind, "", parameters, trained if is_result else ()))
+        chapters.append(
+            Job(path.stem, path.name, kind, "", parameters, trained if is_result else ())
+        )
     return chapters
 
 
 def plan(suite: Suite, folder: Path) -> dict[str, Any]:
-    """The suite and its jobs as plain data, as written to `suite.json` beside the executed notebooks."""
+    """The suite and its jobs as plain data, as written to `suite.json` beside the executed
+    notebooks.
+    """
     asked = {**asdict(suite), "seeds": list(suite.seeds), "overrides": dict(suite.overrides or {})}
     asked["tables"] = list(suite.tables)
-    return {"schema": 1, "name": suite.name, **asked, "jobs": [asdict(job) for job in jobs(suite, folder)]}
+    return {
+        "schema": 1,
+        "name": suite.name,
+        **asked,
+        "jobs": [asdict(job) for job in jobs(suite, folder)],
+    }

@@ -1,7 +1,8 @@
-"""A trained network for other programs: encoder and pose head as an ONNX file, which is then run against torch.
+"""A trained network for other programs: encoder and pose head as an ONNX file, which is then run
+against torch.
 
-Exported is the reference path: it is the equations as written, without the fast path's operators of this library.
-Needs `pip install "m2v_lib[onnx]"`.
+Exported is the reference path: it is the equations as written, without the fast path's operators
+of this library. Needs `pip install "m2v_lib[onnx]"`.
 """
 # B batch, T frames, J = 17 joints, R features of the representation
 
@@ -22,7 +23,8 @@ from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.runs.records import write_atomically
 from m2v_lib.training.checkpoint import load_checkpoint
 
-#: largest difference to torch (in the network's units: half the image's width is 1) of a file that is right
+#: largest difference to torch (in the network's units: half the image's width is 1) of a file
+#: that is right
 TOLERANCE: Final = 1e-4
 #: batches the file is tried with; it was traced with 2
 TRIED: Final = (1, 2, 5)
@@ -42,9 +44,11 @@ class _Both(nn.Module):
 
 
 def export_onnx(run: Path | str, out: Path) -> float:
-    """Write the network of a run (folder or weights) as ONNX, any batch size; returns its largest difference to torch.
+    """Write the network of a run (folder or weights) as ONNX, any batch size; returns its
+    largest difference to torch.
 
-    Raises ConfigError where a package is missing, or where onnxruntime's numbers are not torch's: then no file is left.
+    Raises ConfigError where a package is missing, or where onnxruntime's numbers are not
+    torch's: then no file is left.
     """
     onnx, runtime = _module("onnx"), _module("onnxruntime")
     _module("onnxscript")
@@ -58,21 +62,28 @@ def export_onnx(run: Path | str, out: Path) -> float:
         _describe(onnx, beside, exp.to_dict())
         found = difference(runtime, both, beside)
         if not found < TOLERANCE:
-            raise ConfigError(f"{out}: is off by {found:.1g} from torch, expected less than {TOLERANCE:g}; not written")
+            raise ConfigError(
+                f"{out}: is off by {found:.1g} from torch, expected less than {TOLERANCE:g}; not "
+                "written"
+            )
 
     write_atomically(out, write)
     return found
 
 
 def difference(runtime: Any, both: nn.Module, path: Path) -> float:
-    """The largest difference of any output between the file under onnxruntime and the module, over some batches."""
+    """The largest difference of any output between the file under onnxruntime and the module,
+    over some batches.
+    """
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng, worst = torch.Generator().manual_seed(0), 0.0
     for n in TRIED:
         x_BTJ3 = _example(both, n, rng)
         with torch.no_grad():
             expected = both(x_BTJ3)
-        for mine, theirs in zip(session.run(list(OUTPUTS), {INPUT: x_BTJ3.numpy()}), expected, strict=True):
+        for mine, theirs in zip(
+            session.run(list(OUTPUTS), {INPUT: x_BTJ3.numpy()}), expected, strict=True
+        ):
             worst = max(worst, float(np.abs(mine - theirs.numpy()).max()))
     return worst
 
@@ -84,9 +95,16 @@ def _trace(both: nn.Module, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            both, (_example(both, 2, rng),), path, input_names=[INPUT], output_names=list(OUTPUTS), dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},), external_data=False, verbose=False,
-        )  # fmt: skip
+            both,
+            (_example(both, 2, rng),),
+            path,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamo=True,
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            external_data=False,
+            verbose=False,
+        )
 
 
 def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
@@ -96,8 +114,9 @@ def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
         "keypoints": "(batch, frames, 17, 3): x, y (image width to -1 .. 1, y down, by the same scale) and confidence",
         "pose": "(batch, frames, 17, 3): x, y, z in the same unit, y down, z away; subtract joint 0",
         "representation": "(batch, frames, 17, features): the encoder's output, which the pose head reads",
-        "frames_per_second": "50", "experiment": str(experiment),
-    }  # fmt: skip
+        "frames_per_second": "50",
+        "experiment": str(experiment),
+    }
     onnx.helper.set_model_props(file, said)
     onnx.checker.check_model(file)
     onnx.save(file, str(path))
@@ -112,4 +131,6 @@ def _module(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ConfigError(f'ONNX needs {name}, which is not here: pip install "m2v_lib[onnx]"') from error
+        raise ConfigError(
+            f'ONNX needs {name}, which is not here: pip install "m2v_lib[onnx]"'
+        ) from error

@@ -1,8 +1,9 @@
 """The four cameras of Human3.6M: a point in the room (mm) to a pixel, lens distortion included.
 
-The figures are calibrations in wide public use: subject S1's in ``h36m_cameras.json``, and where the cameras stood for
-the other subjects in ``h36m_subjects.json`` (lenses stayed the same).
-The lens model is the common one of three radial and two tangential coefficients (Brown 1966; OpenCV's order).
+The figures are calibrations in wide public use: subject S1's in ``h36m_cameras.json``, and where
+the cameras stood for the other subjects in ``h36m_subjects.json`` (lenses stayed the same). The
+lens model is the common one of three radial and two tangential coefficients (Brown 1966;
+OpenCV's order).
 """
 # n frames, J joints, last axis x y (z)
 
@@ -22,7 +23,9 @@ CAMERA_NAMES: Final = ("54138969", "55011271", "58860488", "60457274")
 
 @dataclass(frozen=True)
 class Camera:
-    """R (3,3) and T (3,) mm: ``x_cam = (x_world - T) @ R``; f, c (2,) px; k (3,) radial, p (2,) tangential; size px."""
+    """R (3,3) and T (3,) mm: ``x_cam = (x_world - T) @ R``; f, c (2,) px; k (3,) radial, p (2,)
+    tangential; size px.
+    """
 
     name: str
     R: np.ndarray
@@ -51,10 +54,14 @@ def subjects() -> tuple[str, ...]:
 
 
 def subject_cameras(subject: str) -> dict[str, Camera]:
-    """The four cameras where they stood for a subject, such as "S9"; a ``KeyError`` for one that is not known."""
+    """The four cameras where they stood for a subject, such as "S9"; a ``KeyError`` for one that
+    is not known.
+    """
     lenses, stood = load_cameras(), _read("h36m_subjects.json")["subjects"][subject]
-    return {name: replace(lenses[name], R=_rotation(stood[name]["q"]), T=np.array(stood[name]["T_mm"]))
-            for name in CAMERA_NAMES}  # fmt: skip
+    return {
+        name: replace(lenses[name], R=_rotation(stood[name]["q"]), T=np.array(stood[name]["T_mm"]))
+        for name in CAMERA_NAMES
+    }
 
 
 @cache
@@ -70,7 +77,9 @@ def _rotation(quaternion: list[float]) -> np.ndarray:
 
 
 def _camera(name: str, raw: dict[str, list[float]]) -> Camera:
-    R, T, f, c, k, p = (np.array(raw[key], np.float64) for key in ("R", "T_m", "f_px", "c_px", "k", "p"))
+    R, T, f, c, k, p = (
+        np.array(raw[key], np.float64) for key in ("R", "T_m", "f_px", "c_px", "k", "p")
+    )
     return Camera(name, R, T * 1000.0, f, c, k, p, int(raw["width"]), int(raw["height"]))  # type: ignore[call-overload]
 
 
@@ -80,10 +89,11 @@ def world_to_camera(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def distort(xy: np.ndarray, camera: Camera, *, h36m: bool = False) -> np.ndarray:
-    """Where the lens puts a ray: ideal image coordinates x/z, y/z (...,2) -> distorted ones, unitless.
+    """Where the lens puts a ray: ideal image coordinates x/z, y/z (...,2) -> distorted ones,
+    unitless.
 
-    ``h36m``: as Human3.6M's own code and VideoPose3D compute it, with the products of the tangential part once where
-    OpenCV has them twice; it moves a point by a tenth of a pixel.
+    ``h36m``: as Human3.6M's own code and VideoPose3D compute it, with the products of the
+    tangential part once where OpenCV has them twice; it moves a point by a tenth of a pixel.
     """
     times = 1 if h36m else 2
     x, y = xy[..., 0], xy[..., 1]
@@ -96,10 +106,15 @@ def distort(xy: np.ndarray, camera: Camera, *, h36m: bool = False) -> np.ndarray
 
 
 def project(points: np.ndarray, camera: Camera, *, h36m: bool = False) -> np.ndarray:
-    """Camera mm (...,3) -> pixels (...,2), distorted; a point not in front of the camera is a ``ValueError``."""
+    """Camera mm (...,3) -> pixels (...,2), distorted; a point not in front of the camera is a
+    ``ValueError``.
+    """
     depth = points[..., 2:]
     if depth.size and depth.min() <= 0:
-        raise ValueError(f"camera {camera.name}: a point has depth {depth.min():.0f} mm, expected in front of the lens")
+        raise ValueError(
+            f"camera {camera.name}: a point has depth {depth.min():.0f} mm, expected in front of "
+            "the lens"
+        )
     return distort(points[..., :2] / depth, camera, h36m=h36m) * camera.f + camera.c
 
 
@@ -107,7 +122,9 @@ def unproject(pixels: np.ndarray, depth: np.ndarray, camera: Camera) -> np.ndarr
     """The inverse of ``project``: pixels (...,2) and depths (...) mm -> camera mm (...,3)."""
     seen = (pixels - camera.c) / camera.f
     xy = seen
-    for _ in range(30):  # the lens shifts a point by a few percent, so each step takes most of what is left
+    for _ in range(
+        30
+    ):  # the lens shifts a point by a few percent, so each step takes most of what is left
         xy = xy - (distort(xy, camera) - seen)
     return np.concatenate([xy * depth[..., None], depth[..., None]], axis=-1)
 
@@ -118,10 +135,12 @@ def camera_to_world(points: np.ndarray, camera: Camera) -> np.ndarray:
 
 
 def to_image_and_depth(world: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    """Human3.6M's 2.5D target (spec 5.1): world mm (n,J,3) -> label px (n,J,3) and factor mm per px (n,).
+    """Human3.6M's 2.5D target (spec 5.1): world mm (n,J,3) -> label px (n,J,3) and factor mm per
+    px (n,).
 
-    ``factor`` is the root's depth over the mean focal length: what one pixel measures at the root. Label x, y are the
-    true projection, z is depth behind the root in the same scale, so ``label * factor[:, None, None]`` is in mm.
+    ``factor`` is the root's depth over the mean focal length: what one pixel measures at the
+    root. Label x, y are the true projection, z is depth behind the root in the same scale, so
+    ``label * factor[:, None, None]`` is in mm.
     """
     seen = world_to_camera(world, camera)
     factor = seen[:, 0, 2] / camera.mean_focal

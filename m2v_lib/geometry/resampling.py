@@ -1,4 +1,6 @@
-"""From one frame rate to another by a cubic spline, after cutting out the frames where a capture went wrong."""
+"""From one frame rate to another by a cubic spline, after cutting out the frames where a capture
+went wrong.
+"""
 # n frames at the source rate, m frames at the new one, J joints
 
 from __future__ import annotations
@@ -7,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-#: a joint faster (m/s) or more accelerated (m/s^2) than this, relative to the root, is a swapped marker, not a person
+#: a joint faster (m/s) or more accelerated (m/s^2) than this, relative to the root, is a swapped
+#: marker, not a person
 MAX_SPEED: Final = 12.0
 MAX_ACCELERATION: Final = 1000.0
 MARGIN_FRAMES: Final = 6
@@ -15,7 +18,9 @@ MIN_SECONDS: Final = 1.0
 
 
 def steady_segments(joints: np.ndarray, fps: float) -> list[tuple[int, int]]:
-    """Stretches ``begin .. end`` of (n,J,3) mm, a second or longer, free of marker faults and 6 frames either side."""
+    """Stretches ``begin .. end`` of (n,J,3) mm, a second or longer, free of marker faults and 6
+    frames either side.
+    """
     relative = (joints - joints[:, :1]) / 1000.0
     speed = np.linalg.norm(np.diff(relative, axis=0), axis=-1).max(1) * fps
     acceleration = np.linalg.norm(np.diff(relative, 2, axis=0), axis=-1).max(1) * fps**2
@@ -26,11 +31,17 @@ def steady_segments(joints: np.ndarray, fps: float) -> list[tuple[int, int]]:
     for first, last in faults:
         bad[1 + max(0, first - MARGIN_FRAMES) : 1 + last + MARGIN_FRAMES + 1] = True
     edges = np.flatnonzero(bad)
-    return [(int(a), int(b) - 1) for a, b in zip(edges[:-1], edges[1:], strict=True) if b - 1 - a >= MIN_SECONDS * fps]
+    return [
+        (int(a), int(b) - 1)
+        for a, b in zip(edges[:-1], edges[1:], strict=True)
+        if b - 1 - a >= MIN_SECONDS * fps
+    ]
 
 
 def resample(values: np.ndarray, source_fps: float, fps: float) -> np.ndarray:
-    """Values (n,...) at ``source_fps`` -> (m,...) at ``fps``: same first instant, no extrapolation past the last."""
+    """Values (n,...) at ``source_fps`` -> (m,...) at ``fps``: same first instant, no
+    extrapolation past the last.
+    """
     n_new = int(np.floor((len(values) - 1) * fps / source_fps + 1e-9)) + 1
     return cubic_spline(values, np.arange(n_new) * source_fps / fps)
 
@@ -38,8 +49,9 @@ def resample(values: np.ndarray, source_fps: float, fps: float) -> np.ndarray:
 def cubic_spline(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The cubic spline through values (n,...) at 0, 1 .. n-1, evaluated at ``at`` (m,); n >= 4.
 
-    With second derivatives s: ``s[i-1] + 4 s[i] + s[i+1] = 6 (y[i-1] - 2 y[i] + y[i+1])``. Not-a-knot ends (the third
-    derivative does not jump at the second and the last but one point) turn the first and last of these equations into
+    With second derivatives s: ``s[i-1] + 4 s[i] + s[i+1] = 6 (y[i-1] - 2 y[i] + y[i+1])``.
+    Not-a-knot ends (the third derivative does not jump at the second and the last but one point)
+    turn the first and last of these equations into
     ``6 s = 6 (second difference)``; what is left is a tridiagonal system.
     """
     if len(values) < 4:
@@ -56,7 +68,9 @@ def cubic_spline(values: np.ndarray, at: np.ndarray) -> np.ndarray:
 
 
 def _solve_interior(second: np.ndarray, right: np.ndarray) -> None:
-    """Fill second[2:-2] given second[1] and second[-2]; ``right[i-1]`` belongs to row i. Gaussian elimination."""
+    """Fill second[2:-2] given second[1] and second[-2]; ``right[i-1]`` belongs to row i.
+    Gaussian elimination.
+    """
     n = len(second)
     diagonal = np.full(n, 4.0)
     row = np.concatenate([right[:1], right, right[-1:]]).astype(np.float64)

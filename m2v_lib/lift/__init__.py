@@ -1,4 +1,5 @@
-"""Lift keypoints of any length, rate and layout to motion in space, and write it in whatever form is asked for.
+"""Lift keypoints of any length, rate and layout to motion in space, and write it in whatever
+form is asked for.
 
 from m2v_lib.lift import lift, save
 motion = lift("keypoints.json", size=(1280, 720), fps=25)
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from m2v_lib.data.keypoints import Tracks
     from m2v_lib.lift.people import Motion
 
-#: keypoints that MediaPipe found in `sample_video.mp4` of TaatiTeam/MotionAGFormer (Apache-2.0): 185 frames, one person
+#: keypoints that MediaPipe found in `sample_video.mp4` of TaatiTeam/MotionAGFormer (Apache-2.0):
+#: 185 frames, one person
 SAMPLE: Final = Path(__file__).with_name("sample_video.npz")
 #: ending -> module of this package and its function `write(path, motion)`
 WRITERS: Final = {
@@ -42,10 +44,12 @@ def lift(
     stature: float | None = None,
     device: str = "cpu",
 ) -> Motion:
-    """Everybody in a keypoint file or folder, or in a video, in space. `model` is a run's folder; else the package's.
+    """Everybody in a keypoint file or folder, or in a video, in space. `model` is a run's
+    folder; else the package's.
 
-    size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px) and stature (m) of the
-    people are assumed unless given. Raises DataError, ConfigError or CheckpointError.
+    size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
+    and stature (m) of the people are assumed unless given. Raises DataError, ConfigError or
+    CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE
     from m2v_lib.lift.model import load_lifter
@@ -62,7 +66,9 @@ def read_tracks(
     fps: float | None = None,
     layout: str | None = None,
 ) -> Tracks:
-    """The keypoints of a file, a folder or a video (which says size and rate itself), in pixels. Raises DataError."""
+    """The keypoints of a file, a folder or a video (which says size and rate itself), in pixels.
+    Raises DataError.
+    """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
@@ -72,7 +78,8 @@ def read_tracks(
 
 
 def save(motion: Motion, out: Path | str) -> list[Path]:
-    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh is one a person).
+    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh is one
+    a person).
 
     Raises DataError or OSError and then leaves nothing behind.
     """
@@ -83,6 +90,8 @@ def writer_of(out: Path | str) -> Any:
     """The function that writes files of this ending; DataError where there is none."""
     ending = Path(out).suffix.lower()
     if ending not in WRITERS:
-        raise DataError(f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}")
+        raise DataError(
+            f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}"
+        )
     module, function = WRITERS[ending]
     return getattr(importlib.import_module(f"{__name__}.{module}"), function)

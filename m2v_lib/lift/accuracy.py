@@ -1,5 +1,6 @@
-"""How far off lifting is, from keypoints to camera space, on a store whose truth is known: at any rate and length, with
-joints missing. Unlike `m2v evaluate` nothing of the truth is used but the focal length: sizes and places are estimated.
+"""How far off lifting is, from keypoints to camera space, on a store whose truth is known: at
+any rate and length, with joints missing. Unlike `m2v evaluate` nothing of the truth is used but
+the focal length: sizes and places are estimated.
 """
 # n frames, J = 17 joints
 
@@ -44,32 +45,57 @@ def accuracy(
     memory_lengths: Sequence[int] = MEMORY_LENGTHS,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """`lift_errors` of a model at every rate and length on a store's test subjects, a fifth of the joints missing.
+    """`lift_errors` of a model at every rate and length on a store's test subjects, a fifth of
+    the joints missing.
 
-    `model` is a run's folder. Keys: model (its name), state, data, missing, rows [{fps, length, and the errors}],
-    memory [{length, peak_mib, result_mib}: the most memory that one recording takes above the level before, and what
-    of it is the result], and the machine.
-    Raises DataError for other cameras than Human3.6M's, ValueError where the run has no record.
+    `model` is a run's folder. Keys: model (its name), state, data, missing, rows [{fps, length,
+    and the errors}], memory [{length, peak_mib, result_mib}: the most memory that one recording
+    takes above the level before, and what of it is the result], and the machine. Raises
+    DataError for other cameras than Human3.6M's, ValueError where the run has no record.
     """
     result, lifter, split = load_record(model).result, load_lifter(model), store.split("test")
     if unknown := {video.camera for video in split.videos} - set(load_cameras()):
-        raise DataError(f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras")
+        raise DataError(
+            f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras"
+        )
     rows = []
     for fps in rates:
         for length, n_videos in lengths.items():
-            found = lift_errors(split, lifter, fps=fps, n_frames=length, missing=MISSING, n_videos=n_videos,
-                                store_fps=store.meta.fps)  # fmt: skip
+            found = lift_errors(
+                split,
+                lifter,
+                fps=fps,
+                n_frames=length,
+                missing=MISSING,
+                n_videos=n_videos,
+                store_fps=store.meta.fps,
+            )
             rows.append({"fps": fps, "length": length, **found})
-            say(f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, {found['frames_per_second']:.0f} frames/s")
+            say(
+                f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, "
+                f"{found['frames_per_second']:.0f} frames/s"
+            )
     memory = []
     for length in memory_lengths:
         peak, made = (round(n_bytes / 2**20, 1) for n_bytes in lift_memory(split, lifter, length))
         memory.append({"length": length, "peak_mib": peak, "result_mib": made})
         say(f"{length} frames: at most {peak} MiB, {made} of them the result")
-    data = {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint}
+    data = {
+        "name": store.meta.name,
+        "protocol": store.meta.protocol,
+        "fingerprint": store.meta.fingerprint,
+    }
     machine = environment({"device": "cpu", "threads": torch.get_num_threads()})
-    return {"schema": 1, "model": result["name"], "state": cell_state(result), "data": {**data, "split": "test"},
-            "missing": MISSING, "rows": rows, "memory": memory, **machine}  # fmt: skip
+    return {
+        "schema": 1,
+        "model": result["name"],
+        "state": cell_state(result),
+        "data": {**data, "split": "test"},
+        "missing": MISSING,
+        "rows": rows,
+        "memory": memory,
+        **machine,
+    }
 
 
 def lift_errors(
@@ -83,14 +109,20 @@ def lift_errors(
     store_fps: float = 50.0,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Errors over videos of a split filmed by Human3.6M cameras, played at `fps`, means over frames.
+    """Errors over videos of a split filmed by Human3.6M cameras, played at `fps`, means over
+    frames.
 
-    n_frames takes so many from the middle of a video, or repeats it forwards and backwards (0: as it is); `missing` is
-    the share of joints the detector is made to miss at random; n_videos (0: all) takes so many spread over the split.
-    Keys: mpjpe and p_mpjpe (mm), mpjpe_scaled (one scale a video), accel (mm/s^2), root (mm: x, y, z), bone_spread (%:
-    standard deviation over the mean of each bone in a video), n_videos, n_frames, frames_per_second.
+    n_frames takes so many from the middle of a video, or repeats it forwards and backwards (0:
+    as it is); `missing` is the share of joints the detector is made to miss at random; n_videos
+    (0: all) takes so many spread over the split. Keys: mpjpe and p_mpjpe (mm), mpjpe_scaled (one
+    scale a video), accel (mm/s^2), root (mm: x, y, z), bone_spread (%: standard deviation over
+    the mean of each bone in a video), n_videos, n_frames, frames_per_second.
     """
-    videos = split.videos[:: max(1, len(split.videos) // n_videos)][:n_videos] if n_videos else split.videos
+    videos = (
+        split.videos[:: max(1, len(split.videos) // n_videos)][:n_videos]
+        if n_videos
+        else split.videos
+    )
     rng, rows, seconds, total = np.random.default_rng(seed), list[dict[str, Any]](), 0.0, 0
     for video in videos:
         tracks, truth = _played(split, video, fps, store_fps, n_frames)
@@ -104,12 +136,18 @@ def lift_errors(
         total += len(truth)
     weight = np.array([row.pop("n") for row in rows], float)
     means = {key: _mean([row[key] for row in rows], weight) for key in rows[0]}
-    return {**means, "n_videos": len(videos), "n_frames": total, "frames_per_second": total / seconds}
+    return {
+        **means,
+        "n_videos": len(videos),
+        "n_frames": total,
+        "frames_per_second": total / seconds,
+    }
 
 
 def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> tuple[int, int]:
-    """The most memory (bytes) that lifting so many frames takes above what was there before, keypoints included, and
-    how much of it is the result."""
+    """The most memory (bytes) that lifting so many frames takes above what was there before,
+    keypoints included, and how much of it is the result.
+    """
     tracks, _ = _played(split, split.videos[0], 50.0, 50.0, n_frames)
     memory = Memory(torch.device("cpu"))
     memory.begin()
@@ -117,7 +155,9 @@ def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> tuple[int, int]:
     return memory.peak(), motion.n_bytes
 
 
-def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: int) -> tuple[Tracks, np.ndarray]:
+def _played(
+    split: Split, video: Video, fps: float, store_fps: float, n_frames: int
+) -> tuple[Tracks, np.ndarray]:
     """A video's detections as tracks at `fps`, and its joints in camera space (n,17,3) mm."""
     frames = slice(video.start, video.start + video.n_frames)
     at = at_rate(video.n_frames, store_fps, fps)
@@ -127,15 +167,24 @@ def _played(split: Split, video: Video, fps: float, store_fps: float, n_frames: 
     elif n_frames:
         there_and_back = np.concatenate([at, at[-2:0:-1]]) if len(at) > 2 else at
         at = np.resize(there_and_back, n_frames)
-    xy, confidence = (sample(np.asarray(v[frames], float), at) for v in (split.joint_2d, split.confidence))
+    xy, confidence = (
+        sample(np.asarray(v[frames], float), at) for v in (split.joint_2d, split.confidence)
+    )
     confidence = np.clip(confidence, 0.0, 1.0).astype(np.float32)
     person = Person("1", np.arange(len(at)), xy.astype(np.float32), confidence)
-    tracks = Tracks(video.source, "store", "h36m17", (person,), len(at), video.width, video.height, fps)
+    tracks = Tracks(
+        video.source, "store", "h36m17", (person,), len(at), video.width, video.height, fps
+    )
     focal = load_cameras()[video.camera].mean_focal
-    label, factor = np.asarray(split.label_px[frames], float), np.asarray(split.factor[frames], float)
+    label, factor = (
+        np.asarray(split.label_px[frames], float),
+        np.asarray(split.factor[frames], float),
+    )
     depth = factor[:, None] * (focal + label[..., 2])
     middle = np.array([video.width / 2, video.height / 2])
-    joints = np.concatenate([(label[..., :2] - middle) * depth[..., None] / focal, depth[..., None]], axis=-1)
+    joints = np.concatenate(
+        [(label[..., :2] - middle) * depth[..., None] / focal, depth[..., None]], axis=-1
+    )
     return tracks, sample(joints, at)
 
 

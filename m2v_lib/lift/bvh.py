@@ -1,12 +1,15 @@
-"""BVH for animation programs: a skeleton whose bones keep their length, and the rotation of each joint in every frame.
+"""BVH for animation programs: a skeleton whose bones keep their length, and the rotation of each
+joint in every frame.
 
-A network's bones breathe by some percent; a rig's do not. Each bone gets its median length, both sides the same, and
-points where the lifted one points; each joint turns as little as it can from its parent. The root and the neck carry
-three bones each: they turn by the best fit to all three, and between them and each bone stands a joint of no length (a
-pelvis, a collar) that does the rest. What the file shows is `Rig.joints`, the lifted motion with constant bones.
+A network's bones breathe by some percent; a rig's do not. Each bone gets its median length, both
+sides the same, and points where the lifted one points; each joint turns as little as it can from
+its parent. The root and the neck carry three bones each: they turn by the best fit to all three,
+and between them and each bone stands a joint of no length (a pelvis, a collar) that does the
+rest. What the file shows is `Rig.joints`, the lifted motion with constant bones.
 
-A file holds one person; several are written to `NAME-1.bvh`, `NAME-2.bvh` ... y is up, the person rests facing z with
-the arms down, and lengths are mm, which the format cannot say: the root is called `root_mm`.
+A file holds one person; several are written to `NAME-1.bvh`, `NAME-2.bvh` ... y is up, the
+person rests facing z with the arms down, and lengths are mm, which the format cannot say: the
+root is called `root_mm`.
 """
 # n frames, J = 17 joints, N nodes of the hierarchy
 
@@ -24,22 +27,43 @@ from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_atomically
 from m2v_lib.skeletons.h36m import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
 
-#: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn about x
+#: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn
+#: about x
 AXES: Final = np.array([1.0, -1.0, -1.0])
-#: direction at rest of the bone that ends in each joint, of someone who stands facing z: their left is +x
+#: direction at rest of the bone that ends in each joint, of someone who stands facing z: their
+#: left is +x
 REST: Final = {
-    "hip": (1, 0, 0), "knee": (0, -1, 0), "ankle": (0, -1, 0), "belly": (0, 1, 0), "neck": (0, 1, 0),
-    "nose": (0, 0.85, 0.53), "head": (0, 0.85, -0.53), "shoulder": (0.98, 0.2, 0), "elbow": (0, -1, 0),
+    "hip": (1, 0, 0),
+    "knee": (0, -1, 0),
+    "ankle": (0, -1, 0),
+    "belly": (0, 1, 0),
+    "neck": (0, 1, 0),
+    "nose": (0, 0.85, 0.53),
+    "head": (0, 0.85, -0.53),
+    "shoulder": (0.98, 0.2, 0),
+    "elbow": (0, -1, 0),
     "wrist": (0, -1, 0),
-}  # fmt: skip
-#: joints of no length between a joint of three bones and each of them, by the joint the bone leads to
-BASES: Final = {1: "right_pelvis", 4: "left_pelvis", 7: "waist", 9: "neck_base", 11: "left_collar", 14: "right_collar"}
-CHILDREN: Final = tuple([j for j in range(N_JOINTS) if PARENTS[j] == parent] for parent in range(N_JOINTS))
+}
+#: joints of no length between a joint of three bones and each of them, by the joint the bone
+#: leads to
+BASES: Final = {
+    1: "right_pelvis",
+    4: "left_pelvis",
+    7: "waist",
+    9: "neck_base",
+    11: "left_collar",
+    14: "right_collar",
+}
+CHILDREN: Final = tuple(
+    [j for j in range(N_JOINTS) if PARENTS[j] == parent] for parent in range(N_JOINTS)
+)
 
 
 @dataclass(frozen=True)
 class Node:
-    """A joint of the file: rest offset (3,) from its parent in mm, rotations (n,3,3) against it (None: a limb ends)."""
+    """A joint of the file: rest offset (3,) from its parent in mm, rotations (n,3,3) against it
+    (None: a limb ends).
+    """
 
     name: str
     depth: int
@@ -49,7 +73,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Rig:
-    """Nodes in the order of the file, the root's path (n,3) in its axes, and the joints (n,J,3) mm in camera axes."""
+    """Nodes in the order of the file, the root's path (n,3) in its axes, and the joints (n,J,3)
+    mm in camera axes.
+    """
 
     nodes: tuple[Node, ...]
     root: np.ndarray
@@ -57,10 +83,16 @@ class Rig:
 
 
 def write_bvh(path: Path, motion: Motion) -> list[Path]:
-    """Write one file a person, from the recording's first frame on; where nobody is seen the nearest pose is held."""
+    """Write one file a person, from the recording's first frame on; where nobody is seen the
+    nearest pose is held.
+    """
     names = list(dict.fromkeys(person.name for person in motion.people))
     numbers = range(1, len(names) + 1)
-    targets = [path] if len(names) == 1 else [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in numbers]
+    targets = (
+        [path]
+        if len(names) == 1
+        else [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in numbers]
+    )
     for target, name in zip(targets, names, strict=True):
         pieces = [person for person in motion.people if person.name == name]
         _save(target, _lines(_joined(pieces), motion.fps))
@@ -68,13 +100,17 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
 
 
 def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
-    """The rig nearest to a motion (n,J,3) in camera axes; `offsets`: the body's `rest_offsets`, else the motion's."""
+    """The rig nearest to a motion (n,J,3) in camera axes; `offsets`: the body's `rest_offsets`,
+    else the motion's.
+    """
     joints = joints_mm.astype(np.float64) * AXES
     offsets = rest_offsets(joints) if offsets is None else offsets
     made, nodes = joints.copy(), list[Node]()
     upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
     todo: list[tuple[int, int, np.ndarray, Node | None]] = [(0, 0, upright, None)]
-    while todo:  # joints whose place made[:, joint] is known, their depth, how their parent is turned, a base before
+    # joints whose place made[:, joint] is known, their depth, how their parent is turned, a base
+    # before
+    while todo:
         joint, depth, above, base = todo.pop()
         nodes += [base] if base else []
         name, children = JOINTS[joint].replace(" ", "_") if joint else "root_mm", CHILDREN[joint]
@@ -98,21 +134,29 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
 
 
 def rest_offsets(joints: np.ndarray) -> np.ndarray:
-    """Offset (J,3) of each joint from its parent at rest: median bone lengths, left and right alike."""
+    """Offset (J,3) of each joint from its parent at rest: median bone lengths, left and right
+    alike.
+    """
     length = np.zeros(N_JOINTS)
-    lengths = np.concatenate([bone_lengths(joints[first : first + BLOCK]) for first in range(0, len(joints), BLOCK)])
+    lengths = np.concatenate(
+        [bone_lengths(joints[first : first + BLOCK]) for first in range(0, len(joints), BLOCK)]
+    )
     length[[child for _, child in BONES]] = np.median(lengths, axis=0)
     for right, left in FLIP_PAIRS:
         length[right] = length[left] = (length[right] + length[left]) / 2
     offsets = np.zeros((N_JOINTS, 3))
     for joint, name in enumerate(JOINTS[1:], start=1):
-        direction = np.array(REST[name.split()[-1]], float) * ((-1, 1, 1) if name.startswith("right") else (1, 1, 1))
+        direction = np.array(REST[name.split()[-1]], float) * (
+            (-1, 1, 1) if name.startswith("right") else (1, 1, 1)
+        )
         offsets[joint] = length[joint] * direction / np.linalg.norm(direction)
     return offsets
 
 
 def _fit(offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Rotations (n,3,3) that turn rest offsets (c,3) towards the wanted bones (n,c,3): of several, the best fit."""
+    """Rotations (n,3,3) that turn rest offsets (c,3) towards the wanted bones (n,c,3): of
+    several, the best fit.
+    """
     if len(offsets) == 1:
         return _swing(offsets[0], wanted[:, 0])
     u, _, vt = np.linalg.svd(np.einsum("nci,cj->nij", wanted, offsets))  # Kabsch
@@ -121,14 +165,17 @@ def _fit(offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _swing(rest: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The smallest rotations (n,3,3) that turn the direction `rest` (3,) to those of `wanted` (n,3); no twist."""
+    """The smallest rotations (n,3,3) that turn the direction `rest` (3,) to those of `wanted`
+    (n,3); no twist.
+    """
     a = rest / np.linalg.norm(rest)
     b = wanted / np.maximum(np.linalg.norm(wanted, axis=-1, keepdims=True), 1e-9)
     axis, cosine = np.cross(a, b), np.clip(b @ a, -1, 1)
     cross = np.zeros((len(b), 3, 3))
     cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
     out = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-9)[:, None, None]
-    across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])  # half a turn goes about any axis across
+    # half a turn goes about any axis across
+    across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
     out[cosine < -1 + 1e-9] = 2 * np.outer(across, across) / (across @ across) - np.eye(3)
     return out
 
@@ -142,12 +189,18 @@ def euler_zxy(rotations: np.ndarray) -> np.ndarray:
 
 
 def _joined(pieces: list[Lifted]) -> np.ndarray:
-    """Joints (n,J,3) of one person from the recording's first frame to their last, held where they were not seen."""
+    """Joints (n,J,3) of one person from the recording's first frame to their last, held where
+    they were not seen.
+    """
     pieces = sorted(pieces, key=lambda piece: piece.start)
     out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3), np.float32)
     out[: pieces[0].start] = pieces[0].pose_mm[0] + pieces[0].root_mm[0]
     for piece in pieces:
-        np.add(piece.pose_mm, piece.root_mm[:, None], out=out[piece.start : piece.start + piece.n_frames])
+        np.add(
+            piece.pose_mm,
+            piece.root_mm[:, None],
+            out=out[piece.start : piece.start + piece.n_frames],
+        )
         out[piece.start + piece.n_frames :] = out[piece.start + piece.n_frames - 1]
     return out
 
@@ -161,7 +214,9 @@ def _save(target: Path, lines: Iterator[str]) -> None:
 
 
 def _lines(joints_mm: np.ndarray, fps: float) -> Iterator[str]:
-    """The file of a motion (n,J,3) in camera axes; a block of frames is turned into rotations at a time."""
+    """The file of a motion (n,J,3) in camera axes; a block of frames is turned into rotations at
+    a time.
+    """
     offsets = rest_offsets(joints_mm)
     blocks = (joints_mm[first : first + BLOCK] for first in range(0, len(joints_mm), BLOCK))
     yield from _hierarchy(make_rig(joints_mm[:1], offsets))
@@ -184,4 +239,6 @@ def _hierarchy(rig: Rig) -> Iterator[str]:
         if not end:
             place = "3" if node.depth else "6 Xposition Yposition Zposition"
             yield f"{pad}\tCHANNELS {place} Zrotation Xrotation Yrotation"
-        yield from ("\t" * depth + "}" for depth in range(node.depth, after - 1 if end else node.depth, -1))
+        yield from (
+            "\t" * depth + "}" for depth in range(node.depth, after - 1 if end else node.depth, -1)
+        )

@@ -1,8 +1,10 @@
-"""From pixels to millimetres and to a path: how large a person is, how far away, and where they go.
+"""From pixels to millimetres and to a path: how large a person is, how far away, and where they
+go.
 
-A pinhole camera of focal length f (px) sees a root at depth Z with ``factor = Z / f`` mm per pixel. The lifted pose
-says how many pixels long each bone is at that depth; a body of known size says how many millimetres; so the ratio is
-the factor, and f times it the depth. Neither the body's size nor f follow from keypoints: both are given, or assumed.
+A pinhole camera of focal length f (px) sees a root at depth Z with ``factor = Z / f`` mm per
+pixel. The lifted pose says how many pixels long each bone is at that depth; a body of known size
+says how many millimetres; so the ratio is the factor, and f times it the depth. Neither the
+body's size nor f follow from keypoints: both are given, or assumed.
 """
 # n frames, J = 17 joints
 
@@ -15,21 +17,41 @@ import numpy as np
 
 from m2v_lib.skeletons.h36m import BONES
 
-#: focal length over the image's longer side, of the cameras the model was trained with (Human3.6M's)
+#: focal length over the image's longer side, of the cameras the model was trained with
+#: (Human3.6M's)
 FOCAL: Final = 1.145
-#: mean bone lengths (mm) of the motion capture pack's 18 training subjects, sides made alike, in the order of BONES: of
-#: someone whose head is 1.57 m above the ankles, some 1.70 m tall
+#: mean bone lengths (mm) of the motion capture pack's 18 training subjects, sides made alike, in
+#: the order of BONES: of someone whose head is 1.57 m above the ankles, some 1.70 m tall
 BONES_MM: Final = (
-    89.7, 395.7, 429.4, 89.7, 395.7, 429.4, 218.1, 234.1, 192.2, 98.8, 193.4, 293.5, 276.8, 193.4, 293.5, 276.8,
-)  # fmt: skip
+    89.7,
+    395.7,
+    429.4,
+    89.7,
+    395.7,
+    429.4,
+    218.1,
+    234.1,
+    192.2,
+    98.8,
+    193.4,
+    293.5,
+    276.8,
+    193.4,
+    293.5,
+    276.8,
+)
 STATURE: Final = 1.70  # m
 BLOCK: Final = 1024  # frames worked on at once
-SMOOTH: Final = 0.5  # s to either side over which the size in the image is averaged, with falling weights
+SMOOTH: Final = (
+    0.5  # s to either side over which the size in the image is averaged, with falling weights
+)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole without distortion: focal length and image size in px, the optical axis in the image's middle."""
+    """A pinhole without distortion: focal length and image size in px, the optical axis in the
+    image's middle.
+    """
 
     focal: float
     width: int
@@ -41,7 +63,9 @@ class Camera:
 
 
 def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
-    """The camera of an image, with the training cameras' angle of view unless `focal` (px) is given."""
+    """The camera of an image, with the training cameras' angle of view unless `focal` (px) is
+    given.
+    """
     return Camera(focal or FOCAL * max(width, height), width, height)
 
 
@@ -56,22 +80,26 @@ def place(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints in camera space from root-relative poses in pixels.
 
-    pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the detector saw.
-    Returns pose_mm (n,J,3) relative to the root, in `out` if given (which may be pose_px), and root_mm (n,3) from the
-    camera: x right, y down, z away.
+    pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the
+    detector saw. Returns pose_mm (n,J,3) relative to the root, in `out` if given (which may be
+    pose_px), and root_mm (n,3) from the camera: x right, y down, z away.
     """
     blocks = [slice(first, first + BLOCK) for first in range(0, len(pose_px), BLOCK)]
 
     def joints(rows: slice, factor: np.ndarray) -> np.ndarray:
         pose, weight = pose_px[rows].astype(np.float64), (confidence[rows] + 1e-6)[..., None]
-        root_px = (weight * (seen_px[rows] - pose[..., :2])).sum(1) / weight.sum(1)  # 17 joints find it better than one
+        root_px = (weight * (seen_px[rows] - pose[..., :2])).sum(1) / weight.sum(
+            1
+        )  # 17 joints find it better than one
         at_px = root_px[:, None] + pose[..., :2] - camera.middle
         depth = factor[rows, None] * (camera.focal + pose[..., 2])
         return np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
 
     factor = _smooth(np.concatenate([mm_per_px(pose_px[rows], stature) for rows in blocks]), fps)
     for _ in range(2):  # nearer limbs look longer: measure the bones again once depth is known
-        factor *= _smooth(np.concatenate([mm_per_px(joints(rows, factor), stature) for rows in blocks]), fps)
+        factor *= _smooth(
+            np.concatenate([mm_per_px(joints(rows, factor), stature) for rows in blocks]), fps
+        )
     pose_mm = np.empty_like(pose_px) if out is None else out
     root_mm = np.empty((len(pose_px), 3), pose_mm.dtype)
     for rows in blocks:
@@ -81,7 +109,9 @@ def place(
 
 
 def mm_per_px(pose: np.ndarray, stature: float) -> np.ndarray:
-    """What the lengths of a pose (n,J,3) have to be multiplied by to be those of a body of that stature (n,)."""
+    """What the lengths of a pose (n,J,3) have to be multiplied by to be those of a body of that
+    stature (n,).
+    """
     return sum(BONES_MM) * stature / STATURE / np.maximum(bone_lengths(pose).sum(1), 1e-9)
 
 
@@ -92,7 +122,9 @@ def bone_lengths(pose: np.ndarray) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray, fps: float) -> np.ndarray:
-    """Mean over SMOOTH seconds to either side with weights that fall to 0 there, fewer at the ends."""
+    """Mean over SMOOTH seconds to either side with weights that fall to 0 there, fewer at the
+    ends.
+    """
     reach = min(round(SMOOTH * fps), len(values) - 1)
     weight = np.concatenate([np.arange(1.0, reach + 2), np.arange(reach, 0.0, -1)])
     middle = slice(reach, reach + len(values))

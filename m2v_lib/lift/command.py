@@ -1,4 +1,6 @@
-"""`m2v lift INPUT -o OUT` and what else is about a model that lifts: `m2v export`, `m2v evaluate --lift`."""
+"""`m2v lift INPUT -o OUT` and what else is about a model that lifts: `m2v export`, `m2v evaluate
+--lift`.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,36 @@ from m2v_lib.lift import WRITERS
 
 def add_options(command: argparse.ArgumentParser) -> None:
     """INPUT, -o and what the files may not say."""
-    command.add_argument("input", metavar="INPUT", help="keypoints: a file of any detector, a folder with one a frame; "
-                         "a video; or - for a stream, lines from stdin to lines on stdout")  # fmt: skip
-    command.add_argument("-o", dest="out", type=Path, nargs="+", default=[], metavar="OUT",
-                         help=f"files to write, by their ending: {', '.join(WRITERS)}")  # fmt: skip
-    command.add_argument("--model", type=Path, metavar="RUN", help="run folder (default: the model of the package)")
+    command.add_argument(
+        "input",
+        metavar="INPUT",
+        help="keypoints: a file of any detector, a folder with one a frame; "
+        "a video; or - for a stream, lines from stdin to lines on stdout",
+    )
+    command.add_argument(
+        "-o",
+        dest="out",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="OUT",
+        help=f"files to write, by their ending: {', '.join(WRITERS)}",
+    )
+    command.add_argument(
+        "--model", type=Path, metavar="RUN", help="run folder (default: the model of the package)"
+    )
     command.add_argument("--size", metavar="WxH", help="size of the image, such as 1280x720")
     command.add_argument("--fps", type=float, help="frames a second of the recording")
     command.add_argument("--layout", help="which keypoints these are, such as coco17")
-    command.add_argument("--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)")
-    command.add_argument("--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)")
-    command.add_argument("--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)")
+    command.add_argument(
+        "--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)"
+    )
+    command.add_argument(
+        "--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)"
+    )
+    command.add_argument(
+        "--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)"
+    )
     command.add_argument("--device", default="cpu")
     command.set_defaults(command=run)
 
@@ -41,14 +62,23 @@ def run(args: argparse.Namespace) -> int:
     for out in args.out:
         writer_of(out)  # a wrong ending is said before the work, not after
     motion = lift(
-        args.input, model=args.model, size=parse_size(args.size), fps=args.fps, layout=args.layout, focal=args.focal,
-        stature=args.stature, device=args.device,
-    )  # fmt: skip
+        args.input,
+        model=args.model,
+        size=parse_size(args.size),
+        fps=args.fps,
+        layout=args.layout,
+        focal=args.focal,
+        stature=args.stature,
+        device=args.device,
+    )
     for note in motion.notes:
         print(f"m2v: {note}", file=sys.stderr)
     for person in motion.people:
         last = person.start + person.n_frames - 1
-        print(f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} of joints filled in")
+        print(
+            f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} "
+            "of joints filled in"
+        )
     for path in (path for out in args.out for path in save(motion, out)):
         print(path)
     return 0
@@ -63,19 +93,37 @@ def _stream(args: argparse.Namespace) -> int:
 
     size = parse_size(args.size)
     if size is None or args.fps is None or args.out:
-        raise DataError("a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o")
+        raise DataError(
+            "a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o"
+        )
     lifter, camera = load_lifter(args.model, args.device), assumed_camera(*size, args.focal)
-    for line in stream_lines(sys.stdin, lifter, camera, args.fps, layout=args.layout, latency=args.latency,
-                             stature=args.stature or STATURE):  # fmt: skip
+    for line in stream_lines(
+        sys.stdin,
+        lifter,
+        camera,
+        args.fps,
+        layout=args.layout,
+        latency=args.latency,
+        stature=args.stature or STATURE,
+    ):
         print(line, flush=True)
     return 0
 
 
 def add_export_options(command: argparse.ArgumentParser) -> None:
     """RUN and what to make of it."""
-    command.add_argument("run", type=Path, nargs="?", help="run folder, or its weights (default: the package's model)")
-    command.add_argument("--onnx", type=Path, metavar="FILE", help="encoder and pose head as ONNX, any batch size")
-    command.add_argument("--weights", action="store_true", help="make the run the model that comes with the package")
+    command.add_argument(
+        "run",
+        type=Path,
+        nargs="?",
+        help="run folder, or its weights (default: the package's model)",
+    )
+    command.add_argument(
+        "--onnx", type=Path, metavar="FILE", help="encoder and pose head as ONNX, any batch size"
+    )
+    command.add_argument(
+        "--weights", action="store_true", help="make the run the model that comes with the package"
+    )
     command.set_defaults(command=export)
 
 
@@ -87,7 +135,9 @@ def export(args: argparse.Namespace) -> int:
         raise ConfigError("nothing to write; name a file (--onnx FILE)")
     if args.weights:
         if args.run is None:
-            raise ConfigError("--weights needs a run: m2v export reports/runs/finetune-mocap-... --weights")
+            raise ConfigError(
+                "--weights needs a run: m2v export reports/runs/finetune-mocap-... --weights"
+            )
         print(*weights.put(args.run), sep="\n")
     if args.onnx:
         from m2v_lib.export.onnx import export_onnx
@@ -103,6 +153,9 @@ def evaluate(args: argparse.Namespace) -> int:
     from m2v_lib.lift.accuracy import accuracy
     from m2v_lib.runs.records import write_json
 
-    write_json(args.lift, accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)))
+    write_json(
+        args.lift,
+        accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)),
+    )
     print(args.lift)
     return 0

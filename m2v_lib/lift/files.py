@@ -1,7 +1,9 @@
-"""A lifted motion in files that other tools read: .npz, .json, .csv. Each says its units, axes and what was assumed.
+"""A lifted motion in files that other tools read: .npz, .json, .csv. Each says its units, axes
+and what was assumed.
 
-Every file is written beside its target and moved into place. Where somebody is not seen there is no row: frames are
-counted in the recording, and a gap is a number that is left out. Joints that were filled in are marked.
+Every file is written beside its target and moved into place. Where somebody is not seen there is
+no row: frames are counted in the recording, and a gap is a number that is left out. Joints that
+were filled in are marked.
 """
 # n frames of a piece, J = 17 joints
 
@@ -27,14 +29,22 @@ DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "fil
 def header(motion: Motion) -> dict[str, Any]:
     """What every file says of a motion."""
     return {
-        "source": motion.source, "fps": motion.fps, "n_frames": motion.n_frames, "width": motion.camera.width,
-        "height": motion.camera.height, **motion.about, "joints": list(JOINTS), "notes": list(motion.notes),
-    }  # fmt: skip
+        "source": motion.source,
+        "fps": motion.fps,
+        "n_frames": motion.n_frames,
+        "width": motion.camera.width,
+        "height": motion.camera.height,
+        **motion.about,
+        "joints": list(JOINTS),
+        "notes": list(motion.notes),
+    }
 
 
 def write_npz(path: Path, motion: Motion) -> None:
-    """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,17,3) relative to the root,
-    `root_mm` (n,3) from the camera, `seen_px` (n,17,2), `confidence` (n,17), `filled` (n,17), `about` (JSON text)."""
+    """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,17,3)
+    relative to the root, `root_mm` (n,3) from the camera, `seen_px` (n,17,2), `confidence`
+    (n,17), `filled` (n,17), `about` (JSON text).
+    """
     people = motion.people
     arrays: dict[str, np.ndarray] = {
         "person": np.concatenate([np.full(p.n_frames, p.name) for p in people]),
@@ -46,19 +56,25 @@ def write_npz(path: Path, motion: Motion) -> None:
 
     def write(beside: Path) -> None:
         with beside.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, bones=np.array(BONES), about=about, **arrays)
+            np.savez_compressed(
+                stream, allow_pickle=False, bones=np.array(BONES), about=about, **arrays
+            )
 
     write_atomically(path, write)
 
 
 def write_json(path: Path, motion: Motion) -> None:
-    """A table with the header's keys and `people`: name, start, and the arrays of `Lifted` rounded to 0.1 mm or px."""
+    """A table with the header's keys and `people`: name, start, and the arrays of `Lifted`
+    rounded to 0.1 mm or px.
+    """
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8") as stream:
             stream.write(_json({**header(motion), "bones": BONES})[:-1] + ',"people":[')
             for i, person in enumerate(motion.people):
-                stream.write(("," if i else "") + _json({"name": person.name, "start": person.start})[:-1])
+                stream.write(
+                    ("," if i else "") + _json({"name": person.name, "start": person.start})[:-1]
+                )
                 for key, digits in DIGITS.items():
                     stream.write(f',"{key}":[')
                     stream.writelines(_rows(getattr(person, key), digits))
@@ -70,14 +86,28 @@ def write_json(path: Path, motion: Motion) -> None:
 
 
 def write_csv(path: Path, motion: Motion) -> None:
-    """A line a person, frame and joint; x, y, z from the camera in mm; the header is in `#` lines."""
+    """A line a person, frame and joint; x, y, z from the camera in mm; the header is in `#`
+    lines.
+    """
 
     def write(beside: Path) -> None:
         with beside.open("w", newline="", encoding="utf-8") as stream:
             for key, value in header(motion).items():
                 stream.write(f"# {key}: {json.dumps(value)}\n")
             table = csv.writer(stream, lineterminator="\n")
-            table.writerow(["person", "frame", "seconds", "joint", "x_mm", "y_mm", "z_mm", "confidence", "filled"])
+            table.writerow(
+                [
+                    "person",
+                    "frame",
+                    "seconds",
+                    "joint",
+                    "x_mm",
+                    "y_mm",
+                    "z_mm",
+                    "confidence",
+                    "filled",
+                ]
+            )
             for person in motion.people:
                 table.writerows(_lines(person, motion.fps))
 
@@ -88,9 +118,15 @@ def _lines(person: Lifted, fps: float) -> Iterator[list[Any]]:
     for t in range(person.n_frames):
         joints = person.pose_mm[t] + person.root_mm[t]
         for j, name in enumerate(JOINTS):
-            yield [person.name, person.start + t, f"{(person.start + t) / fps:.4f}", name,
-                   *(f"{v:.1f}" for v in joints[j]), f"{person.confidence[t, j]:.3f}",
-                   int(person.filled[t, j])]  # fmt: skip
+            yield [
+                person.name,
+                person.start + t,
+                f"{(person.start + t) / fps:.4f}",
+                name,
+                *(f"{v:.1f}" for v in joints[j]),
+                f"{person.confidence[t, j]:.3f}",
+                int(person.filled[t, j]),
+            ]
 
 
 def _rows(values: np.ndarray, digits: int) -> Iterator[str]:

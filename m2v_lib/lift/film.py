@@ -1,4 +1,5 @@
-"""A lifted motion as a film (.mp4, .gif): the image plane beside the person in space, who turns slowly round.
+"""A lifted motion as a film (.mp4, .gif): the image plane beside the person in space, who turns
+slowly round.
 
 Needs Pillow, and PyAV for .mp4: `pip install "m2v_lib[lift]"`.
 """
@@ -22,7 +23,11 @@ from m2v_lib.skeletons.h36m import BONES, LEFT, RIGHT
 
 PANEL: Final = 480  # px, each of the two
 FINE: Final = 2  # drawn so many times larger and scaled down, which smooths the lines
-TURN: Final = (0.6, 0.35, 8.0)  # view from the side (rad), swing to either side (rad), seconds of a swing
+TURN: Final = (
+    0.6,
+    0.35,
+    8.0,
+)  # view from the side (rad), swing to either side (rad), seconds of a swing
 TILT: Final = 0.15
 GIF_FPS: Final = 25.0  # browsers slow down what is faster
 
@@ -50,7 +55,11 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
             if 0 <= (i := t - person.start) < person.n_frames:
                 _skeleton(draw, _in_plane(person.seen_px[i], motion), person.filled[i])
                 turned = (person.pose_mm[i] + person.root_mm[i] - middle) @ view
-                _skeleton(draw, FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2], person.filled[i])
+                _skeleton(
+                    draw,
+                    FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2],
+                    person.filled[i],
+                )
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
 
 
@@ -68,7 +77,9 @@ def _room(motion: Motion) -> tuple[np.ndarray, float]:
 
 
 def _view(turn: float) -> np.ndarray:
-    """Camera axes to a picture's (right, down, away), seen `turn` from the side and from a little above."""
+    """Camera axes to a picture's (right, down, away), seen `turn` from the side and from a
+    little above.
+    """
     ct, st, cu, su = np.cos(turn), np.sin(turn), np.cos(TILT), np.sin(TILT)
     about = np.array([[ct, 0, st], [0, 1, 0], [-st, 0, ct]])
     return (np.array([[1, 0, 0], [0, cu, -su], [0, su, cu]]) @ about).T
@@ -82,12 +93,17 @@ def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray) -> None:
         r = 3.5 * FINE
         colour = _colour(joint)
         draw.ellipse(
-            [x - r, y - r, x + r, y + r], fill="white" if filled[joint] else colour, outline=colour, width=FINE
+            [x - r, y - r, x + r, y + r],
+            fill="white" if filled[joint] else colour,
+            outline=colour,
+            width=FINE,
         )
 
 
 def _ruler(draw: Any, scale: float) -> None:
-    """Half a metre at the right panel's foot (metres where people walk far), in the grey of what is no body."""
+    """Half a metre at the right panel's foot (metres where people walk far), in the grey of what
+    is no body.
+    """
     mm = 500 if 500 * scale > 0.04 * FINE * PANEL else 5000
     x, y = FINE * PANEL * 1.04, FINE * PANEL * 0.97
     draw.line([x, y, x + mm * scale, y], fill="#777777", width=2 * FINE)
@@ -104,8 +120,14 @@ def _write_gif(beside: Path, motion: Motion) -> None:
     pictures = (Image.fromarray(picture).quantize(32) for picture in draw_frames(motion, step))
     first = next(pictures)
     with beside.open("wb") as stream:
-        first.save(stream, "GIF", save_all=True, append_images=pictures, loop=0,
-                   duration=round(1000 * step / motion.fps))  # fmt: skip
+        first.save(
+            stream,
+            "GIF",
+            save_all=True,
+            append_images=pictures,
+            loop=0,
+            duration=round(1000 * step / motion.fps),
+        )
 
 
 def _write_mp4(beside: Path, motion: Motion) -> None:
@@ -125,4 +147,6 @@ def _module(name: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         package = {"PIL": "Pillow", "av": "PyAV"}[name.split(".")[0]]
-        raise DataError(f'a film needs {package}, which is not here: pip install "m2v_lib[lift]"') from error
+        raise DataError(
+            f'a film needs {package}, which is not here: pip install "m2v_lib[lift]"'
+        ) from error

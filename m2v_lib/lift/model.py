@@ -11,7 +11,9 @@ from m2v_lib.weights import own_weights
 
 
 def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
-    """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or CheckpointError."""
+    """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or
+    CheckpointError.
+    """
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
     if device == "cpu":
         keep_freed_memory()

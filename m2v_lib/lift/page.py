@@ -1,4 +1,6 @@
-"""A lifted motion as one page to look at: no other file, no network; turn, play, scrub, change the speed."""
+"""A lifted motion as one page to look at: no other file, no network; turn, play, scrub, change
+the speed.
+"""
 
 from __future__ import annotations
 
@@ -50,34 +52,61 @@ _PAGE = """<!doctype html>
 
 def write_page(path: Path, motion: Motion) -> None:
     """Write the page, a few hundred bytes a frame."""
-    said = {key: value for key, value in header(motion).items() if key != "joints" and value not in ("", [], None)}
-    about = "".join(f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>" for key, value in said.items())
-    speeds = "".join(f'<option value="{s}"{" selected" if s == 1 else ""}>{s} x</option>' for s in SPEEDS)
+    said = {
+        key: value
+        for key, value in header(motion).items()
+        if key != "joints" and value not in ("", [], None)
+    }
+    about = "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>"
+        for key, value in said.items()
+    )
+    speeds = "".join(
+        f'<option value="{s}"{" selected" if s == 1 else ""}>{s} x</option>' for s in SPEEDS
+    )
     page = _PAGE.format(
-        title=html.escape(motion.source), style=_asset("page.css"), script=_asset("page.js"), about=about,
-        speeds=speeds, width=motion.camera.width, height=motion.camera.height, left=COLOURS["left"],
-        right=COLOURS["right"], motion=json.dumps(_data(motion)).replace("<", "\\u003c"),
-    )  # fmt: skip
+        title=html.escape(motion.source),
+        style=_asset("page.css"),
+        script=_asset("page.js"),
+        about=about,
+        speeds=speeds,
+        width=motion.camera.width,
+        height=motion.camera.height,
+        left=COLOURS["left"],
+        right=COLOURS["right"],
+        motion=json.dumps(_data(motion)).replace("<", "\\u003c"),
+    )
     write_text(path, page)
 
 
 def _data(motion: Motion) -> dict[str, Any]:
     sides = ["left" if j in LEFT else "right" if j in RIGHT else "spine" for j in range(N_JOINTS)]
     return {
-        "fps": motion.fps, "frames": max(motion.n_frames, *(p.start + p.n_frames for p in motion.people)),
-        "width": motion.camera.width, "height": motion.camera.height, "bones": BONES, "sides": sides,
-        "colours": COLOURS, "people": [_person(person) for person in motion.people],
-    }  # fmt: skip
+        "fps": motion.fps,
+        "frames": max(motion.n_frames, *(p.start + p.n_frames for p in motion.people)),
+        "width": motion.camera.width,
+        "height": motion.camera.height,
+        "bones": BONES,
+        "sides": sides,
+        "colours": COLOURS,
+        "people": [_person(person) for person in motion.people],
+    }
 
 
 def _person(person: Lifted) -> dict[str, Any]:
-    """Arrays in base64, rounded to mm and px; the joints that were filled in as bits of one number a frame."""
+    """Arrays in base64, rounded to mm and px; the joints that were filled in as bits of one
+    number a frame.
+    """
     bits = (person.filled.astype(np.uint32) << np.arange(N_JOINTS, dtype=np.uint32)).sum(1)
     return {
-        "name": person.name, "start": person.start, "n": person.n_frames,
-        "pose": _base64(person.pose_mm, "<i2"), "root": _base64(person.root_mm, "<i4"),
-        "seen": _base64(person.seen_px, "<i2"), "filled": _base64(bits, "<u4"),
-    }  # fmt: skip
+        "name": person.name,
+        "start": person.start,
+        "n": person.n_frames,
+        "pose": _base64(person.pose_mm, "<i2"),
+        "root": _base64(person.root_mm, "<i4"),
+        "seen": _base64(person.seen_px, "<i2"),
+        "filled": _base64(bits, "<u4"),
+    }
 
 
 def _base64(values: np.ndarray, kind: str) -> str:

@@ -1,4 +1,6 @@
-"""Tracks of keypoints to motion in space: gaps filled, to the model's frame rate and back, one person at a time."""
+"""Tracks of keypoints to motion in space: gaps filled, to the model's frame rate and back, one
+person at a time.
+"""
 # n frames of a piece, m frames at the model's rate, J = 17 joints
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ MIN_CONFIDENCE: Final = 0.1
 class Lifted:
     """One unbroken motion of one person, a row a frame of the recording from `start` on.
 
-    pose_mm (n,17,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down, z away;
-    seen_px (n,17,2) the keypoints used; confidence (n,17); filled (n,17) bool: not seen but filled in.
+    pose_mm (n,17,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down,
+    z away; seen_px (n,17,2) the keypoints used; confidence (n,17); filled (n,17) bool: not seen
+    but filled in.
     """
 
     name: str
@@ -47,7 +50,9 @@ class Lifted:
 
 @dataclass(frozen=True)
 class Motion:
-    """Everybody in a recording, most frames first; `about` says what was assumed and what lifted it."""
+    """Everybody in a recording, most frames first; `about` says what was assumed and what lifted
+    it.
+    """
 
     source: str
     fps: float
@@ -72,22 +77,33 @@ def lift_tracks(
     stature: float = STATURE,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Motion:
-    """Lift everybody in `tracks`, whose image size must be known, and whose frame rate unless it is a single frame.
+    """Lift everybody in `tracks`, whose image size must be known, and whose frame rate unless it
+    is a single frame.
 
     Raises DataError where it is not known.
     """
     if not tracks.width or not tracks.height:
-        raise DataError(f"{tracks.source}: does not say how large its image is; give it (--size 1280x720)")
+        raise DataError(
+            f"{tracks.source}: does not say how large its image is; give it (--size 1280x720)"
+        )
     if tracks.fps is None and tracks.n_frames > 1:
         raise DataError(f"{tracks.source}: does not say its frames a second; give them (--fps 25)")
     fps, camera = tracks.fps or MODEL_FPS, assumed_camera(tracks.width, tracks.height, focal)
     people = []
     for person in tracks.people:
         for rows in unbroken(person.frames, fps):
-            piece = Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
+            piece = Person(
+                person.name, person.frames[rows], person.xy[rows], person.confidence[rows]
+            )
             people.append(lift_person(piece, lifter, fps, camera, stature, min_confidence))
-    about = {"units": "mm", "axes": "x right, y down, z away from the camera", "focal_px": round(camera.focal, 1),
-             "stature_m": stature, "layout": tracks.layout, "format": tracks.format}  # fmt: skip
+    about = {
+        "units": "mm",
+        "axes": "x right, y down, z away from the camera",
+        "focal_px": round(camera.focal, 1),
+        "stature_m": stature,
+        "layout": tracks.layout,
+        "format": tracks.format,
+    }
     return Motion(tracks.source, fps, tracks.n_frames, camera, tuple(people), about, tracks.notes)
 
 
@@ -101,20 +117,29 @@ def lift_person(
 ) -> Lifted:
     """Lift the frames from a person's first to last, filling what was not seen.
 
-    In blocks of frames, which give what one piece would: beside the result, memory does not grow with the length.
+    In blocks of frames, which give what one piece would: beside the result, memory does not grow
+    with the length.
     """
-    xy, confidence = (dense(person.frames, v.astype(np.float32, copy=False)) for v in (person.xy, person.confidence))
+    xy, confidence = (
+        dense(person.frames, v.astype(np.float32, copy=False))
+        for v in (person.xy, person.confidence)
+    )
     xy, confidence, filled = fill(xy, confidence, fps, min_confidence)
     n, m = len(xy), n_at_rate(len(xy), fps, MODEL_FPS)
 
     def seen(first: int, stop: int) -> np.ndarray:
         at = np.arange(first, stop) * fps / MODEL_FPS
-        return np.concatenate([sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1)
+        return np.concatenate(
+            [sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1
+        )
 
     pose = np.empty((*xy.shape[:2], 3), np.float32)
     for first in range(0, n, BLOCK):
         times = np.arange(first, min(first + BLOCK, n)) * MODEL_FPS / fps
-        low, high = max(0, int(times[0]) - 1), min(m, int(times[-1]) + 3)  # what sampling at these times looks at
+        low, high = (
+            max(0, int(times[0]) - 1),
+            min(m, int(times[-1]) + 3),
+        )  # what sampling at these times looks at
         pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
     pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose)
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)

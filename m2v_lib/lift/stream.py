@@ -1,12 +1,14 @@
-"""Lifting while it happens: keypoints in, a line a frame; poses out, a fixed number of frames later.
+"""Lifting while it happens: keypoints in, a line a frame; poses out, a fixed number of frames
+later.
 
-In: a JSON line a frame, `{"people": [{"id": "1", "keypoints": [x, y, c, ...]}]}` in pixels; `id` may be left out,
-OpenPose's `pose_keypoints_2d` serves as well, and `{}` or an empty line is a frame without anybody. Out: a JSON line a
-person and frame, with `frame`, `person`, `pose_mm` (17 x 3, from the root), `root_mm` (from the camera, x right, y
-down, z away) and `filled` (numbers of the joints that were not seen).
+In: a JSON line a frame, `{"people": [{"id": "1", "keypoints": [x, y, c, ...]}]}` in pixels; `id`
+may be left out, OpenPose's `pose_keypoints_2d` serves as well, and `{}` or an empty line is a
+frame without anybody. Out: a JSON line a person and frame, with `frame`, `person`, `pose_mm` (17
+x 3, from the root), `root_mm` (from the camera, x right, y down, z away) and `filled` (numbers
+of the joints that were not seen).
 
-With every new frame the window that ends with it is lifted; a pose is the mean over all windows it was in until it was
-`latency` frames old. Memory is constant.
+With every new frame the window that ends with it is lifted; a pose is the mean over all windows
+it was in until it was `latency` frames old. Memory is constant.
 """
 # n frames held, J = 17 joints
 
@@ -30,7 +32,8 @@ from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons.h36m import N_JOINTS
 
-#: seconds of a person's past that are kept beside the latency: for a window, and for the size's running mean
+#: seconds of a person's past that are kept beside the latency: for a window, and for the size's
+#: running mean
 PAST: Final = 1.0
 #: default latency (s): half a window of 27 frames at 50 a second
 LATENCY: Final = 0.26
@@ -38,7 +41,9 @@ LATENCY: Final = 0.26
 
 @dataclass
 class Pose:
-    """One person in one frame: pose_mm (17,3) from the root, root_mm (3,) from the camera, filled (17,) bool."""
+    """One person in one frame: pose_mm (17,3) from the root, root_mm (3,) from the camera,
+    filled (17,) bool.
+    """
 
     frame: int
     person: str
@@ -48,16 +53,21 @@ class Pose:
 
     def line(self) -> str:
         return json.dumps(
-            {"frame": self.frame, "person": self.person, "pose_mm": np.round(self.pose_mm.astype(float), 1).tolist(),
-             "root_mm": np.round(self.root_mm.astype(float), 1).tolist(),
-             "filled": np.flatnonzero(self.filled).tolist()}
-        )  # fmt: skip
+            {
+                "frame": self.frame,
+                "person": self.person,
+                "pose_mm": np.round(self.pose_mm.astype(float), 1).tolist(),
+                "root_mm": np.round(self.root_mm.astype(float), 1).tolist(),
+                "filled": np.flatnonzero(self.filled).tolist(),
+            }
+        )
 
 
 @dataclass
 class Body:
-    """The last frames of one person, without gaps: xy (n,17,2) px, confidence (n,17), and the sum and weight of the
-    poses in pixels that the windows so far gave each frame."""
+    """The last frames of one person, without gaps: xy (n,17,2) px, confidence (n,17), and the
+    sum and weight of the poses in pixels that the windows so far gave each frame.
+    """
 
     start: int
     last_seen: int
@@ -85,7 +95,9 @@ class Body:
 
 @dataclass
 class Stream:
-    """Takes the people of one frame after another and gives the poses of the frame `latency` before."""
+    """Takes the people of one frame after another and gives the poses of the frame `latency`
+    before.
+    """
 
     lifter: Lifter
     camera: Camera
@@ -124,15 +136,21 @@ class Stream:
         n = min(len(body.xy), int((self.lifter.n_frames - 1) / step) + 1)
         xy, confidence, _ = fill(body.xy, body.confidence, self.fps, MIN_CONFIDENCE)
         times = np.arange(n) * step
-        at = len(body.xy) - 1 - np.arange(int(times[-1]), -1, -1) / step  # at the model's rate, ending with now
-        seen = np.concatenate([sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1)
+        at = (
+            len(body.xy) - 1 - np.arange(int(times[-1]), -1, -1) / step
+        )  # at the model's rate, ending with now
+        seen = np.concatenate(
+            [sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1
+        )
         pose = sample(self.lifter(seen), times - (times[-1] - int(times[-1])))
         weight = np.minimum(np.arange(n), np.arange(n)[::-1]) + 1.0
         body.total[-n:] += weight[:, None, None] * pose
         body.weight[-n:] += weight
 
     def _poses(self, name: str, frames: range) -> list[Pose]:
-        """A person's poses in those of the frames that lie between the first and the last sighting."""
+        """A person's poses in those of the frames that lie between the first and the last
+        sighting.
+        """
         body = self.bodies[name]
         wanted = [frame - body.start for frame in frames if body.start <= frame <= body.last_seen]
         if not wanted:
@@ -162,8 +180,12 @@ def stream_lines(
     latency: int | None = None,
     stature: float = STATURE,
 ) -> Iterator[str]:
-    """Lines of keypoints to lines of poses. A DataError names the line and what is wrong with it."""
-    stream = Stream(lifter, camera, fps, round(LATENCY * fps) if latency is None else latency, stature)
+    """Lines of keypoints to lines of poses. A DataError names the line and what is wrong with
+    it.
+    """
+    stream = Stream(
+        lifter, camera, fps, round(LATENCY * fps) if latency is None else latency, stature
+    )
     if layout and layout not in LAYOUTS:
         raise DataError(f"layout {layout!r} is not known, expected one of {', '.join(LAYOUTS)}")
     if stream.latency < 0 or not fps > 0:
@@ -178,13 +200,20 @@ def stream_lines(
 def _people_of(
     line: str, where: str, form: Layout | None, tracker: Tracker, frame: int
 ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Layout | None]:
-    """The people of a line by name, and the layout, which the first of them tells where nobody has said it."""
+    """The people of a line by name, and the layout, which the first of them tells where nobody
+    has said it.
+    """
     try:
         content = json.loads(line) if line.strip() else {}
         people = content.get("people") or []
-        entries = [(person.get("id"), person.get("keypoints", person.get("pose_keypoints_2d"))) for person in people]
+        entries = [
+            (person.get("id"), person.get("keypoints", person.get("pose_keypoints_2d")))
+            for person in people
+        ]
     except (ValueError, AttributeError) as error:
-        raise DataError(f"{where}: is not a JSON table with `people`, a list of tables with `keypoints`") from error
+        raise DataError(
+            f"{where}: is not a JSON table with `people`, a list of tables with `keypoints`"
+        ) from error
     if not entries:
         return {}, form
     rows = Rows(where)
@@ -194,7 +223,9 @@ def _people_of(
     form = form or by_count(found.points.shape[1])
     if form is None or found.points.shape[1] != form.n_keypoints:
         expected = f"{form.n_keypoints} of {form.name}" if form else "a layout (--layout coco17)"
-        raise DataError(f"{where}: has {found.points.shape[1]} keypoints a person, expected {expected}")
+        raise DataError(
+            f"{where}: has {found.points.shape[1]} keypoints a person, expected {expected}"
+        )
     check_confidence(found.confidence, form, where)
     check_points(found.points, found.confidence, found.frame, where)
     xy, confidence = form.to_h36m(found.points, found.confidence)
@@ -203,4 +234,6 @@ def _people_of(
         names = tuple(str(n) for n in tracker.step(frame, xy, confidence))
     if len(set(names)) < len(names):
         raise DataError(f"{where}: has two people of the same id")
-    return {str(name): (xy[i], confidence[i]) for i, name in enumerate(names) if confidence[i].any()}, form
+    return {
+        str(name): (xy[i], confidence[i]) for i, name in enumerate(names) if confidence[i].any()
+    }, form

@@ -26,18 +26,30 @@ def is_video(path: Path) -> bool:
 
 
 def read_video(path: Path) -> Tracks:
-    """The people of a video. DataError where it has none, cannot be read, or the detector is not installed."""
-    root = next((r for r in (project_root(), Path(m2v_lib.__file__).parents[1]) if (r / SCRIPT).is_file()), None)
-    python = Path(os.environ.get("M2V_VIDEO_PYTHON") or (root or Path()) / ".venv-video" / "bin" / "python")
+    """The people of a video. DataError where it has none, cannot be read, or the detector is not
+    installed.
+    """
+    root = next(
+        (r for r in (project_root(), Path(m2v_lib.__file__).parents[1]) if (r / SCRIPT).is_file()),
+        None,
+    )
+    python = Path(
+        os.environ.get("M2V_VIDEO_PYTHON") or (root or Path()) / ".venv-video" / "bin" / "python"
+    )
     if root is None or not python.is_file():
-        raise DataError(f"{path}: a video needs a detector of keypoints; run `make video` once, or give its keypoints")
+        raise DataError(
+            f"{path}: a video needs a detector of keypoints; run `make video` once, or give its "
+            "keypoints"
+        )
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"{path.name}.json"
         command = [str(python), str(root / SCRIPT), str(path), "-o", str(out)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_environment())
         if done.returncode:
             said = done.stdout.strip().splitlines()
-            raise DataError(said[-1] if said else f"{path}: the detector ended with code {done.returncode}")
+            raise DataError(
+                said[-1] if said else f"{path}: the detector ended with code {done.returncode}"
+            )
         try:
             return replace(read_keypoints(out), source=path.name, notes=())
         except DataError as error:
@@ -46,4 +58,8 @@ def read_video(path: Path) -> Tracks:
 
 def _environment() -> dict[str, str]:
     """Ours without what would lead the other Python to our packages."""
-    return {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTHON", "VIRTUAL_ENV"))
+    }

@@ -1,4 +1,6 @@
-"""A trained model over a motion of any length: overlapping windows, each framed as in training, blended together."""
+"""A trained model over a motion of any length: overlapping windows, each framed as in training,
+blended together.
+"""
 # n frames, B windows, T frames of a window, J = 17 joints
 
 from __future__ import annotations
@@ -12,36 +14,52 @@ from torch import nn
 
 from m2v_lib.evaluation.protocols import predict
 
-#: how people stand in the training cameras' images, in units of half the image's width: the median over clips of the
-#: motion capture store of the larger side of the joints' box, and of the box's middle (x, y)
+#: how people stand in the training cameras' images, in units of half the image's width: the
+#: median over clips of the motion capture store of the larger side of the joints' box, and of
+#: the box's middle (x, y)
 FRAME_SIDE: Final = 0.70
 FRAME_MIDDLE: Final = (0.0, -0.20)
 
 
 class Lifter:
-    """Lifts 2D joints at the model's frame rate to root-relative 3D in pixels; `model` is in evaluation mode.
+    """Lifts 2D joints at the model's frame rate to root-relative 3D in pixels; `model` is in
+    evaluation mode.
 
-    Every window is moved and scaled so that its joints fill the place people fill in training (the network has seen no
-    other), and the result is scaled back: where in the image somebody is, and how large, makes no difference.
+    Every window is moved and scaled so that its joints fill the place people fill in training
+    (the network has seen no other), and the result is scaled back: where in the image somebody
+    is, and how large, makes no difference.
     """
 
-    def __init__(self, model: nn.Module, n_frames: int, *, overlap: int = 2, flip: bool = True, batch: int = 16):
+    def __init__(
+        self,
+        model: nn.Module,
+        n_frames: int,
+        *,
+        overlap: int = 2,
+        flip: bool = True,
+        batch: int = 16,
+    ):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
         self.hop = max(1, n_frames // overlap)
         ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0
         self.weight_T = ramp / ramp.max()  # a triangle: the ends of a window know one side only
 
     def __call__(self, seen_nJ3: np.ndarray) -> np.ndarray:
-        """x, y (px) and confidence (n,J,3) -> x, y, z relative to the root (n,J,3) px, y down, z away.
+        """x, y (px) and confidence (n,J,3) -> x, y, z relative to the root (n,J,3) px, y down, z
+        away.
 
-        A motion shorter than a window is stretched to one as in training (spec 5.3), and its repeats averaged.
+        A motion shorter than a window is stretched to one as in training (spec 5.3), and its
+        repeats averaged.
         """
         n = len(seen_nJ3)
         return self.part(lambda first, stop: seen_nJ3[first:stop], n, 0, n)
 
-    def part(self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int) -> np.ndarray:
-        """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them; `seen(a, b)` are its frames
-        a .. b - 1, asked for once."""
+    def part(
+        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+    ) -> np.ndarray:
+        """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them;
+        `seen(a, b)` are its frames a .. b - 1, asked for once.
+        """
         index = self._windows_over(n, first, stop)
         low = int(index.min())
         seen_mJ3 = seen(low, int(index.max()) + 1)
@@ -55,13 +73,20 @@ class Lifter:
         return total / weight[:, None, None]
 
     def _windows_over(self, n: int, first: int, stop: int) -> np.ndarray:
-        """Frame numbers (B,T) of the windows that touch first .. stop - 1; the last of all ends with the last frame."""
+        """Frame numbers (B,T) of the windows that touch first .. stop - 1; the last of all ends
+        with the last frame.
+        """
         t, last = np.arange(self.n_frames), n - self.n_frames
         if last < 0:
             return np.floor(t * n / self.n_frames).astype(int)[None]
         earliest = max(0, (first - self.n_frames) // self.hop + 1) * self.hop
-        starts = {*range(earliest, min(stop, last + 1), self.hop)} | ({last} if first < n and last < stop else set())
-        return np.array(sorted(start for start in starts if start + self.n_frames > first))[:, None] + t
+        starts = {*range(earliest, min(stop, last + 1), self.hop)} | (
+            {last} if first < n and last < stop else set()
+        )
+        return (
+            np.array(sorted(start for start in starts if start + self.n_frames > first))[:, None]
+            + t
+        )
 
     def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
         """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""
@@ -76,9 +101,11 @@ class Lifter:
 
 
 def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middle (B,2) and larger side (B,) of the box around each window's joints, those of confidence 0 left out.
+    """Middle (B,2) and larger side (B,) of the box around each window's joints, those of
+    confidence 0 left out.
 
-    A hundredth of the joints at either end may lie outside, so that a single gross error does not set the scale.
+    A hundredth of the joints at either end may lie outside, so that a single gross error does
+    not set the scale.
     """
     xy = np.where(seen_BTJ3[..., 2:] > 0, seen_BTJ3[..., :2], np.nan).reshape(len(seen_BTJ3), -1, 2)
     low, high = np.nanquantile(xy, (0.01, 0.99), axis=1) if xy.size else (np.zeros((0, 2)),) * 2

@@ -1,4 +1,6 @@
-"""The encoder with a classifier on top: which action do one or two people do? (paper section IV-D, spec section 7)"""
+"""The encoder with a classifier on top: which action do one or two people do? (paper section
+IV-D, spec section 7)
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,13 @@ from m2v_lib.models.dual_stream.model import build_model
 
 
 class ActionModel(nn.Module):
-    """People's 2D sequences (B, M, T, J, 3) -> one score a class (B, n_classes), before the softmax.
+    """People's 2D sequences (B, M, T, J, 3) -> one score a class (B, n_classes), before the
+    softmax.
 
-    The representation of every person is thinned out by dropout and averaged over frames; ``flatten`` keeps the joints
-    apart (as released), ``gap`` averages over them too (the paper's "global average pooling", audit F1). The people's
-    vectors are averaged, so their order does not matter, and classified by Linear - BatchNorm - ReLU - Linear.
+    The representation of every person is thinned out by dropout and averaged over frames;
+    ``flatten`` keeps the joints apart (as released), ``gap`` averages over them too (the paper's
+    "global average pooling", audit F1). The people's vectors are averaged, so their order does
+    not matter, and classified by Linear - BatchNorm - ReLU - Linear.
     """
 
     def __init__(self, cfg: ModelConfig, action: ActionConfig, n_classes: int) -> None:
@@ -31,21 +35,27 @@ class ActionModel(nn.Module):
         self.fc2 = nn.Linear(action.hidden, n_classes)
 
     def forward(self, x_BMTJ3: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """`generator` makes the dropout of a training step repeatable; in evaluation mode there is none."""
+        """`generator` makes the dropout of a training step repeatable; in evaluation mode there
+        is none.
+        """
         n_people = x_BMTJ3.shape[1]
         rep = self.backbone.encode(x_BMTJ3.flatten(0, 1)).unflatten(0, (-1, n_people))
         pooled = self.pool(thin_out(rep, self.dropout, generator) if self.training else rep)
         return self.fc2(F.relu(self.bn(self.fc1(pooled))))
 
     def pool(self, rep_BMTJR: Tensor) -> Tensor:
-        """Representations of all people -> one vector a sample (B, J * R) or, with `gap`, (B, R)."""
+        """Representations of all people -> one vector a sample (B, J * R) or, with `gap`, (B,
+        R).
+        """
         over_frames = rep_BMTJR.mean(2)
         vector = over_frames.flatten(2) if self.by_joint else over_frames.mean(2)
         return vector.mean(1)
 
 
 def thin_out(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout whose zeros come from a generator, so that a resumed run drops what an uninterrupted one drops."""
+    """Dropout whose zeros come from a generator, so that a resumed run drops what an
+    uninterrupted one drops.
+    """
     device = x.device if generator is None else generator.device
     kept = torch.rand(x.shape, generator=generator, device=device).to(x.device) >= probability
     return x * kept / (1 - probability)
@@ -54,7 +64,9 @@ def thin_out(x: Tensor, probability: float, generator: torch.Generator | None) -
 def build_action_model(
     cfg: ModelConfig, action: ActionConfig, n_classes: int, *, seed: int | None = None
 ) -> ActionModel:
-    """The network with fresh weights; `seed` makes them reproducible without touching torch's global state."""
+    """The network with fresh weights; `seed` makes them reproducible without touching torch's
+    global state.
+    """
     if seed is None:
         return ActionModel(cfg, action, n_classes)
     with torch.random.fork_rng(devices=[]):

@@ -8,30 +8,36 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings
 
-# B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R representation
+# B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
+# representation
 
 
 class Lifter(nn.Module):
-    """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J, 3) of the centre frame.
+    """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J,
+    3) of the centre frame.
 
-    Coordinates are normalised image units; a pose is relative to its root. What the rest of the house has to know of
-    a model stands in its class attributes. A subclass takes its own settings (a frozen dataclass that extends
-    `ModelSettings`) and draws dropout from torch's global generator, which the training loop seeds at every step.
+    Coordinates are normalised image units; a pose is relative to its root. What the rest of the
+    house has to know of a model stands in its class attributes. A subclass takes its own
+    settings (a frozen dataclass that extends `ModelSettings`) and draws dropout from torch's
+    global generator, which the training loop seeds at every step.
     """
 
     #: Which frames of the input window come out.
     output: ClassVar[Literal["all", "centre"]] = "all"
-    #: Whether the third input channel (the detector's confidence) is read; else it is cut off in `check_input`.
+    #: Whether the third input channel (the detector's confidence) is read; else it is cut off in
+    #: `check_input`.
     reads_confidence: ClassVar[bool] = True
     #: Joint count the architecture is bound to; None: any skeleton's.
     n_joints_required: ClassVar[int | None] = None
     #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in.
     fixed_length: ClassVar[bool] = True
-    #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition, attention maps.
+    #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
+    #: attention maps.
     has_encoder: ClassVar[bool] = False
     #: Named sizes as published: name -> settings that differ from the defaults.
     published_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
-    #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by settings.
+    #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by
+    #: settings.
     own_recipe: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -51,7 +57,8 @@ class Lifter(nn.Module):
         raise NotImplementedError(f"{self.settings.name} has no encoder")
 
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss this system was published with, on a window and its 3D (all frames), and its named parts.
+        """The loss this system was published with, on a window and its 3D (all frames), and its
+        named parts.
 
         The default is the mean joint distance of the frames that come out.
         """
@@ -67,7 +74,9 @@ class Lifter(nn.Module):
         return target_BTJ3[:, centre : centre + 1]
 
     def check_input(self, x_BTJC: Tensor) -> Tensor:
-        """The input with the channels that the model reads. Raises ValueError naming what was expected."""
+        """The input with the channels that the model reads. Raises ValueError naming what was
+        expected.
+        """
         frames = str(self.settings.n_frames) if self.fixed_length else "T"
         joints = self.n_joints_required or "J"
         channels = "3" if self.reads_confidence else "2 or 3"
@@ -79,15 +88,20 @@ class Lifter(nn.Module):
         )
         if not fits:
             expected = f"(B, {frames}, {joints}, {channels})"
-            raise ValueError(f"{self.settings.name}: input must be {expected}, got {tuple(x_BTJC.shape)}")
+            raise ValueError(
+                f"{self.settings.name}: input must be {expected}, got {tuple(x_BTJC.shape)}"
+            )
         return x_BTJC if self.reads_confidence else x_BTJC[..., :2]
 
     @classmethod
-    def read_authors_file(cls, content: Any, **settings: Any) -> tuple[ModelSettings, dict[str, Tensor]]:
-        """Settings and state dict from the loaded content of an authors' checkpoint (plain dicts, tensors, numbers).
+    def read_authors_file(
+        cls, content: Any, **settings: Any
+    ) -> tuple[ModelSettings, dict[str, Tensor]]:
+        """Settings and state dict from the loaded content of an authors' checkpoint (plain
+        dicts, tensors, numbers).
 
-        Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what no shape tells.
-        Raises ValueError where the layout is not the authors'.
+        Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what
+        no shape tells. Raises ValueError where the layout is not the authors'.
         """
         raise NotImplementedError(f"{cls.__name__}: its authors published no files")
 
@@ -100,5 +114,3 @@ def count_parameters(model: nn.Module) -> int:
 def uses_randomness(model: nn.Module) -> bool:
     """Whether a training step draws random numbers inside the model (dropout, stochastic depth)."""
     return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
-
-

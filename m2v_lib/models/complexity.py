@@ -1,8 +1,9 @@
 """Parameters and multiply-accumulates of the network by part, counted with one tool (audit A6).
 
-Two counts are kept apart, because published tables mix them: products of a weight with an activation (what some
-profilers stop at) and products of two activations or with a graph (attention, aggregation), which cost the same. The
-equations are counted as written: a chain graph is a (T, T) product, which the fast path does not have.
+Two counts are kept apart, because published tables mix them: products of a weight with an
+activation (what some profilers stop at) and products of two activations or with a graph
+(attention, aggregation), which cost the same. The equations are counted as written: a chain
+graph is a (T, T) product, which the fast path does not have.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ _STREAM_PARTS = {
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the network over all blocks; multiply-accumulates are for one clip of `n_frames` frames."""
+    """One part of the network over all blocks; multiply-accumulates are for one clip of
+    `n_frames` frames.
+    """
 
     name: str
     parameters: int
@@ -53,7 +56,9 @@ class Part:
 
     @property
     def macs_per_frame(self) -> float:
-        """`macs` for each frame of the clip that comes out: compare this with models that return one frame."""
+        """`macs` for each frame of the clip that comes out: compare this with models that return
+        one frame.
+        """
         return self.macs / self.n_frames
 
 
@@ -71,12 +76,16 @@ def part_of(name: str) -> str:
         if words[2] == "fusion":
             return "fusion"
         if words[2] in _STREAM_PARTS and len(words) > 3:
-            return "MLPs" if words[3] in ("mlp", "norm2", "layer_scale_2") else _STREAM_PARTS[words[2]]
+            return (
+                "MLPs" if words[3] in ("mlp", "norm2", "layer_scale_2") else _STREAM_PARTS[words[2]]
+            )
     raise ValueError(f"{name!r} belongs to no known part of the network")
 
 
 def count_parts(cfg: ModelConfig) -> list[Part]:
-    """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so any size is cheap."""
+    """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so
+    any size is cheap.
+    """
     with torch.device("meta"):
         model = build_model(cfg, path="reference").eval()
         clip = torch.empty(1, cfg.n_frames, cfg.n_joints, 3)
@@ -112,12 +121,16 @@ def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[s
         if _is_unit(name):
             every[part_of(name)] += macs
     if every.total() != counts["Global"]:
-        raise RuntimeError(f"the parts hold {every.total()} of {counts['Global']} multiply-accumulates")
+        raise RuntimeError(
+            f"the parts hold {every.total()} of {counts['Global']} multiply-accumulates"
+        )
     return linear, every
 
 
 def _is_unit(name: str) -> bool:
-    """Whether a module is one of those that make up the model without overlap: mixers, MLPs, fusions, outer layers."""
+    """Whether a module is one of those that make up the model without overlap: mixers, MLPs,
+    fusions, outer layers.
+    """
     words = name.split(".")
     if words[0] == "layers":
         return len(words) == 4 or words[2:] == ["fusion"]

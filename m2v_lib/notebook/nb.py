@@ -1,6 +1,8 @@
-"""What every chapter uses to show itself: source listings, exercise checks, hints and shape tables.
+"""What every chapter uses to show itself: source listings, exercise checks, hints and shape
+tables.
 
-Everything prints or displays text that is the same on every machine, so that nbval can compare it.
+Everything prints or displays text that is the same on every machine, so that nbval can compare
+it.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ _PACKAGE = Path(m2v_lib.__file__).resolve().parent
 
 
 def show_source(obj: Any) -> None:
-    """Show the source of a function, method, class or module (of an instance: its class) and where it stands.
+    """Show the source of a function, method, class or module (of an instance: its class) and
+    where it stands.
 
     Raises TypeError for what has no Python source, such as a number or a built-in.
     """
@@ -27,10 +30,13 @@ def show_source(obj: Any) -> None:
     lines, first = inspect.getsourcelines(obj)
     path = Path(inspect.getsourcefile(obj) or "").resolve()
     # By package and not by checkout: a virtual environment usually lies inside the checkout.
-    place = path.relative_to(_PACKAGE.parent).as_posix() if path.is_relative_to(_PACKAGE) else path.name
+    place = (
+        path.relative_to(_PACKAGE.parent).as_posix() if path.is_relative_to(_PACKAGE) else path.name
+    )
     name = getattr(obj, "__qualname__", getattr(obj, "__name__", ""))
     source = textwrap.dedent("".join(lines)).rstrip()
-    # Markdown and not HTML: the page that shows it colours it in its own theme, and no highlighter version changes it.
+    # Markdown and not HTML: the page that shows it colours it in its own theme, and no
+    # highlighter version changes it.
     display(Markdown(f"`{name}` in `{place}:{max(first, 1)}`\n\n~~~~python\n{source}\n~~~~"))
 
 
@@ -45,10 +51,12 @@ def _with_source(obj: Any) -> Any:
 
 
 def check(answer: Any, expected: Any, *, hint: str | None = None, tol: float = 1e-6) -> None:
-    """Tell the reader whether an exercise's answer is right; never raises, so an unsolved chapter still runs.
+    """Tell the reader whether an exercise's answer is right; never raises, so an unsolved
+    chapter still runs.
 
-    Numbers, arrays, tensors and (nested) sequences of numbers may differ by `tol`, relative or absolute; text is
-    compared without regard to case and outer blanks; anything else by equality. None means 'not tried yet'.
+    Numbers, arrays, tensors and (nested) sequences of numbers may differ by `tol`, relative or
+    absolute; text is compared without regard to case and outer blanks; anything else by
+    equality. None means 'not tried yet'.
     """
     if answer is None:
         print("not tried yet: set `answer` and run the cell again")
@@ -61,9 +69,15 @@ def check(answer: Any, expected: Any, *, hint: str | None = None, tol: float = 1
 
 
 def _difference(answer: Any, expected: Any, tol: float) -> str | None:
-    """What separates the two in words, without giving the expected value away; None when they agree."""
+    """What separates the two in words, without giving the expected value away; None when they
+    agree.
+    """
     if isinstance(expected, str):
-        return None if str(answer).strip().lower() == expected.strip().lower() else "another word is asked for"
+        return (
+            None
+            if str(answer).strip().lower() == expected.strip().lower()
+            else "another word is asked for"
+        )
     if isinstance(expected, (bool, set, dict)):
         return None if answer == expected else "the answer differs from what is expected"
     mine, theirs = _array(answer), _array(expected)

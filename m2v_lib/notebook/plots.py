@@ -1,7 +1,8 @@
 """Still pictures with matplotlib: each function takes data and returns the figure.
 
-Left is blue, right is orange, the spine grey; predictions are solid and ground truth is dashed. The two colours and
-the maps stay apart for colour-blind readers. Poses are in camera coordinates: x right, y down, z away.
+Left is blue, right is orange, the spine grey; predictions are solid and ground truth is dashed.
+The two colours and the maps stay apart for colour-blind readers. Poses are in camera
+coordinates: x right, y down, z away.
 """
 # T frames, J joints, N graph nodes
 
@@ -52,7 +53,12 @@ def _check_pose(pose: ArrayLike, n_axes: tuple[int, ...]) -> np.ndarray:
 def _bones(ax: Any, pose: np.ndarray, *, truth: bool) -> None:
     for parent, child in BONES:
         ends = pose[[parent, child]].T
-        ax.plot(*ends, color=SIDE_COLOURS[side(child)], linestyle="--" if truth else "-", linewidth=1.2 if truth else 2)
+        ax.plot(
+            *ends,
+            color=SIDE_COLOURS[side(child)],
+            linestyle="--" if truth else "-",
+            linewidth=1.2 if truth else 2,
+        )
 
 
 def _side_legend(ax: Any, *, truth: bool, what: str = "prediction") -> None:
@@ -73,7 +79,8 @@ def skeleton_2d(
     title: str = "",
     what: str = "detected",
 ) -> Figure:
-    """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it is given.
+    """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it
+    is given.
 
     `what` is what the legend calls the solid pose.
     """
@@ -82,7 +89,11 @@ def skeleton_2d(
     if truth_J2 is not None:
         _bones(ax, _check_pose(truth_J2, (2, 3))[:, :2], truth=True)
     _bones(ax, pose, truth=False)
-    sizes = 6 + 30 * (np.ones(N_JOINTS) if confidence_J is None else np.asarray(confidence_J, dtype=float).reshape(-1))
+    sizes = 6 + 30 * (
+        np.ones(N_JOINTS)
+        if confidence_J is None
+        else np.asarray(confidence_J, dtype=float).reshape(-1)
+    )
     ax.scatter(*pose.T, s=sizes, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)], zorder=3)
     ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
     ax.invert_yaxis()
@@ -98,7 +109,9 @@ def skeleton_3d(
     title: str = "",
     view: tuple[float, float] = (12.0, -70.0),
 ) -> Figure:
-    """One pose in camera coordinates (y down), upright, on equal axes; `view` is (elevation, azimuth) in degrees."""
+    """One pose in camera coordinates (y down), upright, on equal axes; `view` is (elevation,
+    azimuth) in degrees.
+    """
     points = pose = upright(_check_pose(pose_J3, (3,)))
     fig, ax = _axes(6.2, 5, subplot_kw={"projection": "3d"})
     if truth_J3 is not None:
@@ -127,12 +140,21 @@ def learning_curves(
     quantity: str = "MPJPE (mm)",
     x_label: str = "step",
 ) -> Figure:
-    """One line a run, `{label: (steps, values)}`; `references` are dotted levels such as a ridge regression's."""
+    """One line a run, `{label: (steps, values)}`; `references` are dotted levels such as a ridge
+    regression's.
+    """
     fig, ax = _axes()
     _lines(ax, curves, marker="o")
     for name, value in (references or {}).items():
         ax.axhline(value, color="black", linestyle=":", linewidth=1)
-        ax.annotate(name, (0.99, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize="small")
+        ax.annotate(
+            name,
+            (0.99, value),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+            fontsize="small",
+        )
     ax.set(xlabel=x_label, ylabel=quantity, ylim=(0, None))
     return fig
 
@@ -142,7 +164,9 @@ def learning_curve(steps: Sequence[float], values: Sequence[float], **kwargs: An
     return learning_curves({"": (steps, values)}, **kwargs)
 
 
-def loss_curves(curves: Mapping[str, Curve], *, quantity: str = "loss", x_label: str = "step") -> Figure:
+def loss_curves(
+    curves: Mapping[str, Curve], *, quantity: str = "loss", x_label: str = "step"
+) -> Figure:
     """Training losses on a logarithmic axis, `{label: (steps, losses)}`."""
     fig, ax = _axes()
     _lines(ax, curves, marker="")
@@ -151,7 +175,9 @@ def loss_curves(curves: Mapping[str, Curve], *, quantity: str = "loss", x_label:
 
 
 def growth(curves: Mapping[str, Curve], *, quantity: str, x_label: str) -> Figure:
-    """`{label: (sizes, costs)}` on two logarithmic axes, where a power of the size is a straight line."""
+    """`{label: (sizes, costs)}` on two logarithmic axes, where a power of the size is a straight
+    line.
+    """
     fig, ax = _axes()
     _lines(ax, curves, marker="o")
     ax.set(xlabel=x_label, ylabel=quantity, xscale="log", yscale="log")
@@ -163,10 +189,14 @@ def growth(curves: Mapping[str, Curve], *, quantity: str, x_label: str) -> Figur
     return fig
 
 
-def roofline(points: Mapping[str, Curve], *, ceilings: Mapping[str, float], gb_per_s: float) -> Figure:
-    """Rates against arithmetic intensity, `{label: (FLOPs per byte, TFLOP/s)}`, under what a device allows.
+def roofline(
+    points: Mapping[str, Curve], *, ceilings: Mapping[str, float], gb_per_s: float
+) -> Figure:
+    """Rates against arithmetic intensity, `{label: (FLOPs per byte, TFLOP/s)}`, under what a
+    device allows.
 
-    `ceilings` are its TFLOP/s by name; left of where they meet the slope, memory of `gb_per_s` is the limit.
+    `ceilings` are its TFLOP/s by name; left of where they meet the slope, memory of `gb_per_s`
+    is the limit.
     """
     if not points or not ceilings:
         raise ValueError("no point to draw, or no ceiling")
@@ -177,20 +207,37 @@ def roofline(points: Mapping[str, Curve], *, ceilings: Mapping[str, float], gb_p
     for (name, ceiling), corner in zip(ceilings.items(), meeting, strict=True):
         ax.plot([corner, high], [ceiling, ceiling], color="black", linewidth=1)
         ax.annotate(name, (high, ceiling), ha="right", va="bottom", fontsize="small")
-    ax.plot([low, max(meeting)], [1e-3 * gb_per_s * low, max(ceilings.values())], color="black", linewidth=1)
-    ax.annotate("memory", (low * 1.5, 1e-3 * gb_per_s * low * 1.5), ha="right", va="bottom", fontsize="small")
+    ax.plot(
+        [low, max(meeting)],
+        [1e-3 * gb_per_s * low, max(ceilings.values())],
+        color="black",
+        linewidth=1,
+    )
+    ax.annotate(
+        "memory",
+        (low * 1.5, 1e-3 * gb_per_s * low * 1.5),
+        ha="right",
+        va="bottom",
+        fontsize="small",
+    )
     for i, (label, (intensities, rates)) in enumerate(points.items()):
         ax.plot(intensities, rates, "o", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=label)
     ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.set(
-        xscale="log", yscale="log", xlabel="operations a byte (FLOP/B)", ylabel="rate (TFLOP/s)", xlim=(low / 2, high)
+        xscale="log",
+        yscale="log",
+        xlabel="operations a byte (FLOP/B)",
+        ylabel="rate (TFLOP/s)",
+        xlim=(low / 2, high),
     )
     ax.spines[["top", "right"]].set_visible(False)
     return fig
 
 
 def panels(curves: Mapping[str, Curve], *, x_label: str = "step") -> Figure:
-    """One small axis a quantity, two in a row, from `{what it shows: (steps, values)}`: for unlike units."""
+    """One small axis a quantity, two in a row, from `{what it shows: (steps, values)}`: for
+    unlike units.
+    """
     if not curves:
         raise ValueError("no curve to draw")
     n_rows = -(-len(curves) // 2)
@@ -210,14 +257,18 @@ def _lines(ax: Axes, curves: Mapping[str, Curve], *, marker: str) -> None:
     for i, (label, (steps, values)) in enumerate(curves.items()):
         style = ("-", "-.")[i // len(LINE_COLOURS) % 2]  # dashes are kept for ground truth
         colour = LINE_COLOURS[i % len(LINE_COLOURS)]
-        ax.plot(steps, values, label=label, color=colour, linestyle=style, marker=marker, markersize=3)
+        ax.plot(
+            steps, values, label=label, color=colour, linestyle=style, marker=marker, markersize=3
+        )
     if any(curves):
         ax.legend(fontsize="small", frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
 
 
 def mask_image(mask_TJ: ArrayLike, *, title: str = "") -> Figure:
-    """Masked tokens (true) dark over frames and joints; the share of masked tokens is in the title."""
+    """Masked tokens (true) dark over frames and joints; the share of masked tokens is in the
+    title.
+    """
     mask = np.asarray(mask_TJ, dtype=bool)
     if mask.ndim != 2:
         raise ValueError(f"expected one mask of shape (T, J), got {mask.shape}")
@@ -262,16 +313,28 @@ def bars(
     if other is not None:
         second = [other.get(name, np.nan) for name in names]
         ax.bar(where + width, second, width, color=LINE_COLOURS[5], label=labels[1])
-        ax.legend(fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
-    ax.set_xticks(where + (0 if other is None else width / 2), names, rotation=60, ha="right", rotation_mode="anchor")
+        ax.legend(
+            fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
+        )
+    ax.set_xticks(
+        where + (0 if other is None else width / 2),
+        names,
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+    )
     ax.set(ylabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
     return fig
 
 
-def intervals(effects: Mapping[str, tuple[float, float, float]], *, quantity: str, band: float = np.nan) -> Figure:
-    """A dot and its interval a name, `{name: (mean, low, high)}`, beside 0; grey where it holds 0, hollow where it is
-    not known (nan). Chance alone moves a hollow one within 0 +- `band`, which is shaded."""
+def intervals(
+    effects: Mapping[str, tuple[float, float, float]], *, quantity: str, band: float = np.nan
+) -> Figure:
+    """A dot and its interval a name, `{name: (mean, low, high)}`, beside 0; grey where it holds
+    0, hollow where it is not known (nan). Chance alone moves a hollow one within 0 +- `band`,
+    which is shaded.
+    """
     if not effects:
         raise ValueError("nothing to draw")
     fig, ax = _axes(7.0, 0.32 * len(effects) + 1.2)
@@ -287,20 +350,28 @@ def intervals(effects: Mapping[str, tuple[float, float, float]], *, quantity: st
     ax.set_yticks(range(len(effects)), list(effects), fontsize="small")
     ax.invert_yaxis()
     shaded = ", shaded what two seeds may differ by" if np.isfinite(band) else ""
-    parts = ["95 % intervals over seeds"] * (len(hollow) < len(effects)) + [f"hollow: one seed{shaded}"] * bool(hollow)
+    parts = ["95 % intervals over seeds"] * (len(hollow) < len(effects)) + [
+        f"hollow: one seed{shaded}"
+    ] * bool(hollow)
     ax.set_title("; ".join(parts), fontsize="small")
     ax.set(xlabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
     return fig
 
 
-def per_action(errors: Mapping[str, float], other: Mapping[str, float] | None = None, **kwargs: Any) -> Figure:
+def per_action(
+    errors: Mapping[str, float], other: Mapping[str, float] | None = None, **kwargs: Any
+) -> Figure:
     """`bars` of the error of each action, worst first."""
     return bars(errors, other, **{"quantity": "MPJPE (mm)", **kwargs})
 
 
-def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, title: str = "") -> Figure:
-    """Weights of a graph: row = the node that receives, column = the node it hears; 17 nodes are named as joints."""
+def adjacency(
+    adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, title: str = ""
+) -> Figure:
+    """Weights of a graph: row = the node that receives, column = the node it hears; 17 nodes are
+    named as joints.
+    """
     weights = np.asarray(adjacency_NN, dtype=float)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"expected a square adjacency, got shape {weights.shape}")
@@ -316,33 +387,58 @@ def adjacency(adjacency_NN: ArrayLike, *, names: Sequence[str] | None = None, ti
 
 
 def heat(
-    values_RC: ArrayLike, *, rows: Sequence[str], columns: Sequence[str], quantity: str, x_label: str = "joint"
+    values_RC: ArrayLike,
+    *,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    quantity: str,
+    x_label: str = "joint",
 ) -> Figure:
     """A value for each row and column, such as one for each block and joint."""
     values = np.asarray(values_RC, dtype=float)
     if values.shape != (len(rows), len(columns)):
-        raise ValueError(f"expected {len(rows)} rows of {len(columns)} values, got shape {values.shape}")
+        raise ValueError(
+            f"expected {len(rows)} rows of {len(columns)} values, got shape {values.shape}"
+        )
     fig, ax = _axes(1.8 + 0.32 * len(columns), 1.5 + 0.32 * len(rows))
     image = ax.imshow(values, cmap=_MAP, interpolation="nearest", aspect="auto")
     bar = fig.colorbar(image, ax=ax, orientation="horizontal", location="top", shrink=0.7)
     bar.set_label(quantity)
-    ax.set_xticks(range(len(columns)), columns, rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+    ax.set_xticks(
+        range(len(columns)),
+        columns,
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize="small",
+    )
     ax.set_yticks(range(len(rows)), rows, fontsize="small")
     ax.set(xlabel=x_label)
     return fig
 
 
 def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") -> Figure:
-    """Share of each class's samples (row) that were named as each class (column), in percent; empty rows stay blank."""
+    """Share of each class's samples (row) that were named as each class (column), in percent;
+    empty rows stay blank.
+    """
     counts = np.asarray(counts_CC, dtype=float)
     if counts.shape != (len(classes), len(classes)):
-        raise ValueError(f"expected counts of {len(classes)} by {len(classes)} classes, got shape {counts.shape}")
+        raise ValueError(
+            f"expected counts of {len(classes)} by {len(classes)} classes, got shape {counts.shape}"
+        )
     total = counts.sum(1, keepdims=True)
     share = 100 * np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     fig, ax = _axes(2.8 + 0.42 * len(classes), 1.2 + 0.42 * len(classes))
     image = ax.imshow(share, cmap=_MAP, vmin=0, vmax=100, interpolation="nearest")
     fig.colorbar(image, ax=ax, label="of the class's samples (%)")
-    ax.set_xticks(range(len(classes)), classes, rotation=60, ha="right", rotation_mode="anchor", fontsize="small")
+    ax.set_xticks(
+        range(len(classes)),
+        classes,
+        rotation=60,
+        ha="right",
+        rotation_mode="anchor",
+        fontsize="small",
+    )
     ax.set_yticks(range(len(classes)), classes, fontsize="small")
     ax.set(xlabel="named as", ylabel="is", title=title)
     return fig

@@ -1,7 +1,9 @@
-"""The report: one book over the executed notebooks of a suite and the run records, `reports/html/index.html`.
+"""The report: one book over the executed notebooks of a suite and the run records,
+`reports/html/index.html`.
 
-It opens from disk without a network and is built without torch. `collect` reads how each run ended, `convert` makes an
-executed notebook a page, `pages` and `headline` write the front page, `sphinx_book` makes HTML.
+It opens from disk without a network and is built without torch. `collect` reads how each run
+ended, `convert` makes an executed notebook a page, `pages` and `headline` write the front page,
+`sphinx_book` makes HTML.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ from m2v_lib.runs.records import Record, find_records, project_root, runs_root
 __all__ = ["build"]
 
 
-def build(suite: str | None = None, reports: Path | str | None = None, runs: Path | str | None = None) -> Path:
+def build(
+    suite: str | None = None, reports: Path | str | None = None, runs: Path | str | None = None
+) -> Path:
     """Build the book of a suite (default: the one that ran last) and return its index.html.
 
-    Where no notebook has run at all, it is made of the records alone.
-    Reads `executed/<suite>/` and `records/` of the folder `reports` (default: the checkout's), and the records in
-    `runs` (default: where training writes). The old book is replaced only by a whole new one. Raises ConfigError when
-    there is no such suite.
+    Where no notebook has run at all, it is made of the records alone. Reads `executed/<suite>/`
+    and `records/` of the folder `reports` (default: the checkout's), and the records in `runs`
+    (default: where training writes). The old book is replaced only by a whole new one. Raises
+    ConfigError when there is no such suite.
     """
     reports = Path(reports) if reports else project_root() / "reports"
     run = _suite_run(suite, reports / "executed")
@@ -49,7 +53,12 @@ def build(suite: str | None = None, reports: Path | str | None = None, runs: Pat
         source, target = Path(work, "source"), Path(work, "html")
         source.mkdir()
         copy_static(source / "_static")
-        _write_pages(source, run, kept, find_records(Path(runs) if runs else runs_root(), reports / "records"))
+        _write_pages(
+            source,
+            run,
+            kept,
+            find_records(Path(runs) if runs else runs_root(), reports / "records"),
+        )
         warnings = build_html(source, target, f"Motion2vec: {run.name}")
         (target / "warnings.txt").write_text(warnings, encoding="utf-8")
         _replace(target, reports / "html")
@@ -62,13 +71,19 @@ def _suite_run(suite: str | None, executed: Path) -> SuiteRun:
         return SuiteRun("records", {}, ())
     folder = executed / (suite or newest)
     if not folder.is_dir():
-        raise ConfigError(f"there is no suite {suite!r} under {executed}; start one with `make reproduce`")
+        raise ConfigError(
+            f"there is no suite {suite!r} under {executed}; start one with `make reproduce`"
+        )
     return read_suite(folder)
 
 
 def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[Record]) -> None:
     titles = {}
-    links = {page.notebook: f"{runs_page_name(page.notebook)}.md" for page in run.pages if has_runs_page(run, page)}
+    links = {
+        page.notebook: f"{runs_page_name(page.notebook)}.md"
+        for page in run.pages
+        if has_runs_page(run, page)
+    }
     for page in run.pages:
         notebook = convert(page, links)
         titles[page.name] = title_of(notebook)
@@ -77,7 +92,9 @@ def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[
     chapters = [page.name for page in run.pages]
     glance, known = at_a_glance(run.settings, chapters, records), findings(chapters, kept)
     texts = {
-        "index": front_page(run, titles, headline(kept, source), glance, known, module_table(run, records), mine),
+        "index": front_page(
+            run, titles, headline(kept, source), glance, known, module_table(run, records), mine
+        ),
         "tables": tables_page(records),
         "runs": records_page(records),
         "environment": environment_page(records),
@@ -91,7 +108,9 @@ def _of_suite(run: SuiteRun, records: list[Record]) -> list[Record]:
     """The runs with the suite's data, preset and recipe."""
     asked = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
     results = [(record, record.result) for record in records]
-    return [record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == asked]
+    return [
+        record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == asked
+    ]
 
 
 def _replace(new: Path, old: Path) -> None:

@@ -55,10 +55,14 @@ def newest_suite(executed: Path) -> str | None:
 
 
 def read_suite(folder: Path) -> SuiteRun:
-    """Pages planned in `suite.json` and pages of any other run in the folder. Raises ConfigError for an empty one."""
+    """Pages planned in `suite.json` and pages of any other run in the folder. Raises ConfigError
+    for an empty one.
+    """
     plan = _read_json(folder / "suite.json") or {}
     planned = {job["name"]: job for job in plan.get("jobs", [])}
-    found = [path.name.removesuffix(".status.json") for path in sorted(folder.glob("*.status.json"))]
+    found = [
+        path.name.removesuffix(".status.json") for path in sorted(folder.glob("*.status.json"))
+    ]
     names = [*planned, *(name for name in found if name not in planned)]
     if not names:
         raise ConfigError(f"{folder} holds no notebook run; start a suite with `make reproduce`")
@@ -71,7 +75,12 @@ def _page(folder: Path, name: str, job: dict[str, Any]) -> Page:
     executed = folder / f"{name}.ipynb"
     status = _read_json(status_path(executed))
     notebook = job.get("notebook") or (status or {}).get("notebook") or f"{name}.ipynb"
-    common = {"name": name, "notebook": notebook, "kind": job.get("kind", "chapter"), "label": job.get("label", "")}
+    common = {
+        "name": name,
+        "notebook": notebook,
+        "kind": job.get("kind", "chapter"),
+        "label": job.get("label", ""),
+    }
     if status is None:
         unreadable = status_path(executed).exists()
         state, error = (FAILED, "its status file is not readable") if unreadable else (NOT_RUN, "")

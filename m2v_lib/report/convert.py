@@ -1,4 +1,6 @@
-"""An executed notebook as a page of the book: told apart by its title, red when it failed, drawn without a network."""
+"""An executed notebook as a page of the book: told apart by its title, red when it failed, drawn
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,16 @@ from nbformat import NotebookNode
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
 
 PLOTLY = "application/vnd.plotly.v1+json"
-#: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and fingers do their work.
-HIDDEN_BUTTONS = ["toImage", "zoom3d", "pan3d", "orbitRotation", "tableRotation", "resetCameraLastSave3d"]
+#: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and
+#: fingers do their work.
+HIDDEN_BUTTONS = [
+    "toImage",
+    "zoom3d",
+    "pan3d",
+    "orbitRotation",
+    "tableRotation",
+    "resetCameraLastSave3d",
+]
 _HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
 _LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
@@ -26,7 +36,8 @@ _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
 def convert(page: Page, links: Mapping[str, str] | None = None) -> NotebookNode:
     """The page's notebook, ready for myst-nb; a stub where there is none to read.
 
-    `links` gives the book's page for a chapter's file name, where that is another one (a notebook that ran many times).
+    `links` gives the book's page for a chapter's file name, where that is another one (a
+    notebook that ran many times).
     """
     notebook = _read(page.executed)
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
@@ -36,7 +47,9 @@ def convert(page: Page, links: Mapping[str, str] | None = None) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             heading = _last_heading(cell.source) or heading
-            cell.source = _LINK.sub(lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source)
+            cell.source = _LINK.sub(
+                lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source
+            )
         elif cell.cell_type == "code":
             _fold(cell)
             _describe_images(cell, heading)
@@ -64,7 +77,9 @@ def title_of(notebook: NotebookNode) -> str:
 
 
 def page_title(page: Page, own: str) -> str:
-    """The heading plus what tells this run from others of the same notebook; a failure shows in the side bar too."""
+    """The heading plus what tells this run from others of the same notebook; a failure shows in
+    the side bar too.
+    """
     title = own or page.notebook.removesuffix(".ipynb").lstrip("0123456789_").replace("_", " ")
     if page.label:
         title = f"{title.partition(':')[0]}: {page.label}"
@@ -85,26 +100,41 @@ def _banner(page: Page) -> str:
     """Under the title: how the run went."""
     if page.state == NOT_RUN:
         return "```{warning}\nThis notebook has not run in this suite.\n```\n"
-    settings = ", ".join(f"{key} {json.dumps(value)}" for key, value in page.parameters.items() if value != {})
-    facts = [f"{page.seconds:.0f} s" if page.seconds is not None else "", settings, f"commit {page.commit}"]
+    settings = ", ".join(
+        f"{key} {json.dumps(value)}" for key, value in page.parameters.items() if value != {}
+    )
+    facts = [
+        f"{page.seconds:.0f} s" if page.seconds is not None else "",
+        settings,
+        f"commit {page.commit}",
+    ]
     line = html.escape("Run: " + "; ".join(fact for fact in facts if fact))
     note = f'<p class="m2v-run">{line}</p>\n'
     if page.state == FAILED:
         error = page.error.replace("`", "'")
-        return f"````{{admonition}} This notebook failed\n:class: danger\n```text\n{error}\n```\n````\n\n{note}"
+        return (
+            f"````{{admonition}} This notebook failed\n:class: "
+            f"danger\n```text\n{error}\n```\n````\n\n{note}"
+        )
     return note
 
 
 def command_of(page: Page) -> str:
     """The command line that makes this page's notebook again, with the same settings."""
     out = f"reports/executed/mine/{page.name}.ipynb"
-    given = [f"-p {shlex.quote(f'{key}={_plain(value)}')}" for key, value in page.parameters.items() if value != {}]
+    given = [
+        f"-p {shlex.quote(f'{key}={_plain(value)}')}"
+        for key, value in page.parameters.items()
+        if value != {}
+    ]
     return " ".join(["m2v notebook", f"notebooks/{page.notebook}", out, *given])
 
 
 def _plain(value: Any) -> str:
     """As `m2v notebook -p` reads it: words as they are, everything else as JSON."""
-    word = isinstance(value, str) and re.fullmatch(r"(?!(?i:true|false|yes|no|on|off|null|y|n)$)[A-Za-z_]\w*", value)
+    word = isinstance(value, str) and re.fullmatch(
+        r"(?!(?i:true|false|yes|no|on|off|null|y|n)$)[A-Za-z_]\w*", value
+    )
     return str(value) if word else json.dumps(value)
 
 
@@ -120,7 +150,9 @@ def how_to_run(page: Page) -> str:
     ]
     data = page.parameters.get("data", "synthetic")
     if data != "synthetic":
-        lines.insert(-1, f"m2v data list  # {data} must be among these; README says how to prepare it")
+        lines.insert(
+            -1, f"m2v data list  # {data} must be among these; README says how to prepare it"
+        )
     text = "\n".join(lines)  # none is empty: that would end the HTML block
     return (
         '<details class="m2v-how"><summary>Run it yourself</summary>\n'
@@ -143,17 +175,23 @@ def _fold(cell: NotebookNode) -> None:
 
 
 def _describe_images(cell: NotebookNode, heading: str) -> None:
-    """Alternative text for pictures: the cell's own `alt` metadata, else the heading it stands under."""
+    """Alternative text for pictures: the cell's own `alt` metadata, else the heading it stands
+    under.
+    """
     settings = cell.metadata.setdefault("mystnb", {}).setdefault("image", {})
     settings.setdefault("alt", _alt(cell, heading))
 
 
 def _alt(cell: NotebookNode, heading: str) -> str:
-    return str(cell.metadata.get("alt") or f"Figure: {heading or 'output of the cell above'}").replace("\n", " ")
+    return str(
+        cell.metadata.get("alt") or f"Figure: {heading or 'output of the cell above'}"
+    ).replace("\n", " ")
 
 
 def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> int:
-    """Turn plotly outputs into elements with fixed ids drawn by the one plotly.js of the book; count the figures."""
+    """Turn plotly outputs into elements with fixed ids drawn by the one plotly.js of the book;
+    count the figures.
+    """
     for number, output in enumerate(cell.get("outputs", [])):
         data: dict[str, Any] = output.get("data", {})
         if PLOTLY not in data:
@@ -161,20 +199,33 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
         figure = data.pop(PLOTLY)
         for other in ("text/html", "image/png"):
             data.pop(other, None)
-        data["text/html"] = plotly_html(figure, f"plotly-{where}-{number}", _alt(cell, heading), first=before == 0)
+        data["text/html"] = plotly_html(
+            figure, f"plotly-{where}-{number}", _alt(cell, heading), first=before == 0
+        )
         before += 1
     return before
 
 
 def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:
-    """An element and the call that draws the figure in it; the first of a page also loads the shared script."""
-    spec: dict[str, Any] = {key: figure[key] for key in ("data", "layout", "frames") if key in figure}
-    config: dict[str, Any] = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": HIDDEN_BUTTONS}
+    """An element and the call that draws the figure in it; the first of a page also loads the
+    shared script.
+    """
+    spec: dict[str, Any] = {
+        key: figure[key] for key in ("data", "layout", "frames") if key in figure
+    }
+    config: dict[str, Any] = {
+        "responsive": True,
+        "displaylogo": False,
+        "modeBarButtonsToRemove": HIDDEN_BUTTONS,
+    }
     config["showSendToCloud"] = False  # plotly's default is a button that uploads the figure
     spec["config"] = config | figure.get("config", {})
     # "</" would end the script element wherever it stood in the figure's texts.
-    call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace("</", "<\\/")
-    call = f'addEventListener("load", () => {call[:-1]});'  # not before: the page does not have its width yet
+    call = f"Plotly.newPlot({json.dumps(element)}, {json.dumps(spec, allow_nan=False)});".replace(
+        "</", "<\\/"
+    )
+    # not before: the page does not have its width yet
+    call = f'addEventListener("load", () => {call[:-1]});'
     load = '<script src="_static/plotly.min.js"></script>\n' if first else ""
     height = figure.get("layout", {}).get("height", 450)
     return (

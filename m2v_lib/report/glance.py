@@ -1,4 +1,6 @@
-"""The front page's tables at a glance and its findings, and the page that shows every table in full."""
+"""The front page's tables at a glance and its findings, and the page that shows every table in
+full.
+"""
 
 from __future__ import annotations
 
@@ -38,27 +40,47 @@ TABLES = (
     Glance("Table VII", "57_table7", "weights of the losses", ("table7",)),
     Glance("Table VIII", "58_table8", "modules", ("table8",)),
     Glance(
-        "The question", "58_table8", "does pre-training help, with all and with few labels?", ("pretraining-question",)
+        "The question",
+        "58_table8",
+        "does pre-training help, with all and with few labels?",
+        ("pretraining-question",),
     ),
 )
 
 
-def at_a_glance(settings: Mapping[str, Any], chapters: Iterable[str], records: Sequence[Record]) -> str:
-    """A line a table: its chapter, and how many rows are in which state on the paper's data, on motion capture and,
-    where that is neither, with the settings of the suite."""
+def at_a_glance(
+    settings: Mapping[str, Any], chapters: Iterable[str], records: Sequence[Record]
+) -> str:
+    """A line a table: its chapter, and how many rows are in which state on the paper's data, on
+    motion capture and, where that is neither, with the settings of the suite.
+    """
     known = set(chapters)
-    asked = {key: settings[key] for key in ("data", "preset", "recipe", "overrides", "seeds") if key in settings}
+    asked = {
+        key: settings[key]
+        for key in ("data", "preset", "recipe", "overrides", "seeds")
+        if key in settings
+    }
     own = asked.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
-    head = ["table", "what it asks", "on the paper's data", "on motion capture", *(["in this suite"] if own else [])]
+    head = [
+        "table",
+        "what it asks",
+        "on the paper's data",
+        "on motion capture",
+        *(["in this suite"] if own else []),
+    ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for table in TABLES:
         title = _link(table.title, table.chapter, known)
         cells = [title, table.question]
         if not table.groups:
-            lines.append(f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |")
+            lines.append(
+                f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |"
+            )
             continue
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
-        lines.append(f"| {' | '.join([*cells, *([_states(table, records, asked)] if own else [])])} |")
+        lines.append(
+            f"| {' | '.join([*cells, *([_states(table, records, asked)] if own else [])])} |"
+        )
     return "\n".join([*lines, ""])
 
 
@@ -75,22 +97,35 @@ def _row_states(group: str, records: Sequence[Record], where: str | Mapping[str,
     if group == "figure6":
         return _curve_states(records, where)
     if where == "paper":
-        return list(tables.build_table(group, records, data=measure_of(group).data, preset="base")["state"])
+        return list(
+            tables.build_table(group, records, data=measure_of(group).data, preset="base")["state"]
+        )
     if where == "mocap":
         return list(tables.on_motion_capture(group, records)["state"])
     return list(tables.build_table(group, records, **where)["state"])  # type: ignore[arg-type]
 
 
 def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> list[str]:
-    """The states of Figure 6: a curve has no number to reproduce, so on the paper's data it is at most partial."""
+    """The states of Figure 6: a curve has no number to reproduce, so on the paper's data it is
+    at most partial.
+    """
     every = len(rows("figure6"))
     if isinstance(where, Mapping):
         n, state = len(curves("figure6", records, **where)), "synthetic"
     elif where == "paper":
         n, state = len(curves("figure6", records, data="h36m", preset="base")), "partial schedule"
     else:
-        about = [(p, len(curves("figure6", records, data="mocap", preset=p, overrides=budget(p, "figure6"))))
-                 for p in ("base", "small")]  # fmt: skip
+        about = [
+            (
+                p,
+                len(
+                    curves(
+                        "figure6", records, data="mocap", preset=p, overrides=budget(p, "figure6")
+                    )
+                ),
+            )
+            for p in ("base", "small")
+        ]
         preset, n = next((found for found in about if found[1]), ("small", 0))
         state = "mocap" if preset == "base" else "mocap, partial schedule"
     return [state] * n + ["not run"] * (every - n)
@@ -110,33 +145,49 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
     question = tables.on_motion_capture("pretraining-question", records)
-    gap = {row: effects.in_words(effects.of_rows(question, row, other)) for row, other in effects.FROM_SCRATCH.items()}
-    spread = [line["value"] for line in paper.table("table5") if line["metric"] == "MPJPE" and line["M"] == 3]
+    gap = {
+        row: effects.in_words(effects.of_rows(question, row, other))
+        for row, other in effects.FROM_SCRATCH.items()
+    }
+    spread = [
+        line["value"]
+        for line in paper.table("table5")
+        if line["metric"] == "MPJPE" and line["M"] == 3
+    ]
     base, other, large = (
-        paper.value("table3", method=name, metric="MACs(G)") for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
+        paper.value("table3", method=name, metric="MACs(G)")
+        for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
     )
     texts = {
         "teacher": "In the released code the teacher never moves, and its target is the network's own input embedding: "
-                   "pre-training there is the filling in of masked coordinates.",
+        "pre-training there is the filling in of masked coordinates.",
         "masks": f"There the mask ratio P and the number of target blocks K change nothing, yet Table V has such rows "
-                 f"{max(spread) - min(spread):.1f} mm apart; the gain claimed for pre-training is "
-                 f"{paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
+        f"{max(spread) - min(spread):.1f} mm apart; the gain claimed for pre-training is "
+        f"{paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
         "macs": f"The {base} G and {other} G of Table III are one network under two counters, and {large} G for the "
-                "large one is impossible.",
+        "large one is impossible.",
         "gt": "The averages printed for ground-truth 2D do not follow from the actions printed beside them.",
         "question": f"On motion capture (preset {question.attrs['preset']}), pre-training as the paper says against "
-                    f"training from scratch: {gap[3]}; as the released code does, which also reads the test subjects' "
-                    f"2D: {gap[2]}. With 10 % of the labels: as the paper says {gap[6]}; as released {gap[5]}. "
-                    f"With 1 %: as the paper says {gap[13]}; as released {gap[12]}.",
-    }  # fmt: skip
+        f"training from scratch: {gap[3]}; as the released code does, which also reads the test "
+        "subjects' "
+        f"2D: {gap[2]}. With 10 % of the labels: as the paper says {gap[6]}; as released {gap[5]}. "
+        f"With 1 %: as the paper says {gap[13]}; as released {gap[12]}.",
+    }
     return (
-        "\n".join(f"{i}. {text} {_shown(*FINDINGS[key], known)}" for i, (key, text) in enumerate(texts.items(), 1))
+        "\n".join(
+            f"{i}. {text} {_shown(*FINDINGS[key], known)}"
+            for i, (key, text) in enumerate(texts.items(), 1)
+        )
         + "\n"
     )
 
 
 def _shown(chapter: str, heading: str, known: set[str]) -> str:
-    return f"({_link('shown here', chapter, known, slug(heading))})" if chapter in known else f"(chapter {chapter})"
+    return (
+        f"({_link('shown here', chapter, known, slug(heading))})"
+        if chapter in known
+        else f"(chapter {chapter})"
+    )
 
 
 def slug(heading: str) -> str:
@@ -145,20 +196,30 @@ def slug(heading: str) -> str:
 
 
 def _link(text: str, chapter: str, known: set[str], anchor: str = "") -> str:
-    return f"[{text}]({chapter}.ipynb{'#' + anchor if anchor else ''})" if chapter in known else text
+    return (
+        f"[{text}]({chapter}.ipynb{'#' + anchor if anchor else ''})" if chapter in known else text
+    )
 
 
 def tables_page(records: Sequence[Record]) -> str:
-    """Every table of experiments in full, from the records alone: on the paper's data where a run is there, and on
-    motion capture."""
-    parts = ["# All tables\n", "Built from the run records; a difference to the paper appears where data set, "
-             "protocol, network and full schedule are the paper's.\n"]  # fmt: skip
+    """Every table of experiments in full, from the records alone: on the paper's data where a
+    run is there, and on motion capture.
+    """
+    parts = [
+        "# All tables\n",
+        "Built from the run records; a difference to the paper appears where data set, "
+        "protocol, network and full schedule are the paper's.\n",
+    ]
     for table in TABLES:
         for group in table.groups:
             if group == "figure6":
                 continue
-            parts.append(f"## {table.title}: {table.question}{', ground-truth 2D' if group.endswith('-gt') else ''}\n")
-            on_paper = tables.build_table(group, records, data=measure_of(group).data, preset="base")
+            parts.append(
+                f"## {table.title}: {table.question}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
+            )
+            on_paper = tables.build_table(
+                group, records, data=measure_of(group).data, preset="base"
+            )
             parts += [with_badges(on_paper)] if on_paper["n_seeds"].any() else []
             parts.append(with_badges(tables.on_motion_capture(group, records)))
     return "\n".join(parts)

@@ -1,4 +1,6 @@
-"""The front page's answer to 'does it learn?': the committed record against the mean pose and ridge regression."""
+"""The front page's answer to 'does it learn?': the committed record against the mean pose and
+ridge regression.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +15,11 @@ PRESET_ORDER = ("smoke", "small", "base", "large")
 
 
 def headline_records(records: Sequence[Record]) -> list[Record]:
-    """For each data set the fine-tuning record of the largest preset and, within it, of the longest training.
+    """For each data set the fine-tuning record of the largest preset and, within it, of the
+    longest training.
 
-    Never the one with the lowest error: that would be a selection on test subjects. Generated motion comes last.
+    Never the one with the lowest error: that would be a selection on test subjects. Generated
+    motion comes last.
     """
     chosen: dict[str, Record] = {}
     for record in records:
@@ -45,23 +49,33 @@ def _one(record: Record, source: Path) -> str:
     ours = result["test"]["mpjpe"]
     ridge, mean = (result["baselines"][name]["mpjpe"] for name in ("ridge", "mean_pose"))
     lines = [
-        f"MPJPE on the test subjects of **{data['name']}** ({data['protocol']}; 2D input: {_detector(record)}):",
+        f"MPJPE on the test subjects of **{data['name']}** ({data['protocol']}; 2D input: "
+        f"{_detector(record)}):",
         "",
         "| | MPJPE (mm) | of ridge |",
         "|---|--:|--:|",
         f"| mean pose of the training subjects | {mean:.1f} | {mean / ridge:.2f} |",
         f"| ridge regression, 2D to 3D, frame by frame | {ridge:.1f} | 1.00 |",
-        f"| **Motion2vec** ({result['preset']}, {result['recipe']} recipe) | **{ours:.1f}** | **{ours / ridge:.2f}** |",
+        f"| **Motion2vec** ({result['preset']}, {result['recipe']} recipe) | **{ours:.1f}** | "
+        f"**{ours / ridge:.2f}** |",
         "",
-        f"P-MPJPE {result['test']['p_mpjpe']:.1f} mm; {_schedule(result)}; epoch: {result['selected']}; "
+        f"P-MPJPE {result['test']['p_mpjpe']:.1f} mm; {_schedule(result)}; epoch: "
+        f"{result['selected']}; "
         f"n = 1, seed {result['seed']}; {result['device']}, {_duration(result['seconds'])}; "
         f"commit {result['commit']}; record `{record.name}`.",
         "",
     ]
-    curve = _draw_curve(record, source, {"ridge, on test subjects": ridge, "mean pose, on test subjects": mean})
+    curve = _draw_curve(
+        record, source, {"ridge, on test subjects": ridge, "mean pose, on test subjects": mean}
+    )
     if curve:
-        levels = f"on the test subjects ridge stands at {ridge:.0f} mm, the mean pose at {mean:.0f} mm"
-        lines += [f"![Learning curve: validation MPJPE ends at {curve[1]:.0f} mm; {levels}]({curve[0]})", ""]
+        levels = (
+            f"on the test subjects ridge stands at {ridge:.0f} mm, the mean pose at {mean:.0f} mm"
+        )
+        lines += [
+            f"![Learning curve: validation MPJPE ends at {curve[1]:.0f} mm; {levels}]({curve[0]})",
+            "",
+        ]
         lines += ["The curve is on the validation subjects, other people than the table's.", ""]
     return "\n".join(lines)
 
@@ -73,24 +87,41 @@ def _detector(record: Record) -> str:
 def _schedule(result: dict[str, Any]) -> str:
     schedule = result["schedule"]
     kind = "partial schedule" if schedule.get("partial") else "full schedule"
-    return f"{kind}, {schedule['steps']:,} steps, {schedule['epochs_done']:.3g} of {schedule['epochs_full']:g} epochs"
+    return (
+        f"{kind}, {schedule['steps']:,} steps, {schedule['epochs_done']:.3g} of "
+        f"{schedule['epochs_full']:g} epochs"
+    )
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s"
 
 
-def _draw_curve(record: Record, source: Path, references: dict[str, float]) -> tuple[str, float] | None:
-    """Draw the validation error into `source`, with a sidecar; its file name and last value, None without points."""
-    points = [(line["step"], line["mpjpe"]) for line in record.metrics if line.get("kind") == "val" and "mpjpe" in line]
+def _draw_curve(
+    record: Record, source: Path, references: dict[str, float]
+) -> tuple[str, float] | None:
+    """Draw the validation error into `source`, with a sidecar; its file name and last value,
+    None without points.
+    """
+    points = [
+        (line["step"], line["mpjpe"])
+        for line in record.metrics
+        if line.get("kind") == "val" and "mpjpe" in line
+    ]
     if not points:
         return None
     from m2v_lib.notebook import plots
 
     steps, values = zip(*points, strict=True)
     name = f"curve-{record.result['data']['name']}.svg"
-    figure = plots.learning_curve(steps, values, references=references, quantity="validation MPJPE (mm)")
+    figure = plots.learning_curve(
+        steps, values, references=references, quantity="validation MPJPE (mm)"
+    )
     figure.savefig(source / name, metadata={"Date": None})
-    sidecar = {"function": "m2v_lib.report.headline", "runs": [record.name], "commit": record.result["commit"]}
+    sidecar = {
+        "function": "m2v_lib.report.headline",
+        "runs": [record.name],
+        "commit": record.result["commit"],
+    }
     (source / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
     return name, values[-1]

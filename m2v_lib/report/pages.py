@@ -1,4 +1,6 @@
-"""The pages of the book that no notebook makes: front page, parts, runs and environment, as MyST markdown."""
+"""The pages of the book that no notebook makes: front page, parts, runs and environment, as MyST
+markdown.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,16 @@ PARTS = (
     "Further",
     "Other runs",
 )
-BUILT_WITH = ("numpy", "pandas", "matplotlib", "plotly", "sphinx", "myst-nb", "sphinx-book-theme", "snakemake")
+BUILT_WITH = (
+    "numpy",
+    "pandas",
+    "matplotlib",
+    "plotly",
+    "sphinx",
+    "myst-nb",
+    "sphinx-book-theme",
+    "snakemake",
+)
 _COLOUR = {OK: "ok", FAILED: "failed", NOT_RUN: "not-run"}
 #: The states of a table cell (design section 7).
 CELL_MEANING = {
@@ -51,8 +62,9 @@ def cell_badge(state: str) -> str:
 
 
 def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
-    """Table VIII as HTML: what was measured with the suite's settings (without a suite: on motion capture), and apart
-    from it what the paper prints."""
+    """Table VIII as HTML: what was measured with the suite's settings (without a suite: on
+    motion capture), and apart from it what the paper prints.
+    """
     if suite.settings:
         return with_badges(tables.build_table("table8", records, **suite.settings))
     return with_badges(tables.on_motion_capture("table8", records))
@@ -61,15 +73,28 @@ def module_table(suite: SuiteRun, records: Sequence[Record]) -> str:
 def with_badges(frame: pd.DataFrame) -> str:
     """A built table as HTML, its states as badges."""
     states = "|".join(tables.STATES)
-    return re.sub(f"<td>({states})</td>", lambda m: f"<td>{cell_badge(m.group(1))}</td>", tables.to_html(frame)) + "\n"
+    return (
+        re.sub(
+            f"<td>({states})</td>",
+            lambda m: f"<td>{cell_badge(m.group(1))}</td>",
+            tables.to_html(frame),
+        )
+        + "\n"
+    )
 
 
 def front_page(
-    suite: SuiteRun, titles: Mapping[str, str], headline: str, glance: str, findings: str, table: str,
+    suite: SuiteRun,
+    titles: Mapping[str, str],
+    headline: str,
+    glance: str,
+    findings: str,
+    table: str,
     records: Sequence[Record],
-) -> str:  # fmt: skip
-    """The page one sees first: how the suite ended, what was run on what, the headline, findings, the tables' states,
-    Table VIII, all notebooks."""
+) -> str:
+    """The page one sees first: how the suite ended, what was run on what, the headline,
+    findings, the tables' states, Table VIII, all notebooks.
+    """
     return "\n".join(
         [
             "# Motion2vec, run and checked\n",
@@ -97,15 +122,21 @@ def _verdict(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     total, failed, waiting = len(suite.pages), suite.count(FAILED), suite.count(NOT_RUN)
     if not total:
         return (
-            ":::{admonition} No notebook has run here\n:class: note\nThis book is made of the run records alone.\n:::\n"
+            ":::{admonition} No notebook has run here\n:class: note\nThis book is made of the run "
+            "records alone.\n:::\n"
         )
     if not failed and not waiting:
-        return f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite `{suite.name}`.\n:::\n"
+        return (
+            f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite "
+            f"`{suite.name}`.\n:::\n"
+        )
     counts = [f"{failed} failed"] * bool(failed) + [f"{waiting} did not run"] * bool(waiting)
     kind = "danger" if failed else "warning"
     head = f":::{{admonition}} Of {total} notebook runs {' and '.join(counts)}\n:class: {kind}"
     bad = [page for page in suite.pages if page.state != OK]
-    lines = [f"- {badge(p.state, _COLOUR[p.state])} {_link(p, titles)} {_code(p.error)}" for p in bad]
+    lines = [
+        f"- {badge(p.state, _COLOUR[p.state])} {_link(p, titles)} {_code(p.error)}" for p in bad
+    ]
     return "\n".join([head, *lines, ":::\n"])
 
 
@@ -119,8 +150,15 @@ def _link(page: Page, titles: Mapping[str, str]) -> str:
 
 
 def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
-    devices = sorted({str(record.result.get("device", "?")) for record in records}) or ["no training yet"]
-    data = sorted({f"{r.result['data']['name']} (fingerprint {r.result['data']['fingerprint'][:12]})" for r in records})
+    devices = sorted({str(record.result.get("device", "?")) for record in records}) or [
+        "no training yet"
+    ]
+    data = sorted(
+        {
+            f"{r.result['data']['name']} (fingerprint {r.result['data']['fingerprint'][:12]})"
+            for r in records
+        }
+    )
     commits = sorted({page.commit for page in suite.pages if page.commit}) or [commit()]
     started = sorted(page.started for page in suite.pages if page.started)
     seconds = sum(page.seconds or 0.0 for page in suite.pages)
@@ -128,7 +166,10 @@ def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
         "data": ", ".join(data) or str(suite.settings.get("data", "?")),
         "preset, recipe": f"{suite.settings.get('preset', '?')}, {suite.settings.get('recipe', '?')}",
         "seeds": ", ".join(map(str, suite.settings.get("seeds", ["?"]))),
-        "overrides": ", ".join(f"{k} = {v}" for k, v in (suite.settings.get("overrides") or {}).items()) or "none",
+        "overrides": ", ".join(
+            f"{k} = {v}" for k, v in (suite.settings.get("overrides") or {}).items()
+        )
+        or "none",
         "device": ", ".join(devices),
         "commit": ", ".join(commits),
         "first notebook started": started[0].replace("T", " ") if started else "never",
@@ -146,12 +187,15 @@ def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     lines = ["## Notebooks\n", "| notebook | state | time |", "|---|---|--:|"]
     for page in sorted(suite.pages, key=lambda page: page.notebook):
         time = f"{page.seconds:.0f} s" if page.seconds is not None else ""
-        lines.append(f"| {_link(page, titles)} | {badge(page.state, _COLOUR[page.state])} | {time} |")
+        lines.append(
+            f"| {_link(page, titles)} | {badge(page.state, _COLOUR[page.state])} | {time} |"
+        )
     return "\n".join([*lines, ""])
 
 
 def _contents(suite: SuiteRun, titles: Mapping[str, str]) -> str:
-    """The side bar: a part for each ten; a notebook that ran several times is one entry that opens into its runs.
+    """The side bar: a part for each ten; a notebook that ran several times is one entry that
+    opens into its runs.
 
     Chapters stand there with their numbers, by which texts refer to them.
     """
@@ -194,14 +238,21 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
             continue
         runs = [page for page in suite.pages if page.notebook == first.notebook]
         title = _runs_title(suite, first, titles)
-        rows = [f"| {_link(p, titles)} | {badge(p.state, _COLOUR[p.state])} | {p.seconds or 0:.0f} s |" for p in runs]
+        rows = [
+            f"| {_link(p, titles)} | {badge(p.state, _COLOUR[p.state])} | {p.seconds or 0:.0f} s |"
+            for p in runs
+        ]
         table = "\n".join(["| run | state | time |", "|---|---|--:|", *rows])
-        pages[name] = f"# {title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
+        pages[name] = (
+            f"# {title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
+        )
     return pages
 
 
 def _runs_title(suite: SuiteRun, page: Page, titles: Mapping[str, str]) -> str:
-    """Of a notebook that ran several times: what all runs' titles begin with, and whether one failed."""
+    """Of a notebook that ran several times: what all runs' titles begin with, and whether one
+    failed.
+    """
     first = next(other for other in suite.pages if other.notebook == page.notebook)
     failed = any(other.notebook == page.notebook and other.state == FAILED for other in suite.pages)
     return ("✗ " if failed else "") + titles[first.name].lstrip("✗○ ").partition(":")[0]
@@ -209,10 +260,16 @@ def _runs_title(suite: SuiteRun, page: Page, titles: Mapping[str, str]) -> str:
 
 def records_page(records: Sequence[Record]) -> str:
     """Every run record the book was built from."""
-    head = "# Run records\n\nWhat each training run wrote down about itself, and its result on the test subjects.\n\n"
+    head = (
+        "# Run records\n\nWhat each training run wrote down about itself, and its result on the "
+        "test subjects.\n\n"
+    )
     if not records:
         return head + "None yet.\n"
-    lines = ["| run | data | steps | schedule | result | device | time | commit |", "|---|---|--:|---|--:|---|--:|---|"]
+    lines = [
+        "| run | data | steps | schedule | result | device | time | commit |",
+        "|---|---|--:|---|--:|---|--:|---|",
+    ]
     for record in records:
         result = record.result
         cells = [
@@ -240,13 +297,27 @@ def environment_page(records: Sequence[Record]) -> str:
     lines = ["# Environment\n", "## Where the training ran\n"]
     seen: dict[str, list[str]] = {}
     for record in records:
-        env = {**record.env, **{f"package {k}": v for k, v in record.env.get("packages", {}).items()}}
-        facts = "; ".join(f"{key} {value}" for key, value in sorted(env.items()) if key not in ("packages", "commit"))
+        env = {
+            **record.env,
+            **{f"package {k}": v for k, v in record.env.get("packages", {}).items()},
+        }
+        facts = "; ".join(
+            f"{key} {value}"
+            for key, value in sorted(env.items())
+            if key not in ("packages", "commit")
+        )
         seen.setdefault(facts, []).append(record.name)
     for facts, names in seen.items():
         lines += [f"- {_cell(facts)}: {len(names)} runs"]
-    lines += ["" if seen else "No record yet.\n", "## What built this book\n", "| package | version |", "|---|---|"]
-    lines += [f"| Python | {platform.python_version()} on {platform.system()} {platform.machine()} |"]
+    lines += [
+        "" if seen else "No record yet.\n",
+        "## What built this book\n",
+        "| package | version |",
+        "|---|---|",
+    ]
+    lines += [
+        f"| Python | {platform.python_version()} on {platform.system()} {platform.machine()} |"
+    ]
     for name in BUILT_WITH:
         try:
             lines.append(f"| {name} | {metadata.version(name)} |")

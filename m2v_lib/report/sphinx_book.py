@@ -1,4 +1,6 @@
-"""Markdown and notebooks to HTML with Sphinx, myst-nb and sphinx-book-theme: nothing in it needs a network."""
+"""Markdown and notebooks to HTML with Sphinx, myst-nb and sphinx-book-theme: nothing in it needs
+a network.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 STATIC = Path(__file__).parent / "static"
-MATHJAX = "tex-svg-full.js"  # one file with every TeX extension, so that MathJax never loads a second one
+MATHJAX = (
+    # one file with every TeX extension, so that MathJax never loads a second one
+    "tex-svg-full.js"
+)
 
 
 def settings(title: str) -> dict[str, Any]:
@@ -40,18 +45,25 @@ def settings(title: str) -> dict[str, Any]:
         "html_static_path": ["_static"],
         "html_css_files": ["m2v.css"],
         "html_copy_source": True,
-        "html_show_search_summary": False,  # would fetch the pages found, which a browser refuses from disk
+        # would fetch the pages found, which a browser refuses from disk
+        "html_show_search_summary": False,
         "html_show_copyright": False,
         "html_show_sphinx": False,
         "mathjax_path": f"mathjax/{MATHJAX}",
         "mathjax3_config": {"options": {"enableMenu": False}},
         # A chapter that links to a file of the repository is fine; the book holds only chapters.
-        "suppress_warnings": ["myst.xref_missing", "misc.highlighting_failure", "mystnb.unknown_mime_type"],
+        "suppress_warnings": [
+            "myst.xref_missing",
+            "misc.highlighting_failure",
+            "mystnb.unknown_mime_type",
+        ],
     }
 
 
 def copy_static(target: Path) -> None:
-    """Style sheet, MathJax and plotly.js out of the installed packages; FileNotFoundError for a missing one."""
+    """Style sheet, MathJax and plotly.js out of the installed packages; FileNotFoundError for a
+    missing one.
+    """
     (target / "mathjax").mkdir(parents=True)
     for path in STATIC.iterdir():
         shutil.copyfile(path, target / path.name)
@@ -63,20 +75,28 @@ def _mathjax() -> Path:
     for file in metadata.files("sphinx-mathjax-offline") or []:
         if file.name == MATHJAX:
             return Path(str(file.locate()))
-    raise FileNotFoundError(f"{MATHJAX} is not in the package sphinx-mathjax-offline: install m2v_lib[book] again")
+    raise FileNotFoundError(
+        f"{MATHJAX} is not in the package sphinx-mathjax-offline: install m2v_lib[book] again"
+    )
 
 
 def _plotly() -> Path:
     spec = util.find_spec("plotly")  # finds the package without importing it
     folders = spec.submodule_search_locations if spec else None
-    script = Path(list(folders)[0]) / "package_data" / "plotly.min.js" if folders else Path("plotly.min.js")
+    script = (
+        Path(list(folders)[0]) / "package_data" / "plotly.min.js"
+        if folders
+        else Path("plotly.min.js")
+    )
     if not script.is_file():
         raise FileNotFoundError(f"{script} is missing: install m2v_lib[book] again")
     return script
 
 
 def build_html(source: Path, target: Path, title: str) -> str:
-    """Build `source` into `target`; returns Sphinx's warnings. Raises RuntimeError when Sphinx gives up."""
+    """Build `source` into `target`; returns Sphinx's warnings. Raises RuntimeError when Sphinx
+    gives up.
+    """
     from sphinx.application import Sphinx
     from sphinx.util.docutils import docutils_namespace, patch_docutils
 

@@ -1,4 +1,6 @@
-"""A ledger of the paper's claims: each is settled once, by a condition that has to hold, with the evidence beside."""
+"""A ledger of the paper's claims: each is settled once, by a condition that has to hold, with
+the evidence beside.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +18,32 @@ MARKS = {HOLDS: "✓", CONTRADICTED: "✗", OPEN: "?"}
 class Ledger:
     """The claims of `paper.claims()` and how they were settled, in the order of settling."""
 
-    settled: dict[str, tuple[str, str]] = field(default_factory=dict)  # claim -> verdict, evidence
+    # claim -> verdict, evidence
+    settled: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def holds(self, claim: str, because: Any, evidence: str) -> None:
         """The claim is right. Raises AssertionError unless the condition `because` is true."""
         self._settle(claim, HOLDS, because, evidence)
 
     def contradicted(self, claim: str, because: Any, evidence: str) -> None:
-        """The claim is wrong, or the paper says something else elsewhere. Raises AssertionError as `holds` does."""
+        """The claim is wrong, or the paper says something else elsewhere. Raises AssertionError
+        as `holds` does.
+        """
         self._settle(claim, CONTRADICTED, because, evidence)
 
     def undecided(self, claim: str, because: Any, evidence: str) -> None:
-        """Nothing here can tell; `because` is what that can be seen from. Raises AssertionError as `holds` does."""
+        """Nothing here can tell; `because` is what that can be seen from. Raises AssertionError
+        as `holds` does.
+        """
         self._settle(claim, OPEN, because, evidence)
 
     def _settle(self, claim: str, verdict: str, because: Any, evidence: str) -> None:
         known = {entry["id"]: entry for entry in paper.claims()}
         if claim not in known:
             raise KeyError(f"the paper makes no claim {claim!r}")
-        assert bool(because), f"{claim}: the evidence does not show that it is {verdict}: {evidence}"
+        assert bool(because), (
+            f"{claim}: the evidence does not show that it is {verdict}: {evidence}"
+        )
         assert claim not in self.settled, f"{claim} is settled already"
         self.settled[claim] = verdict, evidence
         print(f"{MARKS[verdict]} {known[claim]['claim']}\n    {verdict}: {evidence}")
@@ -53,10 +62,14 @@ class Ledger:
             entry = known[claim]
             place = entry["where"] + (f", line {entry['line']}" if entry["line"] else "")
             cells = [f"{MARKS[verdict]} {verdict}", entry["claim"], place, evidence]
-            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
+            rows.append(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+            )
         head = "".join(f"<th>{name}</th>" for name in ("verdict", "claim", "where", "evidence"))
         return (
-            f'<table class="m2v-table"><thead><tr>{head}</tr></thead><tbody>\n' + "\n".join(rows) + "\n</tbody></table>"
+            f'<table class="m2v-table"><thead><tr>{head}</tr></thead><tbody>\n'
+            + "\n".join(rows)
+            + "\n</tbody></table>"
         )
 
     def __repr__(self) -> str:

@@ -1,4 +1,6 @@
-"""What a table measures, what a run must have been to stand against the paper's number, and the states of a cell."""
+"""What a table measures, what a run must have been to stand against the paper's number, and the
+states of a cell.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +9,39 @@ from dataclasses import dataclass
 from typing import Any
 
 #: What a cell of a table can be; `paper` is a published value, the others are measured here.
-STATES = ("paper", "reproduced", "partial schedule", "mocap", "mocap, partial schedule", "synthetic", "not run")
-#: What a run must have been for its number to be set against the paper's. The Human3.6M store writes this protocol.
+STATES = (
+    "paper",
+    "reproduced",
+    "partial schedule",
+    "mocap",
+    "mocap, partial schedule",
+    "synthetic",
+    "not run",
+)
+#: What a run must have been for its number to be set against the paper's. The Human3.6M store
+#: writes this protocol.
 PUBLISHED_DATA = "h36m"
 PUBLISHED_PROTOCOL = "Human3.6M: S1 S5 S6 S7 S8 train, S9 S11 test, action-averaged, 2.5D frames"
 PUBLISHED_PRESET = "base"
-PUBLISHED_3DHP = "MPI-INF-3DHP: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton; valid frames"
-#: Classes and at least so many training samples make NTU RGB+D 60 more than a file in its layout.
+PUBLISHED_3DHP = (
+    "MPI-INF-3DHP: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton; valid frames"
+)
+#: Classes and at least so many training samples make NTU RGB+D 60 more than a file in its
+#: layout.
 NTU_CLASSES, NTU_TRAIN = 60, 30_000
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A stage's metrics and the run that the paper reports: its data set, and what else separates a run from it."""
+    """A stage's metrics and the run that the paper reports: its data set, and what else
+    separates a run from it.
+    """
 
     stage: str
     data: str
-    metrics: Mapping[str, tuple[str, str]]  # key in result["test"]: metric in the paper's table, column title here
+    metrics: Mapping[
+        str, tuple[str, str]
+    ]  # key in result["test"]: metric in the paper's table, column title here
     other: Callable[[Mapping[str, Any]], list[str]]  # departures in protocol
 
     def departures(self, result: Mapping[str, Any]) -> list[str]:
@@ -54,9 +72,15 @@ def _action(result: Mapping[str, Any]) -> list[str]:
 _MPJPE = {"mpjpe": ("MPJPE", "MPJPE (mm)")}
 _BOTH = {**_MPJPE, "p_mpjpe": ("P-MPJPE", "P-MPJPE (mm)")}
 POSE = Measure("finetune", PUBLISHED_DATA, _BOTH, _pose("detected", "ground-truth 2D input"))
-#: Of the third block of Table I only MPJPE is printed. Which ground-truth protocol made it is not known (audit D2).
+#: Of the third block of Table I only MPJPE is printed. Which ground-truth protocol made it is
+#: not known (audit D2).
 POSE_GT = Measure("finetune", PUBLISHED_DATA, _MPJPE, _pose("gt", "detected 2D input"))
-MPI = Measure("finetune", "mpi_inf_3dhp", {**_MPJPE, "pck": ("PCK", "PCK (%)"), "auc": ("AUC", "AUC (%)")}, _mpi)
+MPI = Measure(
+    "finetune",
+    "mpi_inf_3dhp",
+    {**_MPJPE, "pck": ("PCK", "PCK (%)"), "auc": ("AUC", "AUC (%)")},
+    _mpi,
+)
 ACTION = Measure("action", "ntu60", {"top1": ("", "top-1 (%)")}, _action)
 
 #: By group of experiments; all others are `POSE`.

@@ -1,4 +1,6 @@
-"""What stands behind the cells of a table: errors action by action, and the losses of pre-training step by step."""
+"""What stands behind the cells of a table: errors action by action, and the losses of
+pre-training step by step.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +19,40 @@ if TYPE_CHECKING:
 Curve = tuple[list[float], list[float]]
 
 
-def per_action(table: str, records: Iterable[Record], *, metric: str = "mpjpe", **asked: Any) -> pd.DataFrame:
-    """A row of the table a line, an action a column, then the mean of the actions, number of seeds and state.
+def per_action(
+    table: str, records: Iterable[Record], *, metric: str = "mpjpe", **asked: Any
+) -> pd.DataFrame:
+    """A row of the table a line, an action a column, then the mean of the actions, number of
+    seeds and state.
 
-    Values are means over the seeds found; a row that has not run is all nan. `asked` as for `build_table`.
+    Values are means over the seeds found; a row that has not run is all nan. `asked` as for
+    `build_table`.
     """
     import pandas as pd
 
     records = list(records)
     frame = build_table(table, records, **asked)
-    by_name = {record.path.name: record.result["test"]["per_action"] for record in records if _has_actions(record)}
+    by_name = {
+        record.path.name: record.result["test"]["per_action"]
+        for record in records
+        if _has_actions(record)
+    }
     lines = []
     for line in frame.to_dict("records"):
         runs = [by_name[name] for name in line["runs"] if name in by_name]
         actions = sorted({action for run in runs for action in run})
-        means = {action: statistics.fmean(run[action][metric] for run in runs) for action in actions}
-        lines.append({"experiment": line["label"], **means, "mean": line[metric], "seeds": line["n_seeds"],
-                      "state": line["state"]})  # fmt: skip
+        means = {
+            action: statistics.fmean(run[action][metric] for run in runs) for action in actions
+        }
+        lines.append(
+            {
+                "experiment": line["label"],
+                **means,
+                "mean": line[metric],
+                "seeds": line["n_seeds"],
+                "state": line["state"],
+            }
+        )
     found = pd.DataFrame(lines)
     last = ["mean", "seeds", "state"]
     return found[[column for column in found if column not in last] + last]
@@ -54,7 +73,9 @@ def curves(
     seeds: Sequence[int] | None = None,
     quantity: str = "loss",
 ) -> dict[str, Curve]:
-    """What the pre-training of each row that ran logged, {label: (steps, values)}, of the first seed found."""
+    """What the pre-training of each row that ran logged, {label: (steps, values)}, of the first
+    seed found.
+    """
     known = by_digest_and_seed(records, "pretrain", seeds)
     found: dict[str, Curve] = {}
     for row in rows(table):
@@ -62,5 +83,8 @@ def curves(
         if exp.digest("pretrain") in known:
             logged = next(iter(known[exp.digest("pretrain")].values())).metrics
             lines = [line for line in logged if line["kind"] == "train" and quantity in line]
-            found[row.label_at(preset)] = ([line["step"] for line in lines], [line[quantity] for line in lines])
+            found[row.label_at(preset)] = (
+                [line["step"] for line in lines],
+                [line[quantity] for line in lines],
+            )
     return found

@@ -1,4 +1,6 @@
-"""A built table as Markdown and HTML: published and measured side by side only on the paper's own data set."""
+"""A built table as Markdown and HTML: published and measured side by side only on the paper's
+own data set.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ TITLES = {"h36m": "Human3.6M", "mpi_inf_3dhp": "MPI-INF-3DHP", "ntu60": "NTU RGB
 
 
 def _blocks(frame: pd.DataFrame) -> list[_Block]:
-    """On the paper's data one table with differences; on other data two, so that nobody subtracts across them."""
+    """On the paper's data one table with differences; on other data two, so that nobody
+    subtracts across them.
+    """
     about, measure = frame.attrs, measure_of(frame.attrs["table"])
     run_with = f"preset {about['preset']}, recipe {about['recipe']}"
     lines = frame.to_dict("records")
@@ -36,16 +40,41 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
     measured_columns = (*names, "seeds", "state", "schedule")
     published_columns = tuple(f"paper {name}" for name in names)
     if about["data"] == measure.data:
-        columns = ("row", "experiment", *published_columns, *measured_columns, "difference", "source")
+        columns = (
+            "row",
+            "experiment",
+            *published_columns,
+            *measured_columns,
+            "difference",
+            "source",
+        )
         both = [
-            (*_names(line), *_paper_cells(line, measure), *_measured_cells(line, measure), _difference(line, measure),
-             line["source"])
+            (
+                *_names(line),
+                *_paper_cells(line, measure),
+                *_measured_cells(line, measure),
+                _difference(line, measure),
+                line["source"],
+            )
             for line in lines
-        ]  # fmt: skip
-        return [_Block(f"{TITLES[measure.data]}, {run_with}, beside the paper", columns, both, tuple(about["notes"]))]
+        ]
+        return [
+            _Block(
+                f"{TITLES[measure.data]}, {run_with}, beside the paper",
+                columns,
+                both,
+                tuple(about["notes"]),
+            )
+        ]
     measured = [(*_names(line), *_measured_cells(line, measure)) for line in lines]
     published = [
-        (str(line["row"]), line["published_label"], *_paper_cells(line, measure), "paper", line["source"])
+        (
+            str(line["row"]),
+            line["published_label"],
+            *_paper_cells(line, measure),
+            "paper",
+            line["source"],
+        )
         for line in lines
         if line["source"]
     ]
@@ -57,7 +86,8 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             tuple(about["notes"]),
         ),
         _Block(
-            f"Published, on {TITLES[measure.data]}: other people, cameras and schedule, so not to be compared with the "
+            f"Published, on {TITLES[measure.data]}: other people, cameras and schedule, so not to "
+            "be compared with the "
             "above",
             ("row", "experiment", *published_columns, "state", "source"),
             published,
@@ -102,7 +132,9 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 
 def to_html(frame: pd.DataFrame) -> str:
-    """A built table as HTML without ids or scripts; a row's class is its state, e.g. `m2v-not-run`."""
+    """A built table as HTML without ids or scripts; a row's class is its state, e.g.
+    `m2v-not-run`.
+    """
     return "\n".join(_html(block) for block in _blocks(frame))
 
 

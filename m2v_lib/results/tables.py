@@ -1,7 +1,9 @@
-"""Tables of experiments: which runs a table asks for, and the runs that exist beside the numbers the paper prints.
+"""Tables of experiments: which runs a table asks for, and the runs that exist beside the numbers
+the paper prints.
 
-A measured cell has one of the `STATES`; a difference to the paper appears only where data set, protocol, network and
-full schedule are the paper's. Everything else stands in a block of its own.
+A measured cell has one of the `STATES`; a difference to the paper appears only where data set,
+protocol, network and full schedule are the paper's. Everything else stands in a block of its
+own.
 """
 
 from __future__ import annotations
@@ -42,11 +44,12 @@ def build_table(
 ) -> pd.DataFrame:
     """A table of experiments with the runs found among `records` and the paper's values.
 
-    A run belongs to a row when its resolved settings have the row's digest, so a table never mixes schedules, data or
-    overrides; `seeds` keeps only some of them. Columns: row, label (what is run here), published_label (what stands in
-    print), source, n_seeds, state, data, schedule, by_seed ({seed: {metric: value}}), runs and, for each metric of the
-    table's measure such as mpjpe, published_mpjpe, mpjpe, mpjpe_spread (sample standard deviation over seeds, nan for
-    one) and difference_mpjpe. Unknown numbers are nan.
+    A run belongs to a row when its resolved settings have the row's digest, so a table never
+    mixes schedules, data or overrides; `seeds` keeps only some of them. Columns: row, label
+    (what is run here), published_label (what stands in print), source, n_seeds, state, data,
+    schedule, by_seed ({seed: {metric: value}}), runs and, for each metric of the table's measure
+    such as mpjpe, published_mpjpe, mpjpe, mpjpe_spread (sample standard deviation over seeds,
+    nan for one) and difference_mpjpe. Unknown numbers are nan.
     """
     import pandas as pd
 
@@ -60,12 +63,15 @@ def build_table(
         labels = {"label": row.label_at(preset), "published_label": row.label}
         lines.append({"row": row.row, **labels, **_line(row, measure, runs)})
     frame = pd.DataFrame(lines)
-    frame.attrs.update(table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines))
+    frame.attrs.update(
+        table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines)
+    )
     return frame
 
 
 def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
-    """The table's runs on motion capture as the queue makes them: of `base` where as many rows ran as of `small`.
+    """The table's runs on motion capture as the queue makes them: of `base` where as many rows
+    ran as of `small`.
 
     Frame and columns as `build_table`.
     """
@@ -78,16 +84,25 @@ def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
     return base if rows_of_base and rows_of_base >= rows_of_small else small
 
 
-def against(table: str, reference: int, *, preset: str, recipe: str = "paper", data: str = "mocap") -> pd.DataFrame:
-    """What each row changes in the settings of the reference row: columns experiment and changes, by row."""
+def against(
+    table: str, reference: int, *, preset: str, recipe: str = "paper", data: str = "mocap"
+) -> pd.DataFrame:
+    """What each row changes in the settings of the reference row: columns experiment and
+    changes, by row.
+    """
     import pandas as pd
 
-    asked = {row.row: (row, row.experiment(data=data, preset=preset, recipe=recipe).flat()) for row in rows(table)}
+    asked = {
+        row.row: (row, row.experiment(data=data, preset=preset, recipe=recipe).flat())
+        for row in rows(table)
+    }
     start = asked[reference][1]
     lines = {
         number: {
             "experiment": row.label_at(preset),
-            "changes": ", ".join(f"{key}: {start[key]} → {own[key]}" for key in own if own[key] != start[key]),
+            "changes": ", ".join(
+                f"{key}: {start[key]} → {own[key]}" for key in own if own[key] != start[key]
+            ),
         }
         for number, (row, own) in asked.items()
     }
@@ -110,9 +125,14 @@ def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
     results = [run.result for run in runs]
     states = {cell_state(result, measure) for result in results}
     state = max(states, key=lambda state: "partial" in state, default="not run")
-    by_seed = {r["seed"]: {key: float(r["test"].get(key, math.nan)) for key in measure.metrics} for r in results}
+    by_seed = {
+        r["seed"]: {key: float(r["test"].get(key, math.nan)) for key in measure.metrics}
+        for r in results
+    }
     line: dict[str, Any] = {"source": "; ".join(_cite(place) for place in row.published)}
-    comparable = state == "reproduced" and not any(place.get("uncertain") for place in row.published)
+    comparable = state == "reproduced" and not any(
+        place.get("uncertain") for place in row.published
+    )
     for key, (metric, _) in measure.metrics.items():
         values = [seed[key] for seed in by_seed.values()]
         line[f"published_{key}"] = _published(row, metric)
@@ -121,10 +141,13 @@ def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
         gap = line[key] - line[f"published_{key}"]
         line[f"difference_{key}"] = gap if comparable else math.nan
     return line | {
-        "n_seeds": len(results), "state": state, "data": results[0]["data"]["name"] if results else "",
+        "n_seeds": len(results),
+        "state": state,
+        "data": results[0]["data"]["name"] if results else "",
         "schedule": "; ".join(sorted({_schedule(result, measure) for result in results})),
-        "by_seed": by_seed, "runs": tuple(run.path.name for run in runs),
-    }  # fmt: skip
+        "by_seed": by_seed,
+        "runs": tuple(run.path.name for run in runs),
+    }
 
 
 def _published(row: Row, metric: str) -> float:
@@ -149,19 +172,30 @@ def _cite(place: Mapping[str, Any]) -> str:
 
 
 def _schedule(result: Mapping[str, Any], measure: Measure) -> str:
-    """Steps, epochs of how many, and which epoch was taken, e.g. '60 steps (2.5 of 60 epochs), last epoch'."""
+    """Steps, epochs of how many, and which epoch was taken, e.g. '60 steps (2.5 of 60 epochs),
+    last epoch'.
+    """
     schedule = result["schedule"]
-    text = f"{schedule['steps']} steps ({schedule['epochs_done']:.3g} of {schedule['epochs_full']} epochs)"
+    text = (
+        f"{schedule['steps']} steps ({schedule['epochs_done']:.3g} of {schedule['epochs_full']} "
+        "epochs)"
+    )
     departures = measure.departures(result) if result["data"]["name"] == measure.data else []
     return ", ".join([text, f"{result['selected']} epoch", *departures])
 
 
-def _notes(found: Mapping[str, Mapping[int, Record]], lines: Sequence[Mapping[str, Any]]) -> list[str]:
+def _notes(
+    found: Mapping[str, Mapping[int, Record]], lines: Sequence[Mapping[str, Any]]
+) -> list[str]:
     shown = {name for line in lines for name in line["runs"]}
     records = [run for runs in found.values() for run in runs.values() if run.path.name in shown]
     notes = []
     if len({run.result["data"]["fingerprint"] for run in records}) > 1:
-        notes.append("The runs above used different builds of the data set; their rows are not comparable.")
+        notes.append(
+            "The runs above used different builds of the data set; their rows are not comparable."
+        )
     if len({run.result["selected"] for run in records}) > 1:
-        notes.append("The runs above did not choose their epoch in the same way; see the schedule column.")
+        notes.append(
+            "The runs above did not choose their epoch in the same way; see the schedule column."
+        )
     return notes

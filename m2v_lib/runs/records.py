@@ -1,4 +1,6 @@
-"""Run folders and run records: config, metrics, result and environment of one training run. No torch here."""
+"""Run folders and run records: config, metrics, result and environment of one training run. No
+torch here.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from typing import Any
 
 import yaml
 
-#: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of sysexits.h).
+#: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of
+#: sysexits.h).
 RESUME_EXIT_CODE = 75
 
 RECORD_FILES = ("config.yaml", "metrics.jsonl", "result.json", "env.json")
@@ -28,9 +31,13 @@ class StoppedEarly(Exception):
 
 
 def project_root() -> Path:
-    """The checkout that holds the current folder (notebooks run two levels apart), else the current folder."""
+    """The checkout that holds the current folder (notebooks run two levels apart), else the
+    current folder.
+    """
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if (folder / "Snakefile").is_file()), here)
+    return next(
+        (folder for folder in (here, *here.parents) if (folder / "Snakefile").is_file()), here
+    )
 
 
 def runs_root() -> Path:
@@ -39,7 +46,8 @@ def runs_root() -> Path:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file beside `path`, then move it into place; on failure the old file stays as it was.
+    """Let `write` fill a file beside `path`, then move it into place; on failure the old file
+    stays as it was.
 
     Raises OSError with one sentence that names the file when the disk is full or not writable.
     """
@@ -51,7 +59,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except Exception as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) or "os error" in str(error).lower():
-            raise OSError(f"{path}: could not be saved ({error}); an older version is untouched") from error
+            raise OSError(
+                f"{path}: could not be saved ({error}); an older version is untouched"
+            ) from error
         raise
 
 
@@ -64,7 +74,9 @@ def write_json(path: Path, value: Any) -> None:
 
 
 class MetricsLog:
-    """Append-only `metrics.jsonl`; on resume, lines past the checkpoint are cut so that none appears twice."""
+    """Append-only `metrics.jsonl`; on resume, lines past the checkpoint are cut so that none
+    appears twice.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,7 +90,11 @@ class MetricsLog:
 
     def cut_after(self, step: int) -> None:
         """Keep the lines of steps up to `step`; a last line torn by a kill goes too."""
-        kept = [line for line in read_metrics(self.path) if line["step"] <= step] if self.path.exists() else []
+        kept = (
+            [line for line in read_metrics(self.path) if line["step"] <= step]
+            if self.path.exists()
+            else []
+        )
         write_text(self.path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
@@ -124,7 +140,9 @@ def load_record(folder: Path) -> Record:
 
 
 def find_records(*roots: Path) -> list[Record]:
-    """Every finished run directly under the given folders, by name; a run kept in several places comes once."""
+    """Every finished run directly under the given folders, by name; a run kept in several places
+    comes once.
+    """
     found: dict[str, Record] = {}
     for root in roots:
         for result in sorted(Path(root).glob("*/result.json")):
@@ -143,11 +161,15 @@ def keep_record(run_dir: Path, records_root: Path) -> Path:
 
 
 def commit() -> str:
-    """The package's git commit, with `+changes` when tracked files differ from it; `unknown` outside a checkout."""
+    """The package's git commit, with `+changes` when tracked files differ from it; `unknown`
+    outside a checkout.
+    """
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+        )
         return done.stdout.strip()
 
     try:

@@ -52,7 +52,6 @@ RIGHT: Final = (1, 2, 3, 14, 15, 16)
 LEFT: Final = (4, 5, 6, 11, 12, 13)
 FLIP_PAIRS: Final = tuple(zip(RIGHT, LEFT, strict=True))
 
-#: ``pose[..., H36M_FROM_MPI, :]`` brings joints in MPI-INF-3DHP's order (spec 6.2, root 14) into Human3.6M's.
 H36M_FROM_MPI: Final = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 
 #: Directed edges the released spatial graph forgets; their reverses exist (audit B10).
@@ -87,9 +86,11 @@ def released_adjacency() -> np.ndarray:
 
 
 def released_3dhp_adjacency() -> np.ndarray:
-    """The graph (J, J) of the authors' 3DHP model, which laid Human3.6M's edges over 3DHP's order (audit C6).
+    """The graph (J, J) of the authors' 3DHP model, which laid Human3.6M's edges over 3DHP's
+    order (audit C6).
 
-    Its joints are brought into Human3.6M's order here, so on our poses it connects what theirs connected on theirs.
+    Its joints are brought into Human3.6M's order here, so on our poses it connects what theirs
+    connected on theirs.
     """
     order = list(H36M_FROM_MPI)
     return released_adjacency()[np.ix_(order, order)]

@@ -1,12 +1,14 @@
-"""One run on several devices or hosts: torch's elastic launcher starts the processes, DDP averages their gradients.
+"""One run on several devices or hosts: torch's elastic launcher starts the processes, DDP
+averages their gradients.
 
-Each process draws the randomness of the whole batch and computes its own share of the clips, and batch norm spans all
-of them (m2v_lib.models.dual_stream.norm): the run is the one that a single process makes at the
-same batch size, up to rounding.
+Each process draws the randomness of the whole batch and computes its own share of the clips, and
+batch norm spans all of them (m2v_lib.models.dual_stream.norm): the run is the one that a single
+process makes at the same batch size, up to rounding.
 
-`m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them with the launcher:
-``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT --max-restarts 3 -m m2v_lib.cli finetune ...``,
-with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (see OWN_STORE).
+`m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them
+with the launcher: ``torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:PORT
+--max-restarts 3 -m m2v_lib.cli finetune ...``, with TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 (see
+OWN_STORE).
 """
 
 from __future__ import annotations
@@ -31,12 +33,15 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.stopping import STOP_FILE
 
-#: How often the launcher starts a run again from its last checkpoint when one of its processes dies.
+#: How often the launcher starts a run again from its last checkpoint when one of its processes
+#: dies.
 RESTARTS = 20
-#: Set to 1, the launcher lets every attempt exchange addresses in a store of its own. In the one it shares by default
-#: those of the attempt before are left, and who finds them waits for dead processes (pytorch issue 135712).
+#: Set to 1, the launcher lets every attempt exchange addresses in a store of its own. In the one
+#: it shares by default those of the attempt before are left, and who finds them waits for dead
+#: processes (pytorch issue 135712).
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
-#: Names the file in which a process leaves a mistake of the user, so that the launcher does not start it again.
+#: Names the file in which a process leaves a mistake of the user, so that the launcher does not
+#: start it again.
 MISTAKE = "M2V_MISTAKE"
 
 
@@ -57,7 +62,9 @@ class Team:
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def weight(self, n: int) -> float:
-        """Factor of the mean over this process's clips, for which the mean over processes is that of the batch."""
+        """Factor of the mean over this process's clips, for which the mean over processes is
+        that of the batch.
+        """
         own = self.share(n)
         return (own.stop - own.start) * self.size / n
 
@@ -129,37 +136,61 @@ def in_launched_process() -> bool:
 
 
 def speaks() -> bool:
-    """Whether this process tells how the run ended: the one the user started, or the first that his launcher did."""
+    """Whether this process tells how the run ended: the one the user started, or the first that
+    his launcher did.
+    """
     return not in_launched_process() or (MISTAKE not in os.environ and os.environ["RANK"] == "0")
 
 
 def must_launch(exp: Experiment) -> bool:
-    """Whether the experiment asks for several devices and nobody has started their processes yet."""
+    """Whether the experiment asks for several devices and nobody has started their processes
+    yet.
+    """
     if exp.run.devices == 1 or in_launched_process():
         return False
     available = torch.cuda.device_count()
     if exp.run.device.startswith("cuda") and exp.run.devices > available:
-        raise ConfigError(f"run.devices={exp.run.devices}: this machine has {available} CUDA devices")
+        raise ConfigError(
+            f"run.devices={exp.run.devices}: this machine has {available} CUDA devices"
+        )
     return True
 
 
 def launch(stage: str, exp: Experiment, root: Path) -> None:
-    """Run a stage (pretrain, finetune) in `run.devices` processes of this host and wait for them.
+    """Run a stage (pretrain, finetune) in `run.devices` processes of this host and wait for
+    them.
 
     On SIGTERM they stop at a checkpoint. Raises ConfigError with the mistake that they found,
     RuntimeError when they fail for good.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config, mistake, stop = (Path(folder) / name for name in ("experiment.yaml", "mistake.txt", "stop"))
+        config, mistake, stop = (
+            Path(folder) / name for name in ("experiment.yaml", "mistake.txt", "stop")
+        )
         config.write_text(exp.to_yaml(), encoding="utf-8")
         command = [
-            sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={exp.run.devices}",
-            f"--max-restarts={RESTARTS}", "--monitor-interval=0.2", "-m", "m2v_lib.cli", stage, "--config", str(config),
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={exp.run.devices}",
+            f"--max-restarts={RESTARTS}",
+            "--monitor-interval=0.2",
+            "-m",
+            "m2v_lib.cli",
+            stage,
+            "--config",
+            str(config),
+        ]
         threads = exp.run.threads or max(1, torch.get_num_threads() // exp.run.devices)
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
-        env = {**os.environ, "M2V_RUNS": str(root.resolve()), "OMP_NUM_THREADS": str(threads), "PYTHONPATH": path}
+        env = {
+            **os.environ,
+            "M2V_RUNS": str(root.resolve()),
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": path,
+        }
         env |= {MISTAKE: str(mistake), STOP_FILE: str(stop), OWN_STORE: "1"}
         process = subprocess.Popen(command, env=env)
         with on_sigterm(stop.touch):
@@ -167,12 +198,17 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         if mistake.exists():
             raise ConfigError(mistake.read_text(encoding="utf-8"))
     if code:
-        raise RuntimeError(f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages above")
+        raise RuntimeError(
+            f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages "
+            "above"
+        )
 
 
 @contextlib.contextmanager
 def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
-    """Call `act` when SIGTERM comes while the block runs (in a main thread, where signals can be handled)."""
+    """Call `act` when SIGTERM comes while the block runs (in a main thread, where signals can be
+    handled).
+    """
     try:
         before = signal.signal(signal.SIGTERM, lambda *_: act())
     except ValueError:

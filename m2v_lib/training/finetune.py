@@ -18,17 +18,25 @@ from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
 from m2v_lib.runs.records import runs_root
 from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
 from m2v_lib.training.distributed import ALONE, Team, joined, launch, must_launch
-from m2v_lib.training.loop import Trainer, check_finished, is_finished, pick_device, prepare_blocks, sole_trainer
+from m2v_lib.training.loop import (
+    Trainer,
+    check_finished,
+    is_finished,
+    pick_device,
+    prepare_blocks,
+    sole_trainer,
+)
 from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
-    """Train and evaluate; returns the run's folder. A finished run is left as it is, a killed one goes on.
+    """Train and evaluate; returns the run's folder. A finished run is left as it is, a killed
+    one goes on.
 
-    With `finetune.init=pretrained` the encoder starts from the pre-training run of the same settings and seed; where
-    there is none, ConfigError says how to make it.
+    With `finetune.init=pretrained` the encoder starts from the pre-training run of the same
+    settings and seed; where there is none, ConfigError says how to make it.
     """
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name("finetune")
@@ -61,27 +69,42 @@ def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) 
         trainer.finish(model, result_of(exp, model, trainer, train, held_out, store, init))
 
 
-def start_from_stage_1(model: DualStreamModel, exp: Experiment, root: Path, fingerprint: str) -> str:
-    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's name.
+def start_from_stage_1(
+    model: DualStreamModel, exp: Experiment, root: Path, fingerprint: str
+) -> str:
+    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's
+    name.
 
-    Raises ConfigError where there is no such run, CheckpointError where it was trained on other data.
+    Raises ConfigError where there is no such run, CheckpointError where it was trained on other
+    data.
     """
     if exp.finetune.init == "scratch":
         return "scratch"
     folder = root / exp.run_name("pretrain")
     if not is_finished(folder, fingerprint):
-        raise ConfigError(f"finetune.init=pretrained: no run {folder}; run `m2v pretrain` with the same options first")
+        raise ConfigError(
+            f"finetune.init=pretrained: no run {folder}; run `m2v pretrain` with the same options "
+            "first"
+        )
     transfer_encoder(model, folder / "weights.safetensors")
     return folder.name
 
 
 def make_trainer(
-    exp: Experiment, folder: Path, model: DualStreamModel, train: Clips, held_out: dict[str, Clips], store: Store,
-    device: torch.device, team: Team = ALONE,
-) -> Trainer:  # fmt: skip
+    exp: Experiment,
+    folder: Path,
+    model: DualStreamModel,
+    train: Clips,
+    held_out: dict[str, Clips],
+    store: Store,
+    device: torch.device,
+    team: Team = ALONE,
+) -> Trainer:
     cfg = exp.finetune
 
-    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(
+        network: nn.Module, chosen_B: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         x, y = train.batch(chosen_B)
         if exp.data.flip_train:
             x, y = random_flip(x, y, generator)
@@ -96,23 +119,43 @@ def make_trainer(
         return {key: errors[key] for key in ("mpjpe", "p_mpjpe", "pck", "auc") if key in errors}
 
     return Trainer(
-        exp, "finetune", folder, model, Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps), step,
-        evaluate=validate if watched in held_out else None, fingerprint=store.meta.fingerprint, device=device,
+        exp,
+        "finetune",
+        folder,
+        model,
+        Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps),
+        step,
+        evaluate=validate if watched in held_out else None,
+        fingerprint=store.meta.fingerprint,
+        device=device,
         team=team,
-    )  # fmt: skip
+    )
 
 
 def result_of(
-    exp: Experiment, model: DualStreamModel, trainer: Trainer, train: Clips, held_out: dict[str, Clips], store: Store,
+    exp: Experiment,
+    model: DualStreamModel,
+    trainer: Trainer,
+    train: Clips,
+    held_out: dict[str, Clips],
+    store: Store,
     init: str,
-) -> dict[str, Any]:  # fmt: skip
-    """Errors of the last epoch, of the best one under its own name, and of the linear floors; leaves the selected
-    weights in `model`."""
+) -> dict[str, Any]:
+    """Errors of the last epoch, of the best one under its own name, and of the linear floors;
+    leaves the selected weights in `model`.
+    """
     flip = exp.finetune.flip_test
-    errors = {which: evaluate_lifting(model, clips, flip_test=flip) for which, clips in held_out.items()}
+    errors = {
+        which: evaluate_lifting(model, clips, flip_test=flip) for which, clips in held_out.items()
+    }
     result: dict[str, Any] = {
-        "data": {"name": store.meta.name, "protocol": store.meta.protocol, "fingerprint": store.meta.fingerprint,
-                 "input_2d": exp.data.input_2d, "detector": store.meta.detector},
+        "data": {
+            "name": store.meta.name,
+            "protocol": store.meta.protocol,
+            "fingerprint": store.meta.fingerprint,
+            "input_2d": exp.data.input_2d,
+            "detector": store.meta.detector,
+        },
         "init": init,
         "selected": exp.finetune.select,
         "last": errors["test"],
@@ -120,12 +163,15 @@ def result_of(
         "best_on_val": None,
         "best_on_test": None,
         "baselines": evaluate_floors(train, held_out["test"]),
-    }  # fmt: skip
+    }
     result["test"] = result["last"]
     best = trainer.folder / "best.safetensors"
     if exp.finetune.select != "last" and best.exists():
         tensors, state = read_tensors(best)
         load_weights(model, tensors, best)
-        chosen = {**evaluate_lifting(model, held_out["test"], flip_test=flip), "step": state["step"]}
+        chosen = {
+            **evaluate_lifting(model, held_out["test"], flip_test=flip),
+            "step": state["step"],
+        }
         result[exp.finetune.select.replace("-", "_")] = result["test"] = chosen
     return result

@@ -14,8 +14,8 @@ def mpjpe_loss(pred_BTJ3: Tensor, target_BTJ3: Tensor) -> Tensor:
 def n_mpjpe_loss(pred_BTJ3: Tensor, target_BTJ3: Tensor) -> Tensor:
     """Mean joint distance after the best scale of each frame; gradients flow through the scale.
 
-    Eq. (10) prints the scale outside the norm, which is not free of scale; the released code has it inside, as here
-    (audit B15).
+    Eq. (10) prints the scale outside the norm, which is not free of scale; the released code has
+    it inside, as here (audit B15).
     """
     dot = (pred_BTJ3 * target_BTJ3).sum((-1, -2), keepdim=True)
     square = pred_BTJ3.square().sum((-1, -2), keepdim=True)

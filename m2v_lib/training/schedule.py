@@ -14,7 +14,9 @@ from m2v_lib.config import OptimConfig
 
 @dataclass
 class Schedule:
-    """How many steps and epochs a stage runs; `max_steps` shortens (or stretches) the full schedule."""
+    """How many steps and epochs a stage runs; `max_steps` shortens (or stretches) the full
+    schedule.
+    """
 
     n_clips: int
     batch_size: int
@@ -46,7 +48,9 @@ class Schedule:
 
 
 def learning_rate(cfg: OptimConfig, step: int, epoch: int, n_steps: int) -> float:
-    """Rate of a step (0-based): lr * lr_decay ** epoch (audit D1), or a cosine to zero; after a linear warm-up."""
+    """Rate of a step (0-based): lr * lr_decay ** epoch (audit D1), or a cosine to zero; after a
+    linear warm-up.
+    """
     warm = min(1.0, (step + 1) / cfg.warmup_steps) if cfg.warmup_steps else 1.0
     if cfg.schedule == "decay":
         return warm * cfg.lr * cfg.lr_decay**epoch
@@ -55,7 +59,9 @@ def learning_rate(cfg: OptimConfig, step: int, epoch: int, n_steps: int) -> floa
 
 
 def make_optimiser(parameters: list[nn.Parameter], cfg: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW (audit D1), or Adam that never forgets a large gradient, as released on MPI-INF-3DHP (audit D8)."""
+    """AdamW (audit D1), or Adam that never forgets a large gradient, as released on MPI-INF-3DHP
+    (audit D8).
+    """
     settings: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay, "fused": True}
     if cfg.algorithm == "adamw":
         return torch.optim.AdamW(parameters, **settings)

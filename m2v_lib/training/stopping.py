@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 from types import FrameType
 
-#: Names a file: processes of the launcher stop when it is there (the launcher itself ends noisily on SIGTERM).
+#: Names a file: processes of the launcher stop when it is there (the launcher itself ends
+#: noisily on SIGTERM).
 STOP_FILE = "M2V_STOP_FILE"
 
 
 class StopRequest:
-    """Whether training should stop: SIGTERM came, or the time is up. Use it as a context around the loop."""
+    """Whether training should stop: SIGTERM came, or the time is up. Use it as a context around
+    the loop.
+    """
 
     def __init__(self, max_minutes: float) -> None:
         self.terminated = False

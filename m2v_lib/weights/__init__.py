@@ -1,6 +1,8 @@
-"""The model that comes with the package, which `m2v lift` uses unless it is given another: weights and run record.
+"""The model that comes with the package, which `m2v lift` uses unless it is given another:
+weights and run record.
 
-`m2v export RUN --weights` puts a finished run here; `README.md` beside the weights is written then. No torch here.
+`m2v export RUN --weights` puts a finished run here; `README.md` beside the weights is written
+then. No torch here.
 """
 
 from __future__ import annotations
@@ -53,19 +55,25 @@ def own_weights(folder: Path = FOLDER) -> Path:
     """The weights of the package. Raises ConfigError where there are none."""
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise ConfigError(f"{folder}: holds no weights; name a trained run (--model reports/runs/finetune-...)")
+        raise ConfigError(
+            f"{folder}: holds no weights; name a trained run (--model reports/runs/finetune-...)"
+        )
     return weights
 
 
 def put(run: Path, folder: Path = FOLDER) -> list[Path]:
-    """Make a finished fine-tuning run on motion capture the model of the package, in place of the one before.
+    """Make a finished fine-tuning run on motion capture the model of the package, in place of
+    the one before.
 
-    Raises ConfigError for another run: what may be given away, and what the licence note says, hangs on the data.
+    Raises ConfigError for another run: what may be given away, and what the licence note says,
+    hangs on the data.
     """
     record, weights = load_record(run), Path(run) / WEIGHTS
     stage, data = record.result["stage"], record.result["data"]["name"]
     if stage != "finetune" or data != "mocap":
-        raise ConfigError(f"{run}: is a {stage} run on {data}; the package carries one of finetune on mocap")
+        raise ConfigError(
+            f"{run}: is a {stage} run on {data}; the package carries one of finetune on mocap"
+        )
     if not weights.is_file() or weights.stat().st_size > LARGEST:
         size = f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing"
         raise ConfigError(f"{weights}: is {size}, expected at most {LARGEST >> 20} MiB")
@@ -82,8 +90,12 @@ def _said(result: Mapping[str, Any]) -> dict[str, Any]:
     schedule, floors = result["schedule"], result["baselines"]
     return {
         **{key: result[key] for key in ("preset", "recipe", "n_parameters")},
-        "steps": schedule["steps"], "epochs": schedule["epochs_done"], "epochs_full": schedule["epochs_full"],
-        "protocol": result["data"]["protocol"], "mpjpe": result["test"]["mpjpe"], "p_mpjpe": result["test"]["p_mpjpe"],
+        "steps": schedule["steps"],
+        "epochs": schedule["epochs_done"],
+        "epochs_full": schedule["epochs_full"],
+        "protocol": result["data"]["protocol"],
+        "mpjpe": result["test"]["mpjpe"],
+        "p_mpjpe": result["test"]["p_mpjpe"],
         **{key: floors[key]["mpjpe"] for key in ("ridge", "mean_pose")},
         **{f"p_{key}": floors[key]["p_mpjpe"] for key in ("ridge", "mean_pose")},
-    }  # fmt: skip
+    }

@@ -1,4 +1,5 @@
-"""Draw the README's picture, `overview.png` beside this file: what goes into the network and what it has to find.
+"""Draw the README's picture, `overview.png` beside this file: what goes into the network and
+what it has to find.
 
 python notebooks/images/overview.py
 """
@@ -46,8 +47,14 @@ def main() -> None:
     figure.subplots_adjust(left=0.01, right=0.99, top=0.93, bottom=0.01, wspace=0.02, hspace=0.12)
     target = Path(__file__).with_suffix(".png")
     figure.savefig(target, dpi=90)
-    sidecar = {"function": "notebooks/images/overview.py", "data": "synthetic, test", "frames": list(FRAMES)}
-    target.with_suffix(".json").write_text(json.dumps({**sidecar, "commit": commit()}, indent=1) + "\n")
+    sidecar = {
+        "function": "notebooks/images/overview.py",
+        "data": "synthetic, test",
+        "frames": list(FRAMES),
+    }
+    target.with_suffix(".json").write_text(
+        json.dumps({**sidecar, "commit": commit()}, indent=1) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""`m2v bench`: what is counted, by hand; who takes turns with whom; the record of a run; mistakes in one sentence."""
+"""`m2v bench`: what is counted, by hand; who takes turns with whom; the record of a run;
+mistakes in one sentence.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,27 @@ GIB = 2**30
 CEILINGS = {"fp32_tflops": 1.0, "bf16_tflops": 1.0, "copy_gb_per_s": 1.0, "product_size": 8}
 RECORDS = Path(__file__).resolve().parents[2] / "reports" / "records"
 TINY = {
-    **{"model.n_layers": 1, "model.dim": 8, "model.n_heads": 2, "model.dim_rep": 8, "model.n_frames": 9},
+    **{
+        "model.n_layers": 1,
+        "model.dim": 8,
+        "model.n_heads": 2,
+        "model.dim_rep": 8,
+        "model.n_frames": 9,
+    },
     **{"pretrain.target_layers": 1, "run.threads": 1},
 }
 
 
 def experiment(**model: Any) -> Experiment:
-    return Experiment.preset("smoke").override({**TINY, **{f"model.{k}": v for k, v in model.items()}})
+    return Experiment.preset("smoke").override(
+        {**TINY, **{f"model.{k}": v for k, v in model.items()}}
+    )
 
 
 class FakeWorker:
-    """Answers like a worker; a step takes a variant's `pace` and `memory` a clip. `log` is shared by all of them."""
+    """Answers like a worker; a step takes a variant's `pace` and `memory` a clip. `log` is
+    shared by all of them.
+    """
 
     pace = {"reference": 0.4, "fast": 0.1, "fast-compiled": 0.05}
     memory = {"reference": 2.0, "fast": 1.0, "fast-compiled": 1.0}
@@ -76,7 +88,9 @@ class Fakes:
         self.log: list[tuple[str, str, int]] = []
         self.said: list[str] = []
         start: Any = lambda threads: FakeWorker(self.log)  # noqa: E731
-        self.turns = Turns(experiment(), variants, Effort(rounds=4), limits, self.said.append, start)
+        self.turns = Turns(
+            experiment(), variants, Effort(rounds=4), limits, self.said.append, start
+        )
 
     def climb(self, *sizes: int, main: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
         points = [Point(self.turns.exp, "train", n, main=n == main) for n in sizes]
@@ -87,7 +101,15 @@ ROOMY = Limits(gib=1e9, seconds=1e9, batch=64)
 
 
 def test_a_measurement_by_hand() -> None:
-    row = measurement([0.2, 0.1, 0.4], [0.4, 0.4, 0.4], batch=2, flops=10**9, loss=1.5, n_bytes=4 * 10**8, peak_bytes=7)
+    row = measurement(
+        [0.2, 0.1, 0.4],
+        [0.4, 0.4, 0.4],
+        batch=2,
+        flops=10**9,
+        loss=1.5,
+        n_bytes=4 * 10**8,
+        peak_bytes=7,
+    )
     assert row["ms_per_clip"] == pytest.approx({"median": 100.0, "q25": 75.0, "q75": 150.0})
     assert row["speedup"] == pytest.approx({"median": 2.0, "low": 1.0, "high": 4.0})
     assert row["tflops"] == pytest.approx(2e-3 / 0.2)
@@ -98,16 +120,26 @@ def test_a_measurement_by_hand() -> None:
 
 def test_ratios_are_taken_within_a_round() -> None:
     """A machine that is slow for a whole round slows both; the ratio of medians would say 4."""
-    row = measurement([1.0, 4.0, 1.0], [4.0, 8.0, 2.0], batch=1, flops=1, loss=0.0, n_bytes=None, peak_bytes=0)
+    row = measurement(
+        [1.0, 4.0, 1.0], [4.0, 8.0, 2.0], batch=1, flops=1, loss=0.0, n_bytes=None, peak_bytes=0
+    )
     assert row["speedup"]["median"] == pytest.approx(2.0)
 
 
 def test_slopes_are_those_of_the_two_largest_sizes() -> None:
     rows = [
-        {"axis": "n_frames", "task": "train", "variant": "fast", "value": n, "batch": 1, "flops": n**2,
-         "ms_per_clip": {"median": ms}, "peak_bytes": n * (n > 3)}
+        {
+            "axis": "n_frames",
+            "task": "train",
+            "variant": "fast",
+            "value": n,
+            "batch": 1,
+            "flops": n**2,
+            "ms_per_clip": {"median": ms},
+            "peak_bytes": n * (n > 3),
+        }
         for n, ms in ((27, 1.0), (3, 1.0), (9, 1 / 3))
-    ]  # fmt: skip
+    ]
     (line,) = slopes(rows)
     assert (line["low"], line["high"]) == (9, 27)
     assert (line["time"], line["flops"], line["memory"]) == pytest.approx((1.0, 2.0, 1.0))
@@ -119,7 +151,9 @@ def test_every_variant_has_a_turn_in_every_round_and_its_own_process() -> None:
     rows = fakes.climb(4, main=4)
     order = [variant for do, variant, _ in fakes.log if do == "time"]
     rounds = [order[i : i + 3] for i in range(0, len(order), 3)]
-    assert len(rounds) == 4 and all(sorted(taken) == ["fast", "fast-compiled", "reference"] for taken in rounds)
+    assert len(rounds) == 4 and all(
+        sorted(taken) == ["fast", "fast-compiled", "reference"] for taken in rounds
+    )
     assert len({taken[0] for taken in rounds}) == 3, "each begins at times"
     assert len({id(fakes.turns.workers[variant]) for variant in rounds[0]}) == 3
     assert rows["fast", 4]["speedup"]["median"] == pytest.approx(4.0)
@@ -164,7 +198,9 @@ def test_a_size_that_would_be_too_much_is_not_tried(
 
 
 def test_who_runs_out_of_memory_ends_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeWorker, "fails_at", {("reference", 4): Failed("no", out_of_memory=True)})
+    monkeypatch.setattr(
+        FakeWorker, "fails_at", {("reference", 4): Failed("no", out_of_memory=True)}
+    )
     fakes = Fakes(("reference", "fast"), ROOMY)
     rows = fakes.climb(1, 2, 4, 8)
     assert [n for variant, n in rows if variant == "reference"] == [1, 2]
@@ -173,7 +209,9 @@ def test_who_runs_out_of_memory_ends_and_the_others_go_on(monkeypatch: pytest.Mo
     assert fakes.turns.left_out == ["train, batch 4, reference: out of memory"]
     assert ("close", "reference", 0) in fakes.log and "reference" not in fakes.turns.workers
     fakes.climb(1)
-    assert [entry for entry in fakes.log if entry[:2] == ("build", "reference")] == [("build", "reference", 0)] * 2
+    assert [entry for entry in fakes.log if entry[:2] == ("build", "reference")] == [
+        ("build", "reference", 0)
+    ] * 2
 
 
 def test_bytes_by_hand() -> None:
@@ -216,8 +254,12 @@ def test_operations_of_the_chain_grow_in_proportion_only_on_the_fast_path() -> N
 def test_operations_of_a_pretraining_step(recipe: str) -> None:
     """By parts, as `count_flops` adds them, they are what a counter sees in a real step."""
     sizes = {key: value for key, value in TINY.items() if key != "pretrain.target_layers"}
-    exp = Experiment.preset("smoke", recipe).override({**sizes, "pretrain.target_layers": 1, "run.path": "reference"})
-    objective = MaskedPrediction(build_model(exp.model, path="reference"), exp.pretrain, torch.Generator())
+    exp = Experiment.preset("smoke", recipe).override(
+        {**sizes, "pretrain.target_layers": 1, "run.path": "reference"}
+    )
+    objective = MaskedPrediction(
+        build_model(exp.model, path="reference"), exp.pretrain, torch.Generator()
+    )
     x = torch.randn(1, exp.model.n_frames, 17, 3)
     with FlopCounterMode(display=False) as counter:
         objective(x, torch.Generator().manual_seed(0))[0].backward()
@@ -253,11 +295,17 @@ def test_a_run_leaves_a_record(folder: Path) -> None:
     assert find_benches(folder.parent) == [record]
     assert find_records(folder.parent) == [], "no run of training"
     rows = {(row["task"], row["batch"], row["variant"]): row for row in record["measurements"]}
-    assert list(rows) == [(task, n, v) for task in TASKS for n in (1, 2) for v in ("reference", "fast")]
+    assert list(rows) == [
+        (task, n, v) for task in TASKS for n in (1, 2) for v in ("reference", "fast")
+    ]
     for row in rows.values():
         assert len(row["seconds"]) == 2 and row["ms_per_clip"]["median"] > 0
         assert row["tflops"] > 0 and row["gb_per_s"] > 0 and row["peak_bytes"] >= 0
-    assert rows["train", 2, "fast"]["bytes"] > rows["train", 1, "fast"]["bytes"] > rows["inference", 1, "fast"]["bytes"]
+    assert (
+        rows["train", 2, "fast"]["bytes"]
+        > rows["train", 1, "fast"]["bytes"]
+        > rows["inference", 1, "fast"]["bytes"]
+    )
     assert record["left_out"] == [] and record["quick"] and record["threads"] == 1
     assert record["masks"]["n_clips"] == 96 and record["masks"]["share_of_step"] > 0
     assert all(value > 0 for key, value in record["ceilings"].items())
@@ -304,10 +352,16 @@ def test_a_worker_that_is_gone(worker: Worker) -> None:
         worker.ask(do="flops")
 
 
-def test_the_scaling_run_measures_parts_and_the_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_scaling_run_measures_parts_and_the_whole(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     class Measured(FakeWorker):
         def ask(self, do: str, **request: Any) -> dict[str, Any]:
-            return {**CEILINGS, "device": "cpu", "threads": 1} if do == "ceilings" else super().ask(do, **request)
+            return (
+                {**CEILINGS, "device": "cpu", "threads": 1}
+                if do == "ceilings"
+                else super().ask(do, **request)
+            )
 
         def close(self) -> None: ...
 
@@ -320,7 +374,11 @@ def test_the_scaling_run_measures_parts_and_the_whole(monkeypatch: pytest.Monkey
     assert seen == {("n_frames", task) for task in (*PARTS, "train")} | {
         (a, "train") for a in ("n_layers", "dim", "batch")
     }
-    frames = [row["value"] for row in record["scaling"] if row["axis"] == "n_frames" and row["task"] == "fusion"]
+    frames = [
+        row["value"]
+        for row in record["scaling"]
+        if row["axis"] == "n_frames" and row["task"] == "fusion"
+    ]
     assert sorted(set(frames)) == [27, 81, 243, 729, 2187]
     assert len(record["slopes"]) == 2 * len(seen)
 
@@ -328,8 +386,14 @@ def test_the_scaling_run_measures_parts_and_the_whole(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--variants", "faster"), "m2v: there is no variant 'faster' to measure; choose among reference, fast, "),
-        (("--tasks", "test"), "m2v: there is no task 'test' to measure; choose among train, pretrain, inference"),
+        (
+            ("--variants", "faster"),
+            "m2v: there is no variant 'faster' to measure; choose among reference, fast, ",
+        ),
+        (
+            ("--tasks", "test"),
+            "m2v: there is no task 'test' to measure; choose among train, pretrain, inference",
+        ),
         (("--batch", "4", "0"), "m2v: batch must be positive, got 0"),
         (("--max-memory", "-1"), "m2v: max_memory must be positive, got -1"),
         (("--threads", "-1"), "m2v: run.threads must not be negative, got -1"),
@@ -354,8 +418,16 @@ def test_a_run_without_a_result_says_why(monkeypatch: pytest.MonkeyPatch, tmp_pa
         raise Failed("RuntimeError: no compiler")
 
     monkeypatch.setattr(Worker, "ask", nothing)
-    with pytest.raises(ConfigError, match="nothing could be measured: train, batch 1, fast: RuntimeError: no compiler"):
-        bench(experiment(), Options(variants=["fast"], quick=True), out=tmp_path, say=lambda line: None)
+    with pytest.raises(
+        ConfigError,
+        match="nothing could be measured: train, batch 1, fast: RuntimeError: no compiler",
+    ):
+        bench(
+            experiment(),
+            Options(variants=["fast"], quick=True),
+            out=tmp_path,
+            say=lambda line: None,
+        )
 
 
 def test_a_broken_record_is_named(tmp_path: Path) -> None:
@@ -377,5 +449,7 @@ def test_the_parent_needs_no_torch() -> None:
 @pytest.mark.parametrize("record", find_benches(RECORDS), ids=lambda record: record["name"])
 def test_kept_records_are_whole(record: dict[str, Any]) -> None:
     assert not record["quick"] and not record["commit"].endswith("+changes")
-    assert (RECORDS / record["name"] / "bench.md").read_text(encoding="utf-8") == as_markdown(record)
+    assert (RECORDS / record["name"] / "bench.md").read_text(encoding="utf-8") == as_markdown(
+        record
+    )
     assert "reference" in {row["variant"] for row in [*record["measurements"], *record["scaling"]]}

@@ -1,4 +1,6 @@
-"""The command line: values as typed, mistakes in one sentence, commands that do what the library does."""
+"""The command line: values as typed, mistakes in one sentence, commands that do what the library
+does.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,13 @@ from m2v_lib.runs.records import RESUME_EXIT_CODE
 
 TINY = (
     *("model.n_layers=1", "model.dim=8", "model.n_heads=2", "model.dim_rep=8", "model.n_frames=9"),
-    *("data.train_stride=9", "data.test_stride=9", "pretrain.target_layers=1", "run.max_steps=2", "run.threads=1"),
+    *(
+        "data.train_stride=9",
+        "data.test_stride=9",
+        "pretrain.target_layers=1",
+        "run.max_steps=2",
+        "run.threads=1",
+    ),
 )
 
 
@@ -23,19 +31,41 @@ def settings(*pairs: str) -> list[str]:
     return [word for pair in pairs for word in ("--set", pair)]
 
 
-@pytest.mark.parametrize(("text", "value"), [("3e-4", 3e-4), ("0.001", 0.001), ("1e-05", 1e-5), ("1", 1.0)], ids=str)
+@pytest.mark.parametrize(
+    ("text", "value"), [("3e-4", 3e-4), ("0.001", 0.001), ("1e-05", 1e-5), ("1", 1.0)], ids=str
+)
 def test_numbers_as_people_type_them(text: str, value: float) -> None:
     args = parser().parse_args(["finetune", *settings(f"optim.lr={text}")])
     assert experiment_of(args).optim.lr == value
 
 
 def test_options_settings_and_yaml_name_the_same_experiment(tmp_path: Path) -> None:
-    words = ["finetune", "--preset", "small", "--recipe", "released", "--data", "mocap", "--seed", "3"]
-    typed = experiment_of(parser().parse_args([*words, *settings("model.fusion=mean", "data.flip_train=false")]))
-    changes = {"data.name": "mocap", "run.seed": 3, "model.fusion": "mean", "data.flip_train": False}
+    words = [
+        "finetune",
+        "--preset",
+        "small",
+        "--recipe",
+        "released",
+        "--data",
+        "mocap",
+        "--seed",
+        "3",
+    ]
+    typed = experiment_of(
+        parser().parse_args([*words, *settings("model.fusion=mean", "data.flip_train=false")])
+    )
+    changes = {
+        "data.name": "mocap",
+        "run.seed": 3,
+        "model.fusion": "mean",
+        "data.flip_train": False,
+    }
     assert typed == Experiment.preset("small", "released").override(changes)
     (tmp_path / "exp.yaml").write_text(typed.to_yaml())
-    assert experiment_of(parser().parse_args(["pretrain", "--config", str(tmp_path / "exp.yaml")])) == typed
+    assert (
+        experiment_of(parser().parse_args(["pretrain", "--config", str(tmp_path / "exp.yaml")]))
+        == typed
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +89,9 @@ def test_a_mistake_is_one_sentence_and_exit_2(
     assert said in printed.err
 
 
-def test_training_that_stopped_early_asks_to_be_resumed(tiny_store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_that_stopped_early_asks_to_be_resumed(
+    tiny_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["finetune", "--data", tiny_store.meta.name, *settings(*TINY)]
     assert main([*words, "--max-minutes", "1e-9"]) == RESUME_EXIT_CODE == 75
     assert "to be resumed" in capsys.readouterr().err
@@ -68,7 +100,10 @@ def test_training_that_stopped_early_asks_to_be_resumed(tiny_store: Store, capsy
 
 
 def test_train_evaluate_and_keep(
-    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     words = ["--data", tiny_store.meta.name, *settings(*TINY, "finetune.init=pretrained")]
@@ -76,19 +111,38 @@ def test_train_evaluate_and_keep(
     assert main(["finetune", *words, "--keep-record"]) == 0
     kept = Path(capsys.readouterr().out.splitlines()[-1])
     assert kept.parent == Path("reports/records")
-    assert {p.name for p in kept.iterdir()} == {"config.yaml", "metrics.jsonl", "result.json", "env.json"}
+    assert {p.name for p in kept.iterdir()} == {
+        "config.yaml",
+        "metrics.jsonl",
+        "result.json",
+        "env.json",
+    }
     result = json.loads((kept / "result.json").read_text())
     assert main(["evaluate", str(tmp_path / "runs" / kept.name)]) == 0
-    assert json.loads(capsys.readouterr().out)["mpjpe"] == pytest.approx(result["test"]["mpjpe"], rel=1e-5)
+    assert json.loads(capsys.readouterr().out)["mpjpe"] == pytest.approx(
+        result["test"]["mpjpe"], rel=1e-5
+    )
 
 
-def test_prepare_makes_a_store_of_any_name_from_a_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prepare_makes_a_store_of_any_name_from_a_pack(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from m2v_lib.data.sources.mocap import Clip, Pack, write_pack
 
     base = open_poses()
     clips = tuple(Clip(f"{s}_1#0", s, "walking", "walk", base) for s in ("P1", "P2"))
     pack = write_pack(tmp_path / "mine.npz", Pack(clips, 50.0))
-    words = ["data", "prepare", "mocap", "--source", str(pack), "--name", "mine", "--test-subjects", "P2"]
+    words = [
+        "data",
+        "prepare",
+        "mocap",
+        "--source",
+        str(pack),
+        "--name",
+        "mine",
+        "--test-subjects",
+        "P2",
+    ]
     assert main(words) == 0, capsys.readouterr().err
     assert {v.subject for v in open_store("mine").split("test").videos} == {"P2"}
     assert main(["data", "list"]) == 0
@@ -97,7 +151,27 @@ def test_prepare_makes_a_store_of_any_name_from_a_pack(tmp_path: Path, capsys: p
 
 def open_poses() -> np.ndarray:
     """A standing person for 12 frames, world mm, z up (12, 17, 3)."""
-    heights = [950, 950, 500, 80, 950, 500, 80, 1150, 1400, 1500, 1650, 1400, 1150, 950, 1400, 1150, 950]
+    heights = [
+        950,
+        950,
+        500,
+        80,
+        950,
+        500,
+        80,
+        1150,
+        1400,
+        1500,
+        1650,
+        1400,
+        1150,
+        950,
+        1400,
+        1150,
+        950,
+    ]
     sides = [0, -90, -90, -90, 90, 90, 90, 0, 0, 0, 0, 170, 200, 210, -170, -200, -210]
-    pose = np.stack([np.asarray(sides), np.zeros(17), np.asarray(heights)], axis=-1).astype(np.float32)
+    pose = np.stack([np.asarray(sides), np.zeros(17), np.asarray(heights)], axis=-1).astype(
+        np.float32
+    )
     return np.repeat(pose[None], 12, axis=0)

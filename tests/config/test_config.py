@@ -1,4 +1,6 @@
-"""Settings: one door for change, one clear sentence for every mistake, digests that name what decides a result."""
+"""Settings: one door for change, one clear sentence for every mistake, digests that name what
+decides a result.
+"""
 
 from __future__ import annotations
 
@@ -111,8 +113,14 @@ def test_an_integer_passes_for_a_float() -> None:
         ({"finetune.w_velocity": -1.0}, ("loss weights", "negative")),
         ({"action.dropout": 1.0}, ("action.dropout", "1.0")),
         ({"action.hidden": 0}, ("action.hidden", "positive")),
-        ({"model.temporal_graph": "similarity", "model.n_neighbours": 300}, ("n_neighbours=300", "n_frames=243")),
-        ({"finetune.select": "best-on-val", "data.validation": False}, ("best-on-val", "data.validation")),
+        (
+            {"model.temporal_graph": "similarity", "model.n_neighbours": 300},
+            ("n_neighbours=300", "n_frames=243"),
+        ),
+        (
+            {"finetune.select": "best-on-val", "data.validation": False},
+            ("best-on-val", "data.validation"),
+        ),
     ],
 )
 def test_what_cannot_work_is_one_sentence(changes: dict[str, Any], names: tuple[str, ...]) -> None:
@@ -135,7 +143,9 @@ def test_override_makes_a_copy_of_a_frozen_tree() -> None:
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_yaml_round_trip(preset: str, recipe: str, tmp_path: Path) -> None:
-    exp = Experiment.preset(preset, recipe).override({"optim.lr": 3e-5, "data.name": "mocap", "run.seed": 7})
+    exp = Experiment.preset(preset, recipe).override(
+        {"optim.lr": 3e-5, "data.name": "mocap", "run.seed": 7}
+    )
     file = tmp_path / "config.yaml"
     file.write_text(exp.to_yaml(), encoding="utf-8")
     assert Experiment.from_yaml(file) == exp
@@ -145,7 +155,9 @@ def test_yaml_round_trip(preset: str, recipe: str, tmp_path: Path) -> None:
 def test_settings_left_out_keep_the_presets_values(tmp_path: Path) -> None:
     file = tmp_path / "some.yaml"
     file.write_text("preset: large\nrecipe: released\nmodel: {n_layers: 6}\n")
-    assert Experiment.from_yaml(file) == Experiment.preset("large", "released").override({"model.n_layers": 6})
+    assert Experiment.from_yaml(file) == Experiment.preset("large", "released").override(
+        {"model.n_layers": 6}
+    )
 
 
 @pytest.mark.parametrize("text", ["model: [", "- 1\n- 2\n", "", "a: b: c", None])
@@ -215,14 +227,36 @@ def test_the_recipes_are_the_audits_switch_table() -> None:
 @pytest.mark.parametrize(("preset", "dim"), [("base", 128), ("large", 256)])
 def test_paper_sizes(preset: str, dim: int) -> None:
     m = Experiment.preset(preset).model
-    assert (m.n_layers, m.dim, m.n_frames, m.n_heads, m.mlp_ratio, m.dim_rep) == (16, dim, 243, 8, 4, 512)
+    assert (m.n_layers, m.dim, m.n_frames, m.n_heads, m.mlp_ratio, m.dim_rep) == (
+        16,
+        dim,
+        243,
+        8,
+        4,
+        512,
+    )
 
 
-IGNORED = {"run.seed": 3, "run.device": "cuda", "run.threads": 2, "run.log_every": 7, "run.checkpoint_every": 9,
-           "run.eval_every": 11, "run.devices": 2, "run.path": "reference", "run.compile": True,
-           "run.max_minutes": 5.0}  # fmt: skip
-ALWAYS = {"optim.lr": 1e-3, "model.dim": 64, "data.name": "mocap", "data.flip_train": False, "run.max_steps": 10,
-          "run.precision": "bf16"}  # fmt: skip
+IGNORED = {
+    "run.seed": 3,
+    "run.device": "cuda",
+    "run.threads": 2,
+    "run.log_every": 7,
+    "run.checkpoint_every": 9,
+    "run.eval_every": 11,
+    "run.devices": 2,
+    "run.path": "reference",
+    "run.compile": True,
+    "run.max_minutes": 5.0,
+}
+ALWAYS = {
+    "optim.lr": 1e-3,
+    "model.dim": 64,
+    "data.name": "mocap",
+    "data.flip_train": False,
+    "run.max_steps": 10,
+    "run.precision": "bf16",
+}
 
 
 def test_digest_names_what_decides_the_result() -> None:
@@ -247,7 +281,9 @@ def test_each_stage_ignores_the_other_unless_it_builds_on_it() -> None:
 def test_stage_1_does_not_care_how_many_labels_stage_2_may_use() -> None:
     every = Experiment.preset("smoke").override({"finetune.init": "pretrained"})
     few = every.override({"data.label_fraction": 0.1})
-    assert few.digest("pretrain") == every.digest("pretrain") and few.digest("finetune") != every.digest("finetune")
+    assert few.digest("pretrain") == every.digest("pretrain") and few.digest(
+        "finetune"
+    ) != every.digest("finetune")
     with pytest.raises(ConfigError, match="data.label_fraction"):
         every.override({"data.label_fraction": 0.0})
 
@@ -260,7 +296,11 @@ def test_the_action_stage_stands_beside_the_others() -> None:
     assert BASE.override({"finetune.w_scale": 0.1}).digest("action") == BASE.digest("action")
     masks, started = {"pretrain.n_masks": 1}, BASE.override({"action.init": "pretrained"})
     assert BASE.override(masks).digest("action") == BASE.digest("action")
-    assert started.override(masks).digest("action") != started.digest("action") != BASE.digest("action")
+    assert (
+        started.override(masks).digest("action")
+        != started.digest("action")
+        != BASE.digest("action")
+    )
     elsewhere = started.override({"action.pretrained_on": "h36m"})
     assert elsewhere.digest("action") != started.digest("action")
     assert elsewhere.digest("pretrain") == started.digest("pretrain")
@@ -276,9 +316,13 @@ def test_when_a_best_epoch_is_picked_the_moments_of_validation_count() -> None:
 
 
 def test_digest_is_the_same_in_every_process() -> None:
-    code = "from m2v_lib.config import Experiment; print(Experiment.preset('base').digest('pretrain'))"
+    code = (
+        "from m2v_lib.config import Experiment; print(Experiment.preset('base').digest('pretrain'))"
+    )
     env = {**os.environ, "PYTHONHASHSEED": "99"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env
+    )
     assert done.stdout.strip() == BASE.digest("pretrain")
 
 

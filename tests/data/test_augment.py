@@ -61,7 +61,9 @@ def two_people(n_samples: int = 3, n_frames: int = 6) -> Tensor:
 
 
 def test_random_move_by_hand() -> None:
-    """One turn, size and shift a frame, the same for both people, on a line between two random ends."""
+    """One turn, size and shift a frame, the same for both people, on a line between two random
+    ends.
+    """
     x = two_people()
     moved = random_move(x, torch.Generator().manual_seed(7))
     ends = torch.rand(4, 3, 2, generator=torch.Generator().manual_seed(7))
@@ -70,11 +72,16 @@ def test_random_move_by_hand() -> None:
         for t in range(6):
             share = t / 5
             values = [
-                low[i] + (high[i] - low[i]) * ((1 - share) * ends[i, b, 0] + share * ends[i, b, 1]) for i in range(4)
+                low[i] + (high[i] - low[i]) * ((1 - share) * ends[i, b, 0] + share * ends[i, b, 1])
+                for i in range(4)
             ]
             angle, size, dx, dy = (float(v) for v in values)
-            turn = size * torch.tensor([[math.cos(math.radians(angle)), -math.sin(math.radians(angle))],
-                                        [math.sin(math.radians(angle)), math.cos(math.radians(angle))]])  # fmt: skip
+            turn = size * torch.tensor(
+                [
+                    [math.cos(math.radians(angle)), -math.sin(math.radians(angle))],
+                    [math.sin(math.radians(angle)), math.cos(math.radians(angle))],
+                ]
+            )
             for m in range(2):
                 expected = x[b, m, t, :, :2] @ turn.T + torch.tensor([dx, dy])
                 torch.testing.assert_close(moved[b, m, t, :, :2], expected, rtol=1e-5, atol=1e-5)
@@ -83,7 +90,9 @@ def test_random_move_by_hand() -> None:
 
 def test_random_move_without_room_moves_nothing() -> None:
     x = two_people()
-    still = random_move(x, torch.Generator().manual_seed(0), degrees=0.0, scale=(1.0, 1.0), shift=0.0)
+    still = random_move(
+        x, torch.Generator().manual_seed(0), degrees=0.0, scale=(1.0, 1.0), shift=0.0
+    )
     torch.testing.assert_close(still, x)
 
 
@@ -96,16 +105,25 @@ def test_crop_scale_by_hand() -> None:
     for b in range(3):
         seen = x[b][x[b, ..., 2] != 0][:, :2]
         low, high = seen.amin(0), seen.amax(0)
-        side, corner = (high - low).max() * ratio[b], (low + high - (high - low).max() * ratio[b]) / 2
-        expected = torch.cat([((x[b, ..., :2] - corner) / side - 0.5) * 2, x[b, ..., 2:]], -1).clamp(-1, 1)
+        side, corner = (
+            (high - low).max() * ratio[b],
+            (low + high - (high - low).max() * ratio[b]) / 2,
+        )
+        expected = torch.cat(
+            [((x[b, ..., :2] - corner) / side - 0.5) * 2, x[b, ..., 2:]], -1
+        ).clamp(-1, 1)
         torch.testing.assert_close(cropped[b], expected, rtol=1e-4, atol=1e-5)
-    assert cropped[0][x[0, ..., 2] != 0][:, :2].abs().max() == pytest.approx(1, abs=1e-5)  # ratio 1: to the edge
+    assert cropped[0][x[0, ..., 2] != 0][:, :2].abs().max() == pytest.approx(
+        1, abs=1e-5
+    )  # ratio 1: to the edge
 
 
 def test_crop_scale_does_not_see_where_and_how_large_the_people_are() -> None:
     x, ratio = two_people(), torch.full((3,), 2.0)
     elsewhere = torch.cat([3 * x[..., :2] + 0.7, x[..., 2:]], -1)
-    torch.testing.assert_close(crop_scale(elsewhere, ratio), crop_scale(x, ratio), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        crop_scale(elsewhere, ratio), crop_scale(x, ratio), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_crop_scale_of_nobody_is_zero() -> None:
@@ -113,4 +131,6 @@ def test_crop_scale_of_nobody_is_zero() -> None:
     x[1, ..., 2] = 0.0
     x[2, ..., :2] = 0.3  # a single point has no box
     cropped = crop_scale(x, torch.ones(3))
-    assert cropped[1].abs().max() == 0 and cropped[2].abs().max() == 0 and cropped[0].abs().max() > 0
+    assert (
+        cropped[1].abs().max() == 0 and cropped[2].abs().max() == 0 and cropped[0].abs().max() > 0
+    )

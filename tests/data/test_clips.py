@@ -1,4 +1,6 @@
-"""Clips: the cutting rule of spec 5.3 walked frame by frame, normalisation by hand, who is left out."""
+"""Clips: the cutting rule of spec 5.3 walked frame by frame, normalisation by hand, who is left
+out.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from m2v_lib.data.store import DataError, Split, Store
 
 
 def walk(lengths: Sequence[int], n_frames: int, stride: int) -> list[tuple[str, int, int]]:
-    """The released walk over a list of sources, one frame at a time; resampled clips as ("short", start, length)."""
+    """The released walk over a list of sources, one frame at a time; resampled clips as
+    ("short", start, length).
+    """
     sources = [video for video, length in enumerate(lengths) for _ in range(length)]
     out: list[tuple[str, int, int]] = []
     done: set[int] = set()
@@ -57,7 +61,9 @@ def assert_walked(index: np.ndarray, lengths: Sequence[int], n_frames: int, stri
             np.testing.assert_array_equal(row, np.arange(start, start + n_frames))
         else:
             even = np.linspace(0, length, n_frames, endpoint=False)
-            assert row.min() >= start and row.max() <= start + length - 1 and (np.diff(row) >= 0).all()
+            assert (
+                row.min() >= start and row.max() <= start + length - 1 and (np.diff(row) >= 0).all()
+            )
             assert (np.abs(row - start - even) < 1).all()
 
 
@@ -95,11 +101,15 @@ def test_resampling_draws_floor_or_ceiling_and_can_be_replayed() -> None:
 def test_evaluation_and_training_cut_alike() -> None:
     """Slicing for input and for evaluation must give the same frames (spec 5.3)."""
     lengths = [300, 50, 20, 300]
-    np.testing.assert_array_equal(clip_index(spans(lengths), 81, 27), clip_index(spans(lengths), 81, 27))
+    np.testing.assert_array_equal(
+        clip_index(spans(lengths), 81, 27), clip_index(spans(lengths), 81, 27)
+    )
 
 
 def test_normalisation_by_hand() -> None:
-    points = np.array([[[0.0, 0.0, 10.0], [1000.0, 1002.0, -500.0]], [[960.0, 540.0, 0.0], [0.0, 1080.0, 96.0]]])
+    points = np.array(
+        [[[0.0, 0.0, 10.0], [1000.0, 1002.0, -500.0]], [[960.0, 540.0, 0.0], [0.0, 1080.0, 96.0]]]
+    )
     ours = normalise_screen(points, np.array([1000.0, 1920.0]), np.array([1002.0, 1080.0]))
     np.testing.assert_allclose(ours[0], [[-1.0, -1.002, 0.02], [1.0, 1.002, -1.0]])
     np.testing.assert_allclose(ours[1], [[0.0, 0.0, 0.0], [-1.0, 0.5625, 0.1]], atol=1e-12)
@@ -108,7 +118,11 @@ def test_normalisation_by_hand() -> None:
     np.testing.assert_allclose(flat, ours[..., :2])
 
 
-VIDEOS = (("a", "S1", "walk", 20, 1000, 1002), ("b", "S1", "sit", 15, 1920, 1080), ("c", "S2", "walk", 12, 1000, 1000))
+VIDEOS = (
+    ("a", "S1", "walk", 20, 1000, 1002),
+    ("b", "S1", "sit", 15, 1920, 1080),
+    ("c", "S2", "walk", 12, 1000, 1000),
+)
 
 
 @pytest.fixture
@@ -137,7 +151,9 @@ def test_tensors_of_clips_by_hand(split: Split) -> None:
 
 def test_ground_truth_input_is_the_projection_with_full_confidence(split: Split) -> None:
     clips = make_clips(split, 9, 9, input_2d="gt")
-    np.testing.assert_allclose(clips.input_nJ3[0, :, :2], split.label_px[0, :, :2] / 500 - (1, 1.002), atol=1e-5)
+    np.testing.assert_allclose(
+        clips.input_nJ3[0, :, :2], split.label_px[0, :, :2] / 500 - (1, 1.002), atol=1e-5
+    )
     assert (clips.input_nJ3[..., 2] == 1).all()
 
 
@@ -148,7 +164,9 @@ def test_a_batch_gathers_frames(split: Split) -> None:
     for row, clip in enumerate((2, 0)):
         for t in range(9):
             frame = int(clips.index_CT[clip, t])
-            assert torch.equal(x[row, t], clips.input_nJ3[frame]) and torch.equal(y[row, t], clips.label_nJ3[frame])
+            assert torch.equal(x[row, t], clips.input_nJ3[frame]) and torch.equal(
+                y[row, t], clips.label_nJ3[frame]
+            )
 
 
 def frames_of(clips_index: torch.Tensor) -> set[int]:
@@ -160,10 +178,18 @@ def test_subjects_are_chosen_and_left_out(split: Split) -> None:
     assert frames_of(make_clips(split, 9, 9, without=("S2",)).index_CT) <= set(range(35))
 
 
-def test_blocked_videos_leave_the_other_clips_as_they_are(make_people: Callable[..., Split]) -> None:
-    """Spec 5.5.4: blocked clips are skipped after cutting, so a short video before a blocked last one keeps one."""
-    videos = [("a", "S1", "walk", 20, 1000, 1000), ("b", "S1", "sit", 5, 1000, 1000),
-              ("c", "S1", "sit", 6, 1000, 1000), ("d", "S1", "walk", 18, 1000, 1000)]  # fmt: skip
+def test_blocked_videos_leave_the_other_clips_as_they_are(
+    make_people: Callable[..., Split],
+) -> None:
+    """Spec 5.5.4: blocked clips are skipped after cutting, so a short video before a blocked
+    last one keeps one.
+    """
+    videos = [
+        ("a", "S1", "walk", 20, 1000, 1000),
+        ("b", "S1", "sit", 5, 1000, 1000),
+        ("c", "S1", "sit", 6, 1000, 1000),
+        ("d", "S1", "walk", 18, 1000, 1000),
+    ]
     split = make_people(videos)
     everything = make_clips(split, 9, 9).index_CT
     kept = make_clips(split, 9, 9, blocked=("b", "d")).index_CT
@@ -171,9 +197,17 @@ def test_blocked_videos_leave_the_other_clips_as_they_are(make_people: Callable[
     assert set(range(20)) | set(range(25, 31)) >= frames_of(kept)
 
 
-def test_a_blocked_recording_is_left_out_for_every_camera(make_people: Callable[..., Split]) -> None:
-    names = ("s_09_act_05_subact_02_ca_01", "s_09_act_05_subact_02_ca_03", "s_09_act_05_subact_01_ca_01",
-             "s_09_act_05_subact_021_ca_01", "CMU_05#0.cam", "CMU_05#01.cam")  # fmt: skip
+def test_a_blocked_recording_is_left_out_for_every_camera(
+    make_people: Callable[..., Split],
+) -> None:
+    names = (
+        "s_09_act_05_subact_02_ca_01",
+        "s_09_act_05_subact_02_ca_03",
+        "s_09_act_05_subact_01_ca_01",
+        "s_09_act_05_subact_021_ca_01",
+        "CMU_05#0.cam",
+        "CMU_05#01.cam",
+    )
     split = make_people([(name, "S9", "sit", 10, 1000, 1000) for name in names])
     kept = make_clips(split, 9, 9, blocked=("s_09_act_05_subact_02", "CMU_05#0")).index_CT
     assert kept[:, 0].tolist() == [20, 30, 50]
@@ -186,7 +220,11 @@ def test_frames_that_do_not_count_are_passed_on(split: Split) -> None:
 
 
 def test_no_clip_is_one_sentence(split: Split) -> None:
-    for kwargs in ({"subjects": ("S7",)}, {"blocked": ("a", "b", "c")}, {"subjects": ("S2",), "n_frames": 27}):
+    for kwargs in (
+        {"subjects": ("S7",)},
+        {"blocked": ("a", "b", "c")},
+        {"subjects": ("S2",), "n_frames": 27},
+    ):
         arguments = {"n_frames": 9, "stride": 9, "what": "here: split test", **kwargs}
         with pytest.raises(DataError, match="here: split test: no clip of"):
             make_clips(split, **arguments)  # type: ignore[arg-type]
@@ -194,7 +232,9 @@ def test_no_clip_is_one_sentence(split: Split) -> None:
 
 def test_validation_subjects_are_held_out_of_training_only_when_asked(tiny_store: Store) -> None:
     def train(validation: bool) -> set[int]:
-        clips = training_clips(tiny_store, 9, 4, input_2d="detected", validation=validation, device="cpu")
+        clips = training_clips(
+            tiny_store, 9, 4, input_2d="detected", validation=validation, device="cpu"
+        )
         return frames_of(clips.index_CT)
 
     val = evaluation_clips(tiny_store, "val", 9, 9, input_2d="detected", device="cpu")
@@ -207,7 +247,9 @@ def test_validation_subjects_are_held_out_of_training_only_when_asked(tiny_store
 def test_test_clips_skip_blocked_sources(tiny_store: Store) -> None:
     clips = evaluation_clips(tiny_store, "test", 9, 9, input_2d="detected", device="cpu")
     blocked = next(v for v in tiny_store.split("test").videos if v.source == "test.blocked")
-    assert not frames_of(clips.index_CT) & set(range(blocked.start, blocked.start + blocked.n_frames))
+    assert not frames_of(clips.index_CT) & set(
+        range(blocked.start, blocked.start + blocked.n_frames)
+    )
     assert len(clips) == 3 + 1 + 2 + 1
 
 
@@ -218,7 +260,9 @@ def test_a_store_without_validation_subjects_says_what_to_set(tiny_store: Store)
 
 
 def test_3dhp_clips_begin_every_stride_and_tails_are_spread() -> None:
-    """Spec 6.4 with the released resampling: floor of an even spacing, over whatever is left of the video."""
+    """Spec 6.4 with the released resampling: floor of an even spacing, over whatever is left of
+    the video.
+    """
     lengths = [20, 5, 1]
     rows, start = [], 0
     for length in lengths:
@@ -229,7 +273,16 @@ def test_3dhp_clips_begin_every_stride_and_tails_are_spread() -> None:
         start += length
     ours = clip_index_3dhp(spans(lengths), 8, 3)
     np.testing.assert_array_equal(ours, rows)
-    assert ours[4].tolist() == list(range(12, 20)) and ours[5].tolist() == [15, 15, 16, 16, 17, 18, 18, 19]
+    assert ours[4].tolist() == list(range(12, 20)) and ours[5].tolist() == [
+        15,
+        15,
+        16,
+        16,
+        17,
+        18,
+        18,
+        19,
+    ]
     assert ours[-1].tolist() == [25] * 8
     assert len(clip_index_3dhp(spans([243]), 81, 9)) == 27
 
@@ -239,30 +292,57 @@ def test_windows_stand_about_the_chosen_frames_and_repeat_the_ends() -> None:
     chosen[[0, 9, 11, 25, 29]] = True
     ours = centred_index(spans([10, 15, 5]), 5, chosen)
     assert ours.tolist() == [
-        [0, 0, 0, 1, 2], [7, 8, 9, 9, 9], [10, 10, 11, 12, 13], [25, 25, 25, 26, 27], [27, 28, 29, 29, 29],
-    ]  # fmt: skip
+        [0, 0, 0, 1, 2],
+        [7, 8, 9, 9, 9],
+        [10, 10, 11, 12, 13],
+        [25, 25, 25, 26, 27],
+        [27, 28, 29, 29, 29],
+    ]
     assert centre_of(81) == 40 and ours[:, centre_of(5)].tolist() == [0, 9, 11, 25, 29]
     assert centred_index(spans([10]), 81, chosen[:10])[:, 40].tolist() == [0, 9]
     assert centred_index(spans([10]), 81, np.zeros(10, bool)).shape == (0, 81)
 
 
-def test_the_protocol_of_a_store_decides_how_it_is_cut(tiny_store: Store, as_3dhp: Callable[..., Store]) -> None:
+def test_the_protocol_of_a_store_decides_how_it_is_cut(
+    tiny_store: Store, as_3dhp: Callable[..., Store]
+) -> None:
     store = as_3dhp(tiny_store, valid=[0, 31, 50])
     train = training_clips(store, 9, 4, input_2d="detected", validation=True, device="cpu")
     videos = [v for v in store.split("train").videos if v.subject != "S5"]
-    np.testing.assert_array_equal(train.index_CT, clip_index_3dhp([(v.start, v.n_frames) for v in videos], 9, 4))
+    np.testing.assert_array_equal(
+        train.index_CT, clip_index_3dhp([(v.start, v.n_frames) for v in videos], 9, 4)
+    )
     test = evaluation_clips(store, "test", 9, 50, input_2d="detected", device="cpu")
     assert test.centred and not train.centred
     assert test.index_CT[:, 4].tolist() == [0, 31, 50]  # every valid frame, whatever the stride
     assert test.index_CT[0].tolist() == [0, 0, 0, 0, 0, 1, 2, 3, 4]
-    assert test.index_CT[1].tolist() == [30, 30, 30, 30, 31, 32, 33, 34, 34]  # a video of frames 30 to 34
+    assert test.index_CT[1].tolist() == [
+        30,
+        30,
+        30,
+        30,
+        31,
+        32,
+        33,
+        34,
+        34,
+    ]  # a video of frames 30 to 34
     val = evaluation_clips(store, "val", 9, 10, input_2d="detected", device="cpu")
-    held = [f for v in store.split("train").videos if v.subject == "S5" for f in range(v.start, v.start + v.n_frames)]
+    held = [
+        f
+        for v in store.split("train").videos
+        if v.subject == "S5"
+        for f in range(v.start, v.start + v.n_frames)
+    ]
     assert set(val.index_CT[:, 4].tolist()) == {f for f in held if f % 10 == 0}
-    assert not evaluation_clips(tiny_store, "test", 9, 50, input_2d="detected", device="cpu").centred
+    assert not evaluation_clips(
+        tiny_store, "test", 9, 50, input_2d="detected", device="cpu"
+    ).centred
 
 
-def test_where_2d_is_the_truth_gt_does_not_read_the_label(tiny_store: Store, as_3dhp: Callable[..., Store]) -> None:
+def test_where_2d_is_the_truth_gt_does_not_read_the_label(
+    tiny_store: Store, as_3dhp: Callable[..., Store]
+) -> None:
     """Otherwise the network would be given x and y of the answer."""
     store = as_3dhp(tiny_store)
     for which in ("train", "test"):
@@ -279,23 +359,38 @@ def test_a_share_of_the_labels_is_whole_recordings_whatever_their_order() -> Non
     names = [name for name, n in (("a", 30), ("b", 20), ("c", 25), ("d", 25)) for _ in range(n)]
     kept = {fraction: labelled_share(names, fraction) for fraction in (0.1, 0.3, 0.6, 1.0)}
     of = {
-        fraction: {name for name, chosen in zip(names, mask, strict=True) if chosen} for fraction, mask in kept.items()
+        fraction: {name for name, chosen in zip(names, mask, strict=True) if chosen}
+        for fraction, mask in kept.items()
     }
     assert len(of[0.1]) == 1 and of[0.1] < of[0.6] < of[1.0] == set("abcd")
     for fraction, mask in kept.items():
-        assert [name in of[fraction] for name in names] == mask.tolist(), "a recording is in or out as a whole"
-        assert fraction <= mask.mean() < fraction + 0.3, "the last recording may reach over the share"
+        assert [name in of[fraction] for name in names] == mask.tolist(), (
+            "a recording is in or out as a whole"
+        )
+        assert fraction <= mask.mean() < fraction + 0.3, (
+            "the last recording may reach over the share"
+        )
     shuffled = names[50:] + names[:50]
     assert labelled_share(shuffled, 0.6).tolist() == [name in of[0.6] for name in shuffled]
 
 
-def test_fewer_labels_are_fewer_recordings_seen_by_every_camera(make_people: Callable[..., Split]) -> None:
-    """Cameras of one take see the same poses: one of them must not bring in the labels of another."""
-    videos = [(f"take{take}.{camera}", "S1", "walk", 20, 1000, 1000) for take in range(6) for camera in ("cam", "eye")]
+def test_fewer_labels_are_fewer_recordings_seen_by_every_camera(
+    make_people: Callable[..., Split],
+) -> None:
+    """Cameras of one take see the same poses: one of them must not bring in the labels of
+    another.
+    """
+    videos = [
+        (f"take{take}.{camera}", "S1", "walk", 20, 1000, 1000)
+        for take in range(6)
+        for camera in ("cam", "eye")
+    ]
     split = make_people(videos)
     split = replace(split, videos=tuple(replace(v, camera=v.source[-3:]) for v in split.videos))
     every, some = (make_clips(split, 9, 4, label_fraction=fraction) for fraction in (1.0, 0.5))
     assert (len(every), len(some)) == (36, 18)
     kept = {int(first) // 20 for first in some.index_CT[:, 0]}
     assert kept == {2 * (video // 2) + camera for video in kept for camera in (0, 1)}
-    assert {tuple(row) for row in some.index_CT.tolist()} < {tuple(row) for row in every.index_CT.tolist()}
+    assert {tuple(row) for row in some.index_CT.tolist()} < {
+        tuple(row) for row in every.index_CT.tolist()
+    }

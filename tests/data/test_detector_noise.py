@@ -1,4 +1,6 @@
-"""The detector's noise has the properties its description promises, and depends on seed and video alone."""
+"""The detector's noise has the properties its description promises, and depends on seed and
+video alone.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from m2v_lib.data.detector_noise import DetectorModel, ar1, bursts, detect, error_mm, joint_scales, video_generator
+from m2v_lib.data.detector_noise import (
+    DetectorModel,
+    ar1,
+    bursts,
+    detect,
+    error_mm,
+    joint_scales,
+    video_generator,
+)
 from m2v_lib.skeletons.h36m import FLIP_PAIRS, JOINTS
 
 MODEL = DetectorModel()
 
 
-def detections(n: int = 20000, factor: float = 4.4, model: DetectorModel = MODEL, source: str = "clip.cam"):
+def detections(
+    n: int = 20000, factor: float = 4.4, model: DetectorModel = MODEL, source: str = "clip.cam"
+):
     return detect(np.full((n, 17, 2), 500.0), np.full(n, factor), source, model)
 
 
@@ -52,7 +64,9 @@ def test_errors_are_heavy_tailed_and_last_for_some_frames() -> None:
     kurtosis = (error**4).mean() / (error**2).mean() ** 2
     assert kurtosis > 6  # 3 for a Gaussian
     quiet = error_mm(np.random.default_rng(0), 40000, replace(MODEL, burst_rate=0.0))[:, :, 0]
-    correlation = [(quiet[lag:] * quiet[: len(quiet) - lag]).mean() / (quiet**2).mean() for lag in (1, 40)]
+    correlation = [
+        (quiet[lag:] * quiet[: len(quiet) - lag]).mean() / (quiet**2).mean() for lag in (1, 40)
+    ]
     assert correlation[0] > 0.7 and abs(correlation[1]) < 0.05
 
 
@@ -69,7 +83,10 @@ def test_confidence_is_informative_but_noisy() -> None:
     px, confidence = detections()
     assert confidence.min() >= 0 and confidence.max() <= 1
     error = np.linalg.norm(px - 500, axis=-1).ravel()
-    bins = [confidence.ravel()[(error >= a) & (error < b)] for a, b in ((0, 2), (2, 5), (5, 10), (10, 20), (20, 500))]
+    bins = [
+        confidence.ravel()[(error >= a) & (error < b)]
+        for a, b in ((0, 2), (2, 5), (5, 10), (10, 20), (20, 500))
+    ]
     means = [b.mean() for b in bins]
     assert means == sorted(means, reverse=True) and means[0] > 0.85 and means[-1] < 0.45
     assert bins[0].std() > 0.02 and bins[2].std() > 0.05

@@ -1,4 +1,6 @@
-"""MPI-INF-3DHP's original MATLAB files, tiny and in both file versions, become the two published files."""
+"""MPI-INF-3DHP's original MATLAB files, tiny and in both file versions, become the two published
+files.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def cells(arrays: list[np.ndarray]) -> np.ndarray:
 def for_training(seed: int, n: int = 7) -> dict[str, list[np.ndarray]]:
     rng = np.random.default_rng(seed)
     return {
-        key: [rng.normal(size=(n, 28 * axes)) for _ in range(14)] for key, axes in (("annot2", 2), ("univ_annot3", 3))
+        key: [rng.normal(size=(n, 28 * axes)) for _ in range(14)]
+        for key, axes in (("annot2", 2), ("univ_annot3", 3))
     }
 
 
@@ -53,13 +56,20 @@ def for_testing(seed: int) -> dict[str, np.ndarray]:
 
 
 def save_hdf5(path: Path, variables: dict[str, Any]) -> None:
-    """As MATLAB 7.3 writes: axes reversed, cell arrays as references, and 512 bytes of its own before HDF5's."""
+    """As MATLAB 7.3 writes: axes reversed, cell arrays as references, and 512 bytes of its own
+    before HDF5's.
+    """
     h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, value in variables.items():
             if isinstance(value, list):
-                made = [file.create_dataset(f"#refs#/{name}{i}", data=cell.T) for i, cell in enumerate(value)]
-                file.create_dataset(name, data=np.array([[m.ref for m in made]], dtype=h5py.ref_dtype))
+                made = [
+                    file.create_dataset(f"#refs#/{name}{i}", data=cell.T)
+                    for i, cell in enumerate(value)
+                ]
+                file.create_dataset(
+                    name, data=np.array([[m.ref for m in made]], dtype=h5py.ref_dtype)
+                )
             else:
                 file[name] = value.T
     with path.open("r+b") as stream:
@@ -72,15 +82,18 @@ def save_v5(path: Path, variables: dict[str, Any]) -> None:
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Callable[..., Path]:
-    """`raw(save_train, save_test)` writes two training and two test sequences in the folders of the originals."""
+    """`raw(save_train, save_test)` writes two training and two test sequences in the folders of
+    the originals.
+    """
 
     def write(save_train: Any = save_v5, save_test: Any = save_v5) -> Path:
         folder = tmp_path / "raw"
         for name, content, save in (
-            ("S1/Seq1/annot.mat", for_training(1), save_train), ("S2/Seq2/annot.mat", for_training(2), save_train),
+            ("S1/Seq1/annot.mat", for_training(1), save_train),
+            ("S2/Seq2/annot.mat", for_training(2), save_train),
             ("mpi_inf_3dhp_test_set/TS1/annot_data.mat", for_testing(4), save_test),
             ("mpi_inf_3dhp_test_set/TS5/annot_data.mat", for_testing(5), save_test),
-        ):  # fmt: skip
+        ):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             save(folder / name, content)
         return folder
@@ -112,8 +125,12 @@ def test_both_versions_give_the_published_files(
         given_test = for_testing(seed)
         for t in range(5):
             for j in range(17):
-                np.testing.assert_array_equal(test[name]["data_2d"][t, j], given_test["annot2"][:, j, 0, t])
-                np.testing.assert_array_equal(test[name]["data_3d"][t, j], given_test["univ_annot3"][:, j, 0, t])
+                np.testing.assert_array_equal(
+                    test[name]["data_2d"][t, j], given_test["annot2"][:, j, 0, t]
+                )
+                np.testing.assert_array_equal(
+                    test[name]["data_3d"][t, j], given_test["univ_annot3"][:, j, 0, t]
+                )
         assert test[name]["valid"].tolist() == [1, 0, 0, 1, seed % 2]
 
 
@@ -134,15 +151,24 @@ def change(path: Path, name: str, value: Any) -> None:
     [
         ("annot2", None, r"annot.mat: has no variable 'annot2', expected annot2, univ_annot3"),
         ("annot2", np.zeros((7, 56)), r"annot.mat: data_2d is not a cell array of 14 cameras"),
-        ("univ_annot3", [np.zeros((7, 51))] * 14, r"camera 0 has annotations \(7, 51\), expected \(frames, 28 joints"),
+        (
+            "univ_annot3",
+            [np.zeros((7, 51))] * 14,
+            r"camera 0 has annotations \(7, 51\), expected \(frames, 28 joints",
+        ),
         ("annot2", [np.zeros((5, 56))] * 14, r"camera 0 has 5 frames, S1 Seq1 has 6"),
     ],
     ids=["no 2D", "no cameras", "17 joints", "too short"],
-)  # fmt: skip
+)
 def test_a_broken_training_file(
-    script: ModuleType, raw: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    name: str, value: Any, said: str,
-) -> None:  # fmt: skip
+    script: ModuleType,
+    raw: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: Any,
+    said: str,
+) -> None:
     folder = raw()
     change(folder / "S1/Seq1/annot.mat", name, value)
     message = refusal(script, folder, tmp_path / "out", capsys)
@@ -150,32 +176,47 @@ def test_a_broken_training_file(
 
 
 def test_other_broken_files(
-    script: ModuleType, raw: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    script: ModuleType,
+    raw: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     folder, out = raw(), tmp_path / "out"
     ts5 = folder / "mpi_inf_3dhp_test_set/TS5/annot_data.mat"
     save_v5(ts5, {**for_testing(5), "annot2": np.zeros((5, 17, 2))})
-    assert "TS5/annot_data.mat: data_2d is (2, 17, 5) frames first, expected (frames, 1, 17, 2)" in refusal(
-        script, folder, out, capsys
+    assert (
+        "TS5/annot_data.mat: data_2d is (2, 17, 5) frames first, expected (frames, 1, 17, 2)"
+        in refusal(script, folder, out, capsys)
     )
     ts5.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(600))
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "reading a MATLAB 7.3 file needs h5py, run `pip install h5py`" in refusal(script, folder, out, capsys)
+    assert "reading a MATLAB 7.3 file needs h5py, run `pip install h5py`" in refusal(
+        script, folder, out, capsys
+    )
     save_v5(ts5, for_testing(5))
     ts5.write_bytes(ts5.read_bytes()[:300])
-    assert "TS5/annot_data.mat: cannot be read as a MATLAB file, truncated?" in refusal(script, folder, out, capsys)
+    assert "TS5/annot_data.mat: cannot be read as a MATLAB file, truncated?" in refusal(
+        script, folder, out, capsys
+    )
     ts5.unlink()
-    assert "raw: holds no annotations of TS5, expected S1/Seq1/annot.mat" in refusal(script, folder, out, capsys)
-    assert "holds no annotations of S1 Seq1, S2 Seq2, TS1, TS5" in refusal(script, tmp_path / "none", out, capsys)
+    assert "raw: holds no annotations of TS5, expected S1/Seq1/annot.mat" in refusal(
+        script, folder, out, capsys
+    )
+    assert "holds no annotations of S1 Seq1, S2 Seq2, TS1, TS5" in refusal(
+        script, tmp_path / "none", out, capsys
+    )
     assert script.main([str(folder), "-o", str(out), "--partial"]) == 0
     assert list(read_object_npz(out / "data_test_3dhp.npz")["data"]) == ["TS1"]
 
 
 def test_other_numbers_of_valid_frames_are_noted(
-    script: ModuleType, raw: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    script: ModuleType,
+    raw: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setattr(script, "VALID_FRAMES", {"TS1": 2, "TS5": 276})
     assert script.main([str(raw()), "-o", str(tmp_path)]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")] == [

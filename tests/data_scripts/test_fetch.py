@@ -1,4 +1,6 @@
-"""The downloader against a server of our own: breaks are resumed, changed files refused, a pack comes out."""
+"""The downloader against a server of our own: breaks are resumed, changed files refused, a pack
+comes out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def fetch_cmu(download: ModuleType) -> ModuleType:
 
 @dataclass
 class Server:
-    """Serves ``files`` by path; ``cut`` ends one answer each after so many bytes; ``log`` keeps the ranges."""
+    """Serves ``files`` by path; ``cut`` ends one answer each after so many bytes; ``log`` keeps
+    the ranges.
+    """
 
     files: dict[str, bytes] = field(default_factory=dict)
     cut: list[int] = field(default_factory=list)
@@ -73,7 +77,9 @@ def server() -> Iterator[Server]:
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
     state.url = f"http://127.0.0.1:{httpd.server_port}"
-    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread = threading.Thread(
+        target=httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    )
     thread.start()
     yield state
     httpd.shutdown()
@@ -84,7 +90,9 @@ def server() -> Iterator[Server]:
 BODY = bytes(range(256)) * 1000
 
 
-def test_breaks_are_resumed_where_they_happened(download: ModuleType, server: Server, tmp_path: Path) -> None:
+def test_breaks_are_resumed_where_they_happened(
+    download: ModuleType, server: Server, tmp_path: Path
+) -> None:
     server.files["a"], server.cut = BODY, [100_000, 50_000]
     file = download.fetch(f"{server.url}/a", tmp_path / "deep" / "a", pause=0, timeout=5)
     assert file.read_bytes() == BODY
@@ -94,27 +102,41 @@ def test_breaks_are_resumed_where_they_happened(download: ModuleType, server: Se
     assert len(server.log) == 3  # a whole file is not asked for again
 
 
-def test_a_later_run_goes_on_with_the_part(download: ModuleType, server: Server, tmp_path: Path) -> None:
+def test_a_later_run_goes_on_with_the_part(
+    download: ModuleType, server: Server, tmp_path: Path
+) -> None:
     server.files["a"], server.cut = BODY, [70_000, 0, 0]
     with pytest.raises(DataError, match=r"/a: gave up after 2 tries .* go on from byte 70000"):
         download.fetch(f"{server.url}/a", tmp_path / "a", tries=2, pause=0, timeout=5)
     assert not (tmp_path / "a").exists() and (tmp_path / "a.part").stat().st_size == 70_000
-    assert download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    assert (
+        download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    )
     assert server.log[-1] == ("/a", "bytes=70000-")
 
 
-def test_a_server_without_ranges_starts_over(download: ModuleType, server: Server, tmp_path: Path) -> None:
+def test_a_server_without_ranges_starts_over(
+    download: ModuleType, server: Server, tmp_path: Path
+) -> None:
     server.files["a"], server.cut, server.ranges = BODY, [70_000], False
-    assert download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    assert (
+        download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    )
 
 
-def test_a_part_longer_than_the_file_starts_over(download: ModuleType, server: Server, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_starts_over(
+    download: ModuleType, server: Server, tmp_path: Path
+) -> None:
     server.files["a"] = BODY
     (tmp_path / "a.part").write_bytes(BODY + b"more")
-    assert download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    assert (
+        download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5).read_bytes() == BODY
+    )
 
 
-def test_a_missing_file_is_not_tried_again(download: ModuleType, server: Server, tmp_path: Path) -> None:
+def test_a_missing_file_is_not_tried_again(
+    download: ModuleType, server: Server, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match="/a: the server answers 404 Not Found"):
         download.fetch(f"{server.url}/a", tmp_path / "a", pause=0, timeout=5)
     assert len(server.log) == 1 and not list(tmp_path.iterdir())
@@ -128,7 +150,10 @@ def test_checksums_are_written_once_and_held(download: ModuleType, tmp_path: Pat
     file.write_bytes(b"one\ntwo\n")  # the same but for line endings
     download.Lock(sums).check("x.amc", file)
     file.write_bytes(b"one\nthree\n")
-    with pytest.raises(DataError, match=r"x.amc: sha256 is \w{16}, expected \w{16}; the file was moved to .*x.amc.bad"):
+    with pytest.raises(
+        DataError,
+        match=r"x.amc: sha256 is \w{16}, expected \w{16}; the file was moved to .*x.amc.bad",
+    ):
         download.Lock(sums).check("x.amc", file)
     assert not file.exists()
     sums.write_text("nonsense\n")
@@ -140,7 +165,9 @@ def test_a_known_checksum_wins_over_first_sight(download: ModuleType, tmp_path: 
     (tmp_path / "known").write_text("0" * 64 + "  x.amc\n")
     (tmp_path / "x.amc").write_text("changed")
     with pytest.raises(DataError, match="expected 0000000000000000"):
-        download.Lock(tmp_path / "SHA256SUMS", tmp_path / "known").check("x.amc", tmp_path / "x.amc")
+        download.Lock(tmp_path / "SHA256SUMS", tmp_path / "known").check(
+            "x.amc", tmp_path / "x.amc"
+        )
     assert not (tmp_path / "SHA256SUMS").exists()
 
 
@@ -153,7 +180,11 @@ def test_from_server_to_pack(fetch_cmu: ModuleType, server: Server, tmp_path: Pa
     arguments = {"base": server.url, "clips": clips, "known": tmp_path / "none", "pause": 0}
     pack = fetch_cmu.fetch_pack(tmp_path / "data", **arguments)
     clip = read_pack(pack).clips[0]
-    assert (clip.name, clip.action, clip.action_class) == ("CMU_77_01#0", "stand, and wait", "other")
+    assert (clip.name, clip.action, clip.action_class) == (
+        "CMU_77_01#0",
+        "stand, and wait",
+        "other",
+    )
     asked = len(server.log)
     fetch_cmu.fetch_pack(tmp_path / "data", **arguments)
     assert len(server.log) == asked
@@ -183,6 +214,8 @@ def test_the_shipped_lists_are_sound(fetch_cmu: ModuleType, download: ModuleType
     assert len(rows) == 288 and len({row.subject for row in rows}) == 21
     assert len({row.action_class for row in rows}) == 10
     known = download.Lock(Path("none"), fetch_cmu.KNOWN).known
-    names = {f"{r.subject}/{r.name}.amc" for r in rows} | {f"{r.subject}/{r.subject}.asf" for r in rows}
+    names = {f"{r.subject}/{r.name}.amc" for r in rows} | {
+        f"{r.subject}/{r.subject}.asf" for r in rows
+    }
     assert len(known) == 13 and known.keys() <= names
     assert "download" in sys.modules

@@ -1,4 +1,6 @@
-"""Human3.6M's original CDF files become the two published files, which the reader takes; faults are one sentence."""
+"""Human3.6M's original CDF files become the two published files, which the reader takes; faults
+are one sentence.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def raw_folder(files: Files, folder: Path, **renamed: str) -> Path:
-    """The exported recordings as the archive has them: world millimetres, one row of 96 numbers a frame."""
+    """The exported recordings as the archive has them: world millimetres, one row of 96 numbers
+    a frame.
+    """
     for subject, actions in files.npz(WORLD)["positions_3d"].items():
         for name, positions in actions.items():
             path = folder / subject / PLACE / f"{renamed.get(name, name)}.cdf"
@@ -68,9 +72,14 @@ def test_the_files_are_those_of_the_export(
 ) -> None:
     raw = raw_folder(files, tmp_path / "raw")
     assert script.main([str(raw), "-o", str(tmp_path / "out"), "--partial"]) == 0
-    assert capsys.readouterr().out.splitlines() == [str(tmp_path / "out" / name) for name in (WORLD, GT)]
+    assert capsys.readouterr().out.splitlines() == [
+        str(tmp_path / "out" / name) for name in (WORLD, GT)
+    ]
     for name, key, atol in ((WORLD, "positions_3d", 1e-6), (GT, "positions_2d", 2e-3)):
-        given, made = read_object_npz(files.folder / name)[key], read_object_npz(tmp_path / "out" / name)[key]
+        given, made = (
+            read_object_npz(files.folder / name)[key],
+            read_object_npz(tmp_path / "out" / name)[key],
+        )
         assert {s: sorted(a) for s, a in given.items()} == {s: sorted(a) for s, a in made.items()}
         for subject, actions in given.items():
             for action in actions:
@@ -79,7 +88,9 @@ def test_the_files_are_those_of_the_export(
     assert open_store("h36m", tmp_path).meta.input_is_truth
 
 
-def test_names_of_actions_and_the_damaged_recording(script: ModuleType, files: Files, tmp_path: Path) -> None:
+def test_names_of_actions_and_the_damaged_recording(
+    script: ModuleType, files: Files, tmp_path: Path
+) -> None:
     names = {"walk 1": "TakingPhoto 1", "wave 1": "Directions"}
     made = script.recordings(raw_folder(files, tmp_path, **names), partial=True)
     assert sorted(made["S9"]) == ["Directions", "Photo 1"] and list(made["S11"]) == ["Photo 1"]
@@ -89,11 +100,17 @@ def test_names_of_actions_and_the_damaged_recording(script: ModuleType, files: F
 
 FAULTS: dict[str, tuple[Any, str]] = {
     "damaged": (b"not a CDF", "cannot be read as a CDF file with the variable Pose"),
-    "17 joints": (np.ones((1, 5, 51)), r"Pose has shape \(1, 5, 51\), expected frames of 32 joints x 3"),
+    "17 joints": (
+        np.ones((1, 5, 51)),
+        r"Pose has shape \(1, 5, 51\), expected frames of 32 joints x 3",
+    ),
     "no frame": (np.ones((1, 0, 96)), r"Pose has shape \(1, 0, 96\)"),
     "metres": (1.5, "the median bone is .* looks like metres"),
     "nan": (np.full((1, 5, 96), np.nan), "Pose at frame 0 is not a finite number"),
-    "camera space": (-4e3, "expected in front of the lens; are these D3_Positions, in the room and not in a camera"),
+    "camera space": (
+        -4e3,
+        "expected in front of the lens; are these D3_Positions, in the room and not in a camera",
+    ),
 }
 
 
@@ -113,7 +130,11 @@ def test_a_broken_file_is_one_sentence_and_nothing_is_written(
         save(path, contents)
     assert script.main([str(raw), "-o", str(tmp_path / "out"), "--partial"]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.startswith(f"h36m_cdf: {path}: ") and printed.err.count("\n") == 1
+    assert (
+        printed.out == ""
+        and printed.err.startswith(f"h36m_cdf: {path}: ")
+        and printed.err.count("\n") == 1
+    )
     assert re.search(sentence, printed.err)
     assert not (tmp_path / "out").exists()
 
@@ -123,7 +144,10 @@ def test_an_incomplete_archive_says_what_is_missing(
 ) -> None:
     raw = raw_folder(files, tmp_path / "raw")
     assert script.main([str(raw)]) == 2
-    assert f"has 2 files S1/{PLACE}/*.cdf, expected 30; --partial takes what is there" in capsys.readouterr().err
+    assert (
+        f"has 2 files S1/{PLACE}/*.cdf, expected 30; --partial takes what is there"
+        in capsys.readouterr().err
+    )
     (tmp_path / "nothing").mkdir()
     assert script.main([str(tmp_path / "nothing"), "--partial"]) == 2
     assert f"has no file S*/{PLACE}/*.cdf" in capsys.readouterr().err
@@ -133,7 +157,9 @@ def test_without_cdflib_the_sentence_says_what_to_install(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cdflib", None)
-    with pytest.raises(DataError, match="reading a CDF file needs cdflib, run `pip install cdflib`"):
+    with pytest.raises(
+        DataError, match="reading a CDF file needs cdflib, run `pip install cdflib`"
+    ):
         script.read_positions(tmp_path / "Walking.cdf")
 
 
@@ -142,8 +168,16 @@ def test_a_real_cdf_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, files:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     script = importlib.import_module("h36m_cdf")
     world = files.npz(WORLD)["positions_3d"]["S9"]["walk 1"]
-    made = writer.CDF(str(tmp_path / "Walking.cdf"), cdf_spec={"Majority": "row_major", "Encoding": 6})
-    spec = {"Variable": "Pose", "Data_Type": 44, "Num_Elements": 1, "Rec_Vary": True, "Dim_Sizes": [len(world), 96]}
+    made = writer.CDF(
+        str(tmp_path / "Walking.cdf"), cdf_spec={"Majority": "row_major", "Encoding": 6}
+    )
+    spec = {
+        "Variable": "Pose",
+        "Data_Type": 44,
+        "Num_Elements": 1,
+        "Rec_Vary": True,
+        "Dim_Sizes": [len(world), 96],
+    }
     made.write_var(spec, var_data=(world.reshape(1, -1, 96) * 1000).astype(np.float32))
     made.close()
     np.testing.assert_allclose(script.read_positions(tmp_path / "Walking.cdf"), world, atol=1e-6)

@@ -1,4 +1,6 @@
-"""The evaluation protocol of spec 5.5, once more with loops over clips and frames from the store's raw pixels."""
+"""The evaluation protocol of spec 5.5, once more with loops over clips and frames from the
+store's raw pixels.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ MIRROR = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
 
 
 class Crooked(nn.Module):
-    """A lifter that depends on frame number, joint and side, so no step of the protocol leaves it unchanged."""
+    """A lifter that depends on frame number, joint and side, so no step of the protocol leaves
+    it unchanged.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,8 +48,12 @@ def aligned(pred: np.ndarray, gt: np.ndarray) -> np.ndarray:
     return (turned * g).sum() / (p**2).sum() * turned + gt.mean(0)
 
 
-def predicted_px(model: Crooked, split: Split, frames: np.ndarray, size: tuple[int, int], tta: bool) -> np.ndarray:
-    """Steps 1 to 3: input in normalised units, mean with the mirrored pass, root zeroed, back to pixels."""
+def predicted_px(
+    model: Crooked, split: Split, frames: np.ndarray, size: tuple[int, int], tta: bool
+) -> np.ndarray:
+    """Steps 1 to 3: input in normalised units, mean with the mirrored pass, root zeroed, back to
+    pixels.
+    """
     w, h = size
     xy = split.joint_2d[frames] / w * 2 - np.array([1, h / w])
     x = np.concatenate([xy, split.confidence[frames][..., None]], axis=-1)
@@ -65,9 +73,14 @@ def predicted_px(model: Crooked, split: Split, frames: np.ndarray, size: tuple[i
 
 
 def protocol(model: Crooked, store: Store, clips: Clips, tta: bool = True) -> dict[str, Any]:
-    """Steps 4 to 9 with dictionaries; a frame repeated in a clip counts once, with its last position."""
+    """Steps 4 to 9 with dictionaries; a frame repeated in a clip counts once, with its last
+    position.
+    """
     split = store.split("test")
-    total: dict[str, dict[int, float]] = {"mpjpe": defaultdict(float), "p_mpjpe": defaultdict(float)}
+    total: dict[str, dict[int, float]] = {
+        "mpjpe": defaultdict(float),
+        "p_mpjpe": defaultdict(float),
+    }
     overlap: dict[int, int] = defaultdict(int)
     action: dict[int, str] = {}
     for frames in clips.index_CT.numpy():
@@ -90,7 +103,9 @@ def protocol(model: Crooked, store: Store, clips: Clips, tta: bool = True) -> di
     out: dict[str, Any] = {"per_action": {}, "n_frames": len(overlap)}
     for name in sorted(set(action.values())):
         frames_in = [f for f in overlap if action[f] == name]
-        means = {key: np.mean([sums[f] / overlap[f] for f in frames_in]) for key, sums in total.items()}
+        means = {
+            key: np.mean([sums[f] / overlap[f] for f in frames_in]) for key, sums in total.items()
+        }
         out["per_action"][name] = means
     for key, sums in total.items():
         out[key] = np.mean([means[key] for means in out["per_action"].values()])
@@ -101,7 +116,9 @@ def protocol(model: Crooked, store: Store, clips: Clips, tta: bool = True) -> di
 @pytest.mark.parametrize("tta", [True, False])
 def test_the_protocol_by_hand(tta: bool, tiny_store: Store) -> None:
     model, clips = Crooked(), clips_of(tiny_store)
-    assert any(len(set(row)) < N_FRAMES for row in clips.index_CT.tolist())  # a short video, frames repeated
+    assert any(
+        len(set(row)) < N_FRAMES for row in clips.index_CT.tolist()
+    )  # a short video, frames repeated
     expected = protocol(model, tiny_store, clips, tta)
     ours = evaluate_pose(model, clips, flip_test=tta)
     assert ours["n_frames"] == expected["n_frames"]
@@ -111,7 +128,9 @@ def test_the_protocol_by_hand(tta: bool, tiny_store: Store) -> None:
     for name, errors in expected["per_action"].items():
         for key, value in errors.items():
             assert ours["per_action"][name][key] == pytest.approx(value, rel=1e-4)
-    assert abs(ours["mpjpe"] - ours["frame_mean_mpjpe"]) > 0.01  # the two means are not the same thing
+    assert (
+        abs(ours["mpjpe"] - ours["frame_mean_mpjpe"]) > 0.01
+    )  # the two means are not the same thing
 
 
 def test_overlapping_clips_share_their_frames_by_mean(tiny_store: Store) -> None:
@@ -122,7 +141,9 @@ def test_overlapping_clips_share_their_frames_by_mean(tiny_store: Store) -> None
 
 
 def test_only_valid_frames_count(tiny_store: Store) -> None:
-    """Errors of frames that are not valid may be anything; an action without a valid frame is not there at all."""
+    """Errors of frames that are not valid may be anything; an action without a valid frame is
+    not there at all.
+    """
     clips = clips_of(tiny_store)
     truth = clips.truth_nJ3[clips.index_CT.numpy()]
     pred, valid = truth + np.float32(3), clips.action_n != clips.actions.index("sit")
@@ -144,7 +165,9 @@ def test_root_is_zero_and_both_passes_count(tiny_store: Store) -> None:
 
 
 def test_perfect_predictions_have_no_error_in_any_metric(tiny_store: Store) -> None:
-    """A frame with no error at all is not counted, as released (spec 5.5.9); hence a tenth of a millimetre here."""
+    """A frame with no error at all is not counted, as released (spec 5.5.9); hence a tenth of a
+    millimetre here.
+    """
     clips = clips_of(tiny_store)
     truth = clips.truth_nJ3[clips.index_CT.numpy()] * np.float32(1 + 1e-4)
     errors = evaluate_predictions(truth, clips)
@@ -158,10 +181,18 @@ def test_joints_velocity_and_acceleration_by_hand(tiny_store: Store) -> None:
     pred = predict_clips(model, clips).astype(float)
     error = pred - clips.truth_nJ3[clips.index_CT.numpy()]
     ours = evaluate_pose(model, clips)
-    per_joint = [np.mean([np.linalg.norm(e[t, j]) for e in error for t in range(N_FRAMES)]) for j in range(17)]
+    per_joint = [
+        np.mean([np.linalg.norm(e[t, j]) for e in error for t in range(N_FRAMES)])
+        for j in range(17)
+    ]
     np.testing.assert_allclose(ours["per_joint"], per_joint, rtol=1e-4)
     assert ours["per_joint"][0] == 0
-    velocity = [np.linalg.norm(e[t, j] - e[t - 1, j]) for e in error for t in range(1, N_FRAMES) for j in range(17)]
+    velocity = [
+        np.linalg.norm(e[t, j] - e[t - 1, j])
+        for e in error
+        for t in range(1, N_FRAMES)
+        for j in range(17)
+    ]
     assert ours["mpjve"] == pytest.approx(np.mean(velocity), rel=1e-4)
     second = error[:, 2:] - 2 * error[:, 1:-1] + error[:, :-2]
     assert ours["accel"] == pytest.approx(np.linalg.norm(second, axis=-1).mean(), rel=1e-4)

@@ -1,4 +1,6 @@
-"""MPI-INF-3DHP's evaluation against numbers worked out on paper, and against loops over frames of the raw store."""
+"""MPI-INF-3DHP's evaluation against numbers worked out on paper, and against loops over frames
+of the raw store.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,15 @@ PERFECT_AUC = 100 * 30 / 31  # 0 < 0 is false: the first of 31 thresholds is alw
 
 
 class Crooked(nn.Module):
-    """A lifter that depends on frame number, joint and side, so no step of the protocol leaves it unchanged."""
+    """A lifter that depends on frame number, joint and side, so no step of the protocol leaves
+    it unchanged.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.mix = nn.Parameter(torch.randn(T, 17, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.1)
+        self.mix = nn.Parameter(
+            torch.randn(T, 17, 3, 3, generator=torch.Generator().manual_seed(0)) * 0.1
+        )
         self.drop = nn.Dropout(0.5)
 
     def forward(self, x_BTJ3: Tensor) -> Tensor:
@@ -44,12 +50,18 @@ class Crooked(nn.Module):
 @pytest.fixture
 def clips(make_people: Callable[..., Split]) -> Clips:
     """Two sequences: three valid frames of TS1, one of TS2."""
-    split = make_people((("TS1.0", "TS1", "TS1", 20, 2048, 2048), ("TS2.0", "TS2", "TS2", 12, 1920, 1080)))
-    return make_clips(replace(split, valid=np.isin(np.arange(32), [0, 7, 19, 25])), T, 1, windows="centred")
+    split = make_people(
+        (("TS1.0", "TS1", "TS1", 20, 2048, 2048), ("TS2.0", "TS2", "TS2", 12, 1920, 1080))
+    )
+    return make_clips(
+        replace(split, valid=np.isin(np.arange(32), [0, 7, 19, 25])), T, 1, windows="centred"
+    )
 
 
 def off_by(clips: Clips, *mm: float, joints: list[int] | None = None) -> np.ndarray:
-    """Predictions whose joints but the root are `mm` off in the four frames, each along another axis."""
+    """Predictions whose joints but the root are `mm` off in the four frames, each along another
+    axis.
+    """
     pred = clips.truth_nJ3[[0, 7, 19, 25]].astype(float)
     moved = list(range(1, 17)) if joints is None else joints
     for frame, distance in enumerate(mm):
@@ -62,12 +74,15 @@ def test_a_perfect_prediction(clips: Clips) -> None:
     assert (errors["mpjpe"], errors["pck"], errors["n_frames"]) == (0, 100, 4)
     assert errors["auc"] == pytest.approx(96.774, abs=1e-3) == PERFECT_AUC
     assert {name: (e["n_frames"], e["pck"]) for name, e in errors["per_sequence"].items()} == {
-        "TS1": (3, 100), "TS2": (1, 100),
-    }  # fmt: skip
+        "TS1": (3, 100),
+        "TS2": (1, 100),
+    }
 
 
 def test_known_errors(clips: Clips) -> None:
-    """TS1 is 20, 20 and 100 mm off, TS2 150: thresholds above them are 26 and 10 of 31; 150 < 150 is false."""
+    """TS1 is 20, 20 and 100 mm off, TS2 150: thresholds above them are 26 and 10 of 31; 150 <
+    150 is false.
+    """
     errors = evaluate_3dhp_predictions(off_by(clips, 20, 20, 100, 150.001), clips)
     ts1, ts2 = errors["per_sequence"]["TS1"], errors["per_sequence"]["TS2"]
     assert ts1["mpjpe"] == pytest.approx((20 + 20 + 100) / 3 * 16 / 17) and ts1["pck"] == 100
@@ -78,24 +93,48 @@ def test_known_errors(clips: Clips) -> None:
     for key in ("mpjpe", "pck", "auc"):
         weighted = sum(e[key] * e["n_frames"] for e in errors["per_sequence"].values()) / 4
         assert errors[key] == pytest.approx(weighted)
-    assert errors["per_joint"][0] == 0 and errors["per_joint"][5] == pytest.approx((20 + 20 + 100 + 150.001) / 4)
+    assert errors["per_joint"][0] == 0 and errors["per_joint"][5] == pytest.approx(
+        (20 + 20 + 100 + 150.001) / 4
+    )
 
 
 def test_fourteen_joints_count_for_pck_and_auc_and_seventeen_for_mpjpe(clips: Clips) -> None:
-    """Their order is head top, neck, arms, legs; pelvis, spine and head stand behind and are left out."""
+    """Their order is head top, neck, arms, legs; pelvis, spine and head stand behind and are
+    left out.
+    """
     assert [JOINTS[j] for j in JOINTS_3DHP] == [
-        "head", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
-        "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
-    ]  # fmt: skip
+        "head",
+        "neck",
+        "right shoulder",
+        "right elbow",
+        "right wrist",
+        "left shoulder",
+        "left elbow",
+        "left wrist",
+        "right hip",
+        "right knee",
+        "right ankle",
+        "left hip",
+        "left knee",
+        "left ankle",
+    ]
     left_out = [JOINTS.index("belly"), JOINTS.index("nose")]
     errors = evaluate_3dhp_predictions(off_by(clips, 500, 500, 500, 500, joints=left_out), clips)
-    assert errors["mpjpe"] == pytest.approx(500 * 2 / 17) and errors["auc"] == PERFECT_AUC and errors["pck"] == 100
-    errors = evaluate_3dhp_predictions(off_by(clips, 500, 500, 500, 500, joints=[JOINTS.index("head")]), clips)
+    assert (
+        errors["mpjpe"] == pytest.approx(500 * 2 / 17)
+        and errors["auc"] == PERFECT_AUC
+        and errors["pck"] == 100
+    )
+    errors = evaluate_3dhp_predictions(
+        off_by(clips, 500, 500, 500, 500, joints=[JOINTS.index("head")]), clips
+    )
     assert errors["pck"] == pytest.approx(100 * 13 / 14)
 
 
 def protocol(model: Crooked, store: Store, tta: bool) -> dict[str, dict[str, Any]]:
-    """Spec 6.5 with loops: for each valid frame a padded window, both passes, the middle frame, mm, the errors."""
+    """Spec 6.5 with loops: for each valid frame a padded window, both passes, the middle frame,
+    mm, the errors.
+    """
     split = store.split("test")
     mix = model.mix.detach().double().numpy()
     errors: dict[str, list[np.ndarray]] = {}
@@ -104,23 +143,39 @@ def protocol(model: Crooked, store: Store, tta: bool) -> dict[str, dict[str, Any
         for frame in range(video.n_frames):
             if split.valid is not None and not split.valid[video.start + frame]:
                 continue
-            window = [min(max(f, 0), video.n_frames - 1) + video.start for f in range(frame - 2, frame + 3)]
-            x = np.concatenate([split.joint_2d[window] / w * 2 - [1, h / w], np.ones((T, 17, 1))], -1)
+            window = [
+                min(max(f, 0), video.n_frames - 1) + video.start
+                for f in range(frame - 2, frame + 3)
+            ]
+            x = np.concatenate(
+                [split.joint_2d[window] / w * 2 - [1, h / w], np.ones((T, 17, 1))], -1
+            )
             pred = np.stack([x[2, j] @ mix[2, j] for j in range(17)])
             if tta:
                 mirrored = x[:, MIRROR] * (-1, 1, 1)
-                back = np.stack([mirrored[2, j] @ mix[2, j] for j in range(17)])[MIRROR] * (-1, 1, 1)
+                back = np.stack([mirrored[2, j] @ mix[2, j] for j in range(17)])[MIRROR] * (
+                    -1,
+                    1,
+                    1,
+                )
                 pred = (pred + back) / 2
             pred[0] = 0
             pred = pred * w / 2 * split.factor[video.start + frame]
             truth = split.truth_mm[video.start + frame].astype(float)
-            errors.setdefault(video.action, []).append(np.linalg.norm(pred - pred[0] - truth + truth[0], axis=1))
+            errors.setdefault(video.action, []).append(
+                np.linalg.norm(pred - pred[0] - truth + truth[0], axis=1)
+            )
     out = {}
     everything = [e for parts in errors.values() for e in parts]
     for name, parts in {**errors, "all": everything}.items():
         official = np.array(parts)[:, list(JOINTS_3DHP)]
         curve = [100 * np.mean(official < limit) for limit in range(0, 151, 5)]
-        out[name] = {"mpjpe": np.mean(parts), "pck": curve[-1], "auc": np.mean(curve), "n_frames": len(parts)}
+        out[name] = {
+            "mpjpe": np.mean(parts),
+            "pck": curve[-1],
+            "auc": np.mean(curve),
+            "n_frames": len(parts),
+        }
     return out
 
 
@@ -137,7 +192,9 @@ def test_the_protocol_by_hand(
     expected = protocol(model, store, tta)
     assert set(ours["per_sequence"]) == expected.keys() - {"all"}
     for name, errors in ours["per_sequence"].items():
-        assert {k: errors[k] for k in expected[name]} == pytest.approx(expected[name], rel=1e-4), name
+        assert {k: errors[k] for k in expected[name]} == pytest.approx(expected[name], rel=1e-4), (
+            name
+        )
     assert {k: ours[k] for k in expected["all"]} == pytest.approx(expected["all"], rel=1e-4)
     assert ours["n_frames"] == (97 if valid is None else len(valid))
     assert 0 < ours["auc"] < ours["pck"] < 100
@@ -159,12 +216,16 @@ def test_clips_name_their_protocol(tiny_store: Store, clips: Clips) -> None:
     model: Any = Crooked()
     whole = evaluation_clips(tiny_store, "test", T, T, input_2d="detected", device="cpu")
     assert evaluate_lifting(model, whole) == evaluate_pose(model, whole)
-    assert evaluate_lifting(model, clips, flip_test=False) == evaluate_3dhp(model, clips, flip_test=False)
+    assert evaluate_lifting(model, clips, flip_test=False) == evaluate_3dhp(
+        model, clips, flip_test=False
+    )
     with pytest.raises(ValueError, match="centred on the frames to evaluate, got whole windows"):
         evaluate_3dhp(model, whole)
 
 
-def test_floors_are_evaluated_on_the_same_frames(tiny_store: Store, as_3dhp: Callable[..., Store]) -> None:
+def test_floors_are_evaluated_on_the_same_frames(
+    tiny_store: Store, as_3dhp: Callable[..., Store]
+) -> None:
     store = as_3dhp(tiny_store, [0, 29, 33, 82])
     train = training_clips(store, 9, 4, input_2d="detected", validation=True, device="cpu")
     test = evaluation_clips(store, "test", 9, 9, input_2d="detected", device="cpu")
@@ -173,5 +234,10 @@ def test_floors_are_evaluated_on_the_same_frames(tiny_store: Store, as_3dhp: Cal
     expected = evaluate_3dhp_predictions(np.stack([mean] * 4), test)
     units = (features(test, np.array([0, 29, 33, 82])) @ fit_ridge(train)).reshape(4, 17, 3)
     ridge = (units - units[:, :1]) * test.mm_per_unit_n[[0, 29, 33, 82]][:, None, None]
-    for name, errors in (("mean_pose", expected), ("ridge", evaluate_3dhp_predictions(ridge, test))):
-        assert floors[name] == pytest.approx({k: errors[k] for k in ("mpjpe", "p_mpjpe", "pck", "auc")})
+    for name, errors in (
+        ("mean_pose", expected),
+        ("ridge", evaluate_3dhp_predictions(ridge, test)),
+    ):
+        assert floors[name] == pytest.approx(
+            {k: errors[k] for k in ("mpjpe", "p_mpjpe", "pck", "auc")}
+        )

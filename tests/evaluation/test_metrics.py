@@ -47,7 +47,9 @@ def test_mpjpe_by_hand(pair: tuple[Array, Array]) -> None:
 def test_parts_have_the_shapes_they_promise(pair: tuple[Array, Array]) -> None:
     assert metrics.joint_errors(*pair).shape == (4, 6, 17)
     assert metrics.frame_errors(*pair).shape == (4, 6)
-    assert metrics.joint_errors(np.zeros((17, 3)), np.full((17, 3), 2.0))[0] == pytest.approx(12**0.5)
+    assert metrics.joint_errors(np.zeros((17, 3)), np.full((17, 3), 2.0))[0] == pytest.approx(
+        12**0.5
+    )
 
 
 def test_procrustes_against_scipy(pair: tuple[Array, Array]) -> None:
@@ -55,14 +57,22 @@ def test_procrustes_against_scipy(pair: tuple[Array, Array]) -> None:
     ours = metrics.procrustes_align(pred, target)
     for b in range(4):
         for t in range(6):
-            np.testing.assert_allclose(ours[b, t], aligned_by_scipy(pred[b, t], target[b, t]), atol=1e-6)
+            np.testing.assert_allclose(
+                ours[b, t], aligned_by_scipy(pred[b, t], target[b, t]), atol=1e-6
+            )
 
 
-def test_procrustes_against_scipy_where_a_reflection_would_fit_better(pair: tuple[Array, Array]) -> None:
-    """For a mirrored pose scipy's best orthogonal matrix is a reflection; ours must stay a rotation."""
+def test_procrustes_against_scipy_where_a_reflection_would_fit_better(
+    pair: tuple[Array, Array],
+) -> None:
+    """For a mirrored pose scipy's best orthogonal matrix is a reflection; ours must stay a
+    rotation.
+    """
     _, target = pair
     mirrored = target[0, 0] * (-1, 1, 1)
-    free, _ = orthogonal_procrustes(mirrored - mirrored.mean(0), target[0, 0] - target[0, 0].mean(0))
+    free, _ = orthogonal_procrustes(
+        mirrored - mirrored.mean(0), target[0, 0] - target[0, 0].mean(0)
+    )
     assert np.linalg.det(free) == pytest.approx(-1)
     ours = metrics.procrustes_align(mirrored, target[0, 0])
     np.testing.assert_allclose(ours, aligned_by_scipy(mirrored, target[0, 0]), atol=1e-6)
@@ -91,7 +101,9 @@ def test_p_mpjpe_sees_reflections(pair: tuple[Array, Array]) -> None:
     assert metrics.p_mpjpe(target * (-1, 1, 1), target) > 50
 
 
-def test_n_mpjpe_is_zero_for_scaled_truth_and_uses_one_factor_a_frame(pair: tuple[Array, Array]) -> None:
+def test_n_mpjpe_is_zero_for_scaled_truth_and_uses_one_factor_a_frame(
+    pair: tuple[Array, Array],
+) -> None:
     pred, target = pair
     for k in (1e-3, 0.5, 1.0, 40.0):
         assert metrics.n_mpjpe(k * target, target) == pytest.approx(0, abs=1e-8)
@@ -121,12 +133,17 @@ def test_velocity_and_acceleration_by_hand(pair: tuple[Array, Array]) -> None:
     pred, target = pair
     error = pred - target
     velocity = [np.linalg.norm(error[:, t] - error[:, t - 1], axis=-1) for t in range(1, 6)]
-    second = [np.linalg.norm(error[:, t + 1] - 2 * error[:, t] + error[:, t - 1], axis=-1) for t in range(1, 5)]
+    second = [
+        np.linalg.norm(error[:, t + 1] - 2 * error[:, t] + error[:, t - 1], axis=-1)
+        for t in range(1, 5)
+    ]
     assert metrics.mpjve(pred, target) == pytest.approx(np.mean(velocity))
     assert metrics.accel_error(pred, target) == pytest.approx(np.mean(second))
 
 
-def test_constant_offset_has_no_velocity_and_constant_drift_no_acceleration(pair: tuple[Array, Array]) -> None:
+def test_constant_offset_has_no_velocity_and_constant_drift_no_acceleration(
+    pair: tuple[Array, Array],
+) -> None:
     _, target = pair
     assert metrics.mpjve(target + 5, target) == pytest.approx(0, abs=1e-9)
     drift = np.arange(6.0)[:, None, None]
@@ -164,7 +181,9 @@ def test_auc_by_hand(pair: tuple[Array, Array]) -> None:
     assert metrics.auc(pred, target) == pytest.approx(100 * np.mean(shares))
 
 
-@pytest.mark.parametrize("metric", [metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe, metrics.mpjve, metrics.auc])
+@pytest.mark.parametrize(
+    "metric", [metrics.mpjpe, metrics.p_mpjpe, metrics.n_mpjpe, metrics.mpjve, metrics.auc]
+)
 def test_shapes_that_do_not_match_are_refused(metric: Callable[[Array, Array], float]) -> None:
     for shapes in (((2, 17, 3), (1, 17, 3)), ((2, 17, 2), (2, 17, 2)), ((3,), (3,))):
         with pytest.raises(ValueError, match="one shape, got"):

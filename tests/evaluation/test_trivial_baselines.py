@@ -34,7 +34,9 @@ def test_features_are_one_frame_and_a_constant(sets: tuple[Clips, Clips]) -> Non
 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.1])
-def test_ridge_is_least_squares_with_penalty_rows(strength: float, sets: tuple[Clips, Clips]) -> None:
+def test_ridge_is_least_squares_with_penalty_rows(
+    strength: float, sets: tuple[Clips, Clips]
+) -> None:
     train, _ = sets
     frames = covered(train)
     x = np.array([[*train.input_nJ3[f].flatten().tolist(), 1.0] for f in frames])
@@ -66,7 +68,9 @@ def test_floors_by_hand(sets: tuple[Clips, Clips]) -> None:
         for t, f in enumerate(frames):
             pose = (np.array([*test.input_nJ3[f].flatten().tolist(), 1.0]) @ weights).reshape(17, 3)
             ridge[c, t] = (pose - pose[0]) * test.mm_per_unit_n[f]
-    assert floors["ridge"]["mpjpe"] == pytest.approx(evaluate_predictions(ridge, test)["mpjpe"], rel=1e-6)
+    assert floors["ridge"]["mpjpe"] == pytest.approx(
+        evaluate_predictions(ridge, test)["mpjpe"], rel=1e-6
+    )
 
 
 def test_on_its_own_training_frames_ridge_beats_the_mean_pose(sets: tuple[Clips, Clips]) -> None:

@@ -1,4 +1,6 @@
-"""Running one notebook: bad parameters stop before a kernel starts, and whatever happens later leaves a trace."""
+"""Running one notebook: bad parameters stop before a kernel starts, and whatever happens later
+leaves a trace.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,12 @@ import pytest
 from fakes.suite import code, notebook, parameters
 
 from m2v_lib.config import ConfigError
-from m2v_lib.experiments.run_notebook import check_parameters, declared_parameters, run_notebook, status_path
+from m2v_lib.experiments.run_notebook import (
+    check_parameters,
+    declared_parameters,
+    run_notebook,
+    status_path,
+)
 from m2v_lib.runs.records import RESUME_EXIT_CODE
 
 PARAMETERS = """
@@ -44,11 +51,16 @@ def test_declared_parameters_are_read_without_a_kernel(tmp_path: Path) -> None:
         ({"sed": 3}, r"10_sample.ipynb has no parameter 'sed'; the nearest it has is 'seed'"),
         ({"seed": "three"}, r"parameter 'seed' must be int, got 'three'"),
         ({"seed": True}, r"parameter 'seed' must be int, got True"),
-        ({"overrides": {"model.dims": 8}}, r"unknown setting 'model.dims'; the nearest is 'model.dim'"),
+        (
+            {"overrides": {"model.dims": 8}},
+            r"unknown setting 'model.dims'; the nearest is 'model.dim'",
+        ),
         ({"preset": "smok"}, r"unknown preset 'smok'"),
     ],
 )
-def test_a_bad_parameter_is_one_sentence_and_leaves_nothing(tmp_path: Path, given: dict, sentence: str) -> None:
+def test_a_bad_parameter_is_one_sentence_and_leaves_nothing(
+    tmp_path: Path, given: dict, sentence: str
+) -> None:
     path, out = written(tmp_path), tmp_path / "out" / "10_sample.ipynb"
     with pytest.raises(ConfigError, match=sentence) as caught:
         run_notebook(path, out, given)
@@ -89,16 +101,23 @@ def test_a_run_keeps_its_notebook_its_parameters_and_its_time(tmp_path: Path) ->
     ],
     ids=["error", "killed kernel"],
 )
-def test_a_failure_is_recorded_and_the_notebook_kept(tmp_path: Path, source: str, error: str) -> None:
+def test_a_failure_is_recorded_and_the_notebook_kept(
+    tmp_path: Path, source: str, error: str
+) -> None:
     out = tmp_path / "out" / "10_sample.ipynb"
     assert run_notebook(written(tmp_path, "print('before')", source), out, {}) == 1
     assert "before" in out.read_text(encoding="utf-8")
-    assert outcome(out)["state"] == "failed" and error.replace("[2]", "[3]") in outcome(out)["error"]
+    assert (
+        outcome(out)["state"] == "failed" and error.replace("[2]", "[3]") in outcome(out)["error"]
+    )
 
 
 def test_training_that_stopped_early_is_no_failure(tmp_path: Path) -> None:
     out = tmp_path / "out" / "10_sample.ipynb"
-    source = "from m2v_lib.runs.records import StoppedEarly; raise StoppedEarly('run x: stopped at step 3 of 9')"
+    source = (
+        "from m2v_lib.runs.records import StoppedEarly; raise StoppedEarly('run x: stopped at "
+        "step 3 of 9')"
+    )
     assert run_notebook(written(tmp_path, source), out, {}) == RESUME_EXIT_CODE
     assert outcome(out)["state"] == "stopped" and "step 3 of 9" in outcome(out)["error"]
 
@@ -117,7 +136,10 @@ def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
         "raise StoppedEarly('asked to')"
     )
     path, out = written(tmp_path, source), tmp_path / "out" / "10_sample.ipynb"
-    program = "import sys; from m2v_lib.experiments.run_notebook import run_notebook as r; sys.exit(r(sys.argv[1], sys.argv[2], {}))"
+    program = (
+        "import sys; from m2v_lib.experiments.run_notebook import run_notebook as r; "
+        "sys.exit(r(sys.argv[1], sys.argv[2], {}))"
+    )
     running = subprocess.Popen([sys.executable, "-c", program, str(path), str(out)])
     while not (tmp_path / "ready").exists():
         assert running.poll() is None
@@ -128,13 +150,17 @@ def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
 
 
 def test_a_killed_process_leaves_a_run_that_never_ended(tmp_path: Path) -> None:
-    """The process dies, not the kernel: nobody is left to write 'failed', so 'running' has to stand there already."""
+    """The process dies, not the kernel: nobody is left to write 'failed', so 'running' has to
+    stand there already.
+    """
     path, out = written(tmp_path, "1"), tmp_path / "out" / "10_sample.ipynb"
     program = (
         "import os, sys, m2v_lib.experiments.run_notebook as n\n"
         "n._execute = lambda *_: os._exit(9)\n"
         "n.run_notebook(sys.argv[1], sys.argv[2], {})"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(path), str(out)], env=os.environ, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path), str(out)], env=os.environ, check=False
+    )
     assert done.returncode == 9
     assert outcome(out)["state"] == "running"

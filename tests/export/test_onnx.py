@@ -15,13 +15,21 @@ from m2v_lib.export import onnx as onnx_export
 from m2v_lib.models.dual_stream.model import build_model
 from m2v_lib.training.checkpoint import load_checkpoint, save_tensors
 
-TINY = {"model.n_layers": 2, "model.dim": 8, "model.n_heads": 2, "model.dim_rep": 8, "model.n_frames": 9,
-        "pretrain.target_layers": 1}  # fmt: skip
+TINY = {
+    "model.n_layers": 2,
+    "model.dim": 8,
+    "model.n_heads": 2,
+    "model.dim_rep": 8,
+    "model.n_frames": 9,
+    "pretrain.target_layers": 1,
+}
 
 
 def run(folder: Path, **changes: Any) -> Path:
     """The weights of an untrained network whose batch norm is not the identity."""
-    exp = Experiment.preset("smoke").override({**TINY, **{f"model.{k}": v for k, v in changes.items()}})
+    exp = Experiment.preset("smoke").override(
+        {**TINY, **{f"model.{k}": v for k, v in changes.items()}}
+    )
     model = build_model(exp.model, seed=0).train()
     for n in range(3):
         model(torch.randn(4, 9, 17, 3, generator=torch.Generator().manual_seed(n)))
@@ -51,20 +59,31 @@ def test_the_file_computes_what_torch_does(
     model, _ = load_checkpoint(folder)  # by the fast path
     with torch.no_grad():
         expected = model(x).numpy(), model.encode(x).numpy()
-    for mine, theirs in zip(session.run(["pose", "representation"], {"keypoints": x.numpy()}), expected, strict=True):
+    for mine, theirs in zip(
+        session.run(["pose", "representation"], {"keypoints": x.numpy()}), expected, strict=True
+    ):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_a_file_that_is_off_is_not_written(tmp_path: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_off_is_not_written(
+    tmp_path: Path, runtime: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(onnx_export, "_trace", lambda both, path: path.write_bytes(b""))
     monkeypatch.setattr(onnx_export, "_describe", lambda *_: None)
     monkeypatch.setattr(onnx_export, "difference", lambda *_: 2e-4)
-    with pytest.raises(ConfigError, match=r"x.onnx: is off by 0.0002 from torch, expected less than 0.0001; not writ"):
+    with pytest.raises(
+        ConfigError,
+        match=r"x.onnx: is off by 0.0002 from torch, expected less than 0.0001; not writ",
+    ):
         onnx_export.export_onnx(run(tmp_path), tmp_path / "x.onnx")
     assert not list(tmp_path.glob("x.onnx*"))
 
 
-def test_without_its_packages_it_is_said_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_packages_it_is_said_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
-    with pytest.raises(ConfigError, match=r'ONNX needs onnx, which is not here: pip install "m2v_lib\[onnx\]"'):
+    with pytest.raises(
+        ConfigError, match=r'ONNX needs onnx, which is not here: pip install "m2v_lib\[onnx\]"'
+    ):
         onnx_export.export_onnx(run(tmp_path), tmp_path / "x.onnx")

@@ -1,4 +1,6 @@
-"""Open a page from disk in headless Chromium and write down what a reader's browser would do with it."""
+"""Open a page from disk in headless Chromium and write down what a reader's browser would do
+with it.
+"""
 
 from __future__ import annotations
 
@@ -31,11 +33,17 @@ FLAGS = (
 
 def chromium() -> str | None:
     """Where Chromium is, if anywhere."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
 
 
 class Browser:
-    """One tab. `requests` are all addresses it asked for, `faults` its console errors and uncaught exceptions."""
+    """One tab. `requests` are all addresses it asked for, `faults` its console errors and
+    uncaught exceptions.
+    """
 
     def __init__(self) -> None:
         self.requests: list[str] = []
@@ -44,8 +52,15 @@ class Browser:
 
     def __enter__(self) -> Browser:
         self._profile = tempfile.mkdtemp()
-        command = [chromium() or "chromium", *FLAGS, f"--user-data-dir={self._profile}", "about:blank"]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        command = [
+            chromium() or "chromium",
+            *FLAGS,
+            f"--user-data-dir={self._profile}",
+            "about:blank",
+        ]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         self._socket = websocket.create_connection(self._tab(), suppress_origin=True, timeout=60)
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
@@ -89,7 +104,9 @@ class Browser:
             self.faults.append(f"{event['entry']['text']} {event['entry'].get('url', '')}")
 
     def open(self, page: Path, ready: str = "true", seconds: float = 60) -> bool:
-        """Open the file; True as soon as the JavaScript expression `ready` holds on the loaded page."""
+        """Open the file; True as soon as the JavaScript expression `ready` holds on the loaded
+        page.
+        """
         self._call("Page.navigate", url=page.resolve().as_uri())
         deadline = time.monotonic() + seconds
         condition = f"document.readyState === 'complete' && Boolean({ready})"

@@ -1,4 +1,6 @@
-"""Small files in Human3.6M's layouts, made once, for the tests that read them whole and broken. No tests here."""
+"""Small files in Human3.6M's layouts, made once, for the tests that read them whole and broken.
+No tests here.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +21,32 @@ from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import DataError, open_store
 
 PICKLE, WORLD, CPN, GT = (
-    "h36m_sh_conf_cam_source_final.pkl", "data_3d_h36m.npz", "data_2d_h36m_cpn_ft_h36m_dbb.npz", "data_2d_h36m_gt.npz",
-)  # fmt: skip
+    "h36m_sh_conf_cam_source_final.pkl",
+    "data_3d_h36m.npz",
+    "data_2d_h36m_cpn_ft_h36m_dbb.npz",
+    "data_2d_h36m_gt.npz",
+)
 N_FRAMES = 9
 
 Edit = Callable[[dict[str, Any]], object]
 
 
 class Files:
-    """One store in every layout below ``folder``; ``pickle`` and ``npz`` give contents to change and save again."""
+    """One store in every layout below ``folder``; ``pickle`` and ``npz`` give contents to change
+    and save again.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         pack = make_pack(Plan(n_train=2, n_test=2, n_frames=24, styles=("walk", "wave")))
-        prepare_mocap(folder / "stores", "toy", pack, source="x", test_subjects=("SYN_3", "SYN_4"), val_subjects=())
+        prepare_mocap(
+            folder / "stores",
+            "toy",
+            pack,
+            source="x",
+            test_subjects=("SYN_3", "SYN_4"),
+            val_subjects=(),
+        )
         self.store = open_store("toy", folder / "stores")
         root = folder / "stores"
         export_store("toy", "h36m-clips", folder, root=root, n_frames=N_FRAMES)
@@ -62,7 +76,9 @@ def save_npz(path: Path, **objects: Any) -> Path:
 
 
 def refused(folder: Path, sentence: str, *sources: Path, begins: Path) -> None:
-    """Preparing these sources ends in the sentence, which begins with a file, and leaves no store behind."""
+    """Preparing these sources ends in the sentence, which begins with a file, and leaves no
+    store behind.
+    """
     root = folder / "stores"
     with pytest.raises(DataError, match=sentence) as caught:
         prepare("h36m", root=root, source=sources)

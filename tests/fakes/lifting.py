@@ -1,4 +1,6 @@
-"""A body that walks in front of a pinhole camera, and a network that knows the answer: what goes in comes out flat."""
+"""A body that walks in front of a pinhole camera, and a network that knows the answer: what goes
+in comes out flat.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,26 @@ CAMERA = Camera(1000.0, 1280, 720)
 
 
 def body(n: int, fps: float = 50.0) -> np.ndarray:
-    """Joints (n,17,3) mm in camera axes: bones of BONES_MM that swing, a root that goes 1 m/s to the right and away."""
+    """Joints (n,17,3) mm in camera axes: bones of BONES_MM that swing, a root that goes 1 m/s to
+    the right and away.
+    """
     t = np.arange(n)[:, None] / fps
     rng = np.random.default_rng(0)
     down, up = np.array([0.1, 1.0, 0.1]), np.array([0.0, -1.0, 0.05])
-    rest = {1: (-1, 0.1, 0), 4: (1, 0.1, 0), 7: up, 8: up, 9: (0, -0.9, -0.5), 10: up, 11: (1, 0, 0), 14: (-1, 0, 0)}
+    rest = {
+        1: (-1, 0.1, 0),
+        4: (1, 0.1, 0),
+        7: up,
+        8: up,
+        9: (0, -0.9, -0.5),
+        10: up,
+        11: (1, 0, 0),
+        14: (-1, 0, 0),
+    }
     joints = np.zeros((n, 17, 3))
-    joints[:, 0] = np.concatenate([-500 + 1000 * t, 100 + 20 * np.sin(4 * t), 4000 + 500 * t], axis=1)
+    joints[:, 0] = np.concatenate(
+        [-500 + 1000 * t, 100 + 20 * np.sin(4 * t), 4000 + 500 * t], axis=1
+    )
     for i, (parent, child) in enumerate(BONES):
         swing = 0.35 * np.sin(t * rng.uniform(2, 6, 3) + rng.uniform(0, 6, 3))
         direction = np.array(rest.get(child, down), float) + swing

@@ -1,7 +1,8 @@
-"""Stands in for the command `m2v` under Snakemake: copies notebooks instead of running them, but for *broken* ones.
-One that *stops* does so once, at a checkpoint.
+"""Stands in for the command `m2v` under Snakemake: copies notebooks instead of running them, but
+for *broken* ones. One that *stops* does so once, at a checkpoint.
 
-A whole workflow then takes seconds. Tested is the workflow: which jobs, in which order, and what a failure does.
+A whole workflow then takes seconds. Tested is the workflow: which jobs, in which order, and what
+a failure does.
 """
 
 import json
@@ -32,7 +33,12 @@ def main(command: str, *words: str) -> int:
         out = Path(words[1])
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(Path(words[0]).read_text(encoding="utf-8"), encoding="utf-8")
-        status = {"notebook": Path(words[0]).name, "state": "ok", "seconds": 0.1, "commit": "0123456789ab"}
+        status = {
+            "notebook": Path(words[0]).name,
+            "state": "ok",
+            "seconds": 0.1,
+            "commit": "0123456789ab",
+        }
         status_path(out).write_text(json.dumps(status), encoding="utf-8")
     return 0
 

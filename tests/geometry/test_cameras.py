@@ -1,4 +1,6 @@
-"""The cameras against a projection written out by hand, and the 2.5D convention against its definition."""
+"""The cameras against a projection written out by hand, and the 2.5D convention against its
+definition.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def test_projection_equals_the_one_by_hand(name: str) -> None:
     camera = CAMERAS[name]
     world = np.random.default_rng(0).uniform([-1500, -1500, 0], [1500, 1500, 2000], (20, 3))
     expected = [pixel_by_hand(point, camera) for point in world.tolist()]
-    np.testing.assert_allclose(project(world_to_camera(world, camera), camera), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        project(world_to_camera(world, camera), camera), expected, rtol=1e-12
+    )
 
 
 def test_the_four_cameras() -> None:
@@ -78,9 +82,12 @@ def test_label_times_factor_is_millimetres() -> None:
     label, factor = to_image_and_depth(world, camera)
     seen = world_to_camera(world, camera)
     np.testing.assert_allclose(factor, seen[:, 0, 2] / camera.f.mean())
-    np.testing.assert_allclose(label[..., 2] * factor[:, None], seen[..., 2] - seen[:, :1, 2], atol=1e-9)
+    np.testing.assert_allclose(
+        label[..., 2] * factor[:, None], seen[..., 2] - seen[:, :1, 2], atol=1e-9
+    )
     np.testing.assert_array_equal(label[:, 0, 2], 0)
-    # at the root's depth and near the image's centre a pixel is worth ``factor`` mm: small steps sideways agree
+    # at the root's depth and near the image's centre a pixel is worth ``factor`` mm: small steps
+    # sideways agree
     step = world.copy()
     step[:, 0] += camera.R[:, 0]  # 1 mm to the camera's right
     moved = to_image_and_depth(step, camera)[0][:, 0, 0] - label[:, 0, 0]
@@ -88,14 +95,19 @@ def test_label_times_factor_is_millimetres() -> None:
 
 
 def test_where_the_cameras_stood_for_each_subject() -> None:
-    """S1's are the ones motion capture is filmed with, to single precision; the others stood within half a metre."""
+    """S1's are the ones motion capture is filmed with, to single precision; the others stood
+    within half a metre.
+    """
     assert subjects() == ("S1", "S5", "S6", "S7", "S8", "S9", "S11")
     for subject in subjects():
         stood = subject_cameras(subject)
         assert tuple(stood) == CAMERA_NAMES
         for name, camera in stood.items():
             np.testing.assert_allclose(camera.R @ camera.R.T, np.eye(3), atol=1e-12)
-            assert np.linalg.det(camera.R) == pytest.approx(1) and camera.height == CAMERAS[name].height
+            assert (
+                np.linalg.det(camera.R) == pytest.approx(1)
+                and camera.height == CAMERAS[name].height
+            )
             tolerance = (2e-7, 1e-3) if subject == "S1" else (0.05, 500)
             np.testing.assert_allclose(camera.R, CAMERAS[name].R, atol=tolerance[0])
             np.testing.assert_allclose(camera.T, CAMERAS[name].T, atol=tolerance[1])
@@ -104,13 +116,17 @@ def test_where_the_cameras_stood_for_each_subject() -> None:
 
 
 def test_the_lens_formula_of_human36m_by_hand() -> None:
-    """x (radial + tangential) + p r^2, with tangential = p2 x + p1 y once: spec 5.6's projection."""
+    """x (radial + tangential) + p r^2, with tangential = p2 x + p1 y once: spec 5.6's
+    projection.
+    """
     camera = CAMERAS["60457274"]
     for x, y in ((0.3, -0.2), (-0.1, 0.4), (0.0, 0.0)):
         r2, (p1, p2) = x * x + y * y, camera.p
         both = 1 + camera.k[0] * r2 + camera.k[1] * r2**2 + camera.k[2] * r2**3 + p2 * x + p1 * y
         expected = [x * both + p2 * r2, y * both + p1 * r2]
-        np.testing.assert_allclose(distort(np.array([x, y]), camera, h36m=True), expected, atol=1e-15)
+        np.testing.assert_allclose(
+            distort(np.array([x, y]), camera, h36m=True), expected, atol=1e-15
+        )
     point = np.array([900.0, 700.0, 4000.0])
     assert 0.01 < np.abs(project(point, camera) - project(point, camera, h36m=True)).max() < 0.3
 

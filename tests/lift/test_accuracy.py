@@ -1,4 +1,6 @@
-"""The measure itself: a lifter that knows the truth has no error, and one that is off is off by as much."""
+"""The measure itself: a lifter that knows the truth has no error, and one that is off is off by
+as much.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +27,27 @@ SIZE = np.array([1000, 1002])
 
 
 def split(n: int = 100) -> Split:
-    """One body before one of the four cameras, without lens distortion, seen exactly; two videos of it."""
+    """One body before one of the four cameras, without lens distortion, seen exactly; two videos
+    of it.
+    """
     joints = np.concatenate([body(n), body(n) + (300, 0, 800)])
     factor = joints[:, 0, 2] / CAMERA.mean_focal
     px = joints[..., :2] / joints[..., 2:] * CAMERA.mean_focal + SIZE / 2
-    label = np.concatenate([px, ((joints[..., 2] - joints[:, :1, 2]) / factor[:, None])[..., None]], axis=-1)
-    videos = tuple(Video(f"v{i}", "S", "walk", CAMERA.name, i * n, n, *SIZE.tolist()) for i in range(2))
-    return Split(px, np.full(px.shape[:2], 0.9), label, label * factor[:, None, None], factor, videos)
+    label = np.concatenate(
+        [px, ((joints[..., 2] - joints[:, :1, 2]) / factor[:, None])[..., None]], axis=-1
+    )
+    videos = tuple(
+        Video(f"v{i}", "S", "walk", CAMERA.name, i * n, n, *SIZE.tolist()) for i in range(2)
+    )
+    return Split(
+        px, np.full(px.shape[:2], 0.9), label, label * factor[:, None, None], factor, videos
+    )
 
 
 class Knowing:
-    """In place of a lifter: gives the depth that belongs to the pixels it is shown, times `wrong`."""
+    """In place of a lifter: gives the depth that belongs to the pixels it is shown, times
+    `wrong`.
+    """
 
     def __init__(self, made: Split, wrong: float = 1.0) -> None:
         self.label, self.wrong = made.label_px, wrong
@@ -45,14 +57,21 @@ class Knowing:
         pose = self.label[off.argmin(1)]
         return (pose - pose[:, :1]) * (1, 1, self.wrong)
 
-    def part(self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int) -> np.ndarray:
+    def part(
+        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+    ) -> np.ndarray:
         return self(seen(first, stop))
 
 
 def test_the_truth_has_no_error_and_a_wrong_depth_has_its_own() -> None:
     made = split()
     right = lift_errors(made, Knowing(made))  # type: ignore[arg-type]
-    assert right["n_frames"] == 200 and right["mpjpe"] < 10 and right["p_mpjpe"] < 2 and right["accel"] < 300
+    assert (
+        right["n_frames"] == 200
+        and right["mpjpe"] < 10
+        and right["p_mpjpe"] < 2
+        and right["accel"] < 300
+    )
     assert right["bone_spread"] < 1 and max(right["root"]) < 60 and right["frames_per_second"] > 0
     wrong = lift_errors(made, Knowing(made, wrong=-1.0))  # type: ignore[arg-type]
     assert wrong["mpjpe"] > 100
@@ -96,7 +115,9 @@ def test_a_short_piece_is_the_middle() -> None:
     np.testing.assert_allclose(xy, made.joint_2d[15:25])
 
 
-def test_the_table_has_every_rate_and_length(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table_has_every_rate_and_length(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made, heard = split(), list[str]()
     result = {"name": "run", "data": {"name": "mocap"}, "schedule": {"partial": True}}
     monkeypatch.setattr(accuracy, "load_record", lambda folder: SimpleNamespace(result=result))
@@ -104,10 +125,19 @@ def test_the_table_has_every_rate_and_length(tmp_path: Path, monkeypatch: pytest
     meta = SimpleNamespace(name="mocap", protocol="by subject", fingerprint="f", fps=50.0)
     store: Any = SimpleNamespace(meta=meta, split=lambda which: {"test": made}[which])
     found = accuracy.accuracy(
-        tmp_path, store, rates=(25.0, 50.0), lengths={1: 2, 120: 1}, memory_lengths=(1, 120), say=heard.append
+        tmp_path,
+        store,
+        rates=(25.0, 50.0),
+        lengths={1: 2, 120: 1},
+        memory_lengths=(1, 120),
+        say=heard.append,
     )
     assert [(row["fps"], row["length"], row["n_videos"]) for row in found["rows"]] == [
-        (25, 1, 2), (25, 120, 1), (50, 1, 2), (50, 120, 1)]  # fmt: skip
+        (25, 1, 2),
+        (25, 120, 1),
+        (50, 1, 2),
+        (50, 120, 1),
+    ]
     assert found["state"] == "mocap, partial schedule" and len(heard) == 6
     assert [row["length"] for row in found["memory"]] == [1, 120] and json.dumps(found)
     elsewhere = replace(made, videos=(replace(made.videos[0], camera="mine"),))

@@ -1,4 +1,6 @@
-"""`m2v lift` on what is not as it should be: one sentence or a marked gap, never a silent wrong pose."""
+"""`m2v lift` on what is not as it should be: one sentence or a marked gap, never a silent wrong
+pose.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def said(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def frames(*people: list[Any], **head: Any) -> str:
-    """A file in the suite's own JSON: a list of people a frame, each a row x, y, confidence a keypoint."""
+    """A file in the suite's own JSON: a list of people a frame, each a row x, y, confidence a
+    keypoint.
+    """
     entries = [{"frame": t, "landmarks": some} for t, some in enumerate(people)]
     return json.dumps({"layout": "h36m17", "fps": 25, **head, "frames": entries})
 
@@ -43,17 +47,36 @@ def frames(*people: list[Any], **head: Any) -> str:
 FILES = {
     "nobody": (frames([], [], []), "no person in 3 frames"),
     "nobody visible": (frames([[[5.0, 5.0, 0.0]] * 17]), "no person with a visible joint"),
-    "negative confidence": (frames([[[9.0, 9.0, -0.3], *ONE[1:]]]), "confidence of root in detection 0 is -0.3, expec"),
-    "a place that is none": (frames([[[float("nan"), 9.0, 0.5], *ONE[1:]]]), "is not a finite number"),
-    "shares of an unknown image": (frames([[[x / 1280, y / 720, c] for x, y, c in ONE]]), "are shares of the image"),
-    "pixels called shares": (frames([ONE], units="normalised", width=1280, height=720), "says its coordinates are n"),
-    "shares called pixels": (frames([[[x / 1280, y / 720, c] for x, y, c in ONE]], units="pixels", width=1280,
-                                    height=720), "says its coordinates are pixels, but they reach 0"),
+    "negative confidence": (
+        frames([[[9.0, 9.0, -0.3], *ONE[1:]]]),
+        "confidence of root in detection 0 is -0.3, expec",
+    ),
+    "a place that is none": (
+        frames([[[float("nan"), 9.0, 0.5], *ONE[1:]]]),
+        "is not a finite number",
+    ),
+    "shares of an unknown image": (
+        frames([[[x / 1280, y / 720, c] for x, y, c in ONE]]),
+        "are shares of the image",
+    ),
+    "pixels called shares": (
+        frames([ONE], units="normalised", width=1280, height=720),
+        "says its coordinates are n",
+    ),
+    "shares called pixels": (
+        frames(
+            [[[x / 1280, y / 720, c] for x, y, c in ONE]], units="pixels", width=1280, height=720
+        ),
+        "says its coordinates are pixels, but they reach 0",
+    ),
     "no size": (frames([ONE]), r"does not say how large its image is; give it \(--size 1280x720\)"),
-    "too many keypoints": (frames([[*ONE, ONE[0]]]), "has 18 keypoints a person, expected 17 of h36m17"),
+    "too many keypoints": (
+        frames([[*ONE, ONE[0]]]),
+        "has 18 keypoints a person, expected 17 of h36m17",
+    ),
     "empty": ("", "is empty, expected keypoints as JSON"),
     "cut": (frames([ONE])[:-9], "not valid JSON at line 1.*truncated"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +85,9 @@ def any_model(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("fault", FILES)
-def test_a_faulty_file_is_one_sentence(fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_faulty_file_is_one_sentence(
+    fault: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text, sentence = FILES[fault]
     (tmp_path / "kp.json").write_text(text)
     error = said([str(tmp_path / "kp.json")], capsys)
@@ -70,27 +95,43 @@ def test_a_faulty_file_is_one_sentence(fault: str, tmp_path: Path, capsys: pytes
     assert re.search(sentence, error), error
 
 
-def test_the_size_of_another_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_size_of_another_image_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "kp.json").write_text(frames([ONE]))
-    assert "expected the size of the image" in said([str(tmp_path / "kp.json"), "--size", "160x90"], capsys)
+    assert "expected the size of the image" in said(
+        [str(tmp_path / "kp.json"), "--size", "160x90"], capsys
+    )
 
 
 def test_two_people_who_cross_stay_two(tmp_path: Path) -> None:
-    """A file without ids, both behind each other for some frames: each keeps a path without jumps, or ends and begins
-    anew; nobody becomes the other."""
+    """A file without ids, both behind each other for some frames: each keeps a path without
+    jumps, or ends and begins anew; nobody becomes the other.
+    """
     n = 100
     one = body(n, 25.0)
     other = body(n, 25.0)[::-1] + (0, 0, 1500)  # comes the way the first one goes, farther away
     xy = [seen(one), seen(other)]
     near = np.abs(xy[0][:, 0, 0] - xy[1][:, 0, 0]) < 40
     assert 2 <= near.sum() <= 20, "they do cross"
-    people = [[np.c_[xy[k][t], np.full(17, 0.9)].tolist() for k in (t % 2, 1 - t % 2) if not (near[t] and k == 1)]
-              for t in range(n)]  # fmt: skip
+    people = [
+        [
+            np.c_[xy[k][t], np.full(17, 0.9)].tolist()
+            for k in (t % 2, 1 - t % 2)
+            if not (near[t] and k == 1)
+        ]
+        for t in range(n)
+    ]
     (tmp_path / "kp.json").write_text(frames(*people, width=CAMERA.width, height=CAMERA.height))
-    motion = lift_tracks(read_keypoints(tmp_path / "kp.json"), Lifter(Flat(), 27), focal=CAMERA.focal)
+    motion = lift_tracks(
+        read_keypoints(tmp_path / "kp.json"), Lifter(Flat(), 27), focal=CAMERA.focal
+    )
     assert {person.name for person in motion.people} == {"0", "1"}
     for person in motion.people:
-        off = [np.linalg.norm(person.seen_px - truth[person.start :][: person.n_frames], axis=-1) for truth in xy]
+        off = [
+            np.linalg.norm(person.seen_px - truth[person.start :][: person.n_frames], axis=-1)
+            for truth in xy
+        ]
         mine = min(off, key=np.median)
         assert mine[~person.filled].max() < 1, "every joint that is not marked is this person's own"
 
@@ -101,15 +142,21 @@ def test_a_joint_that_is_never_seen_is_marked_in_every_frame() -> None:
     confidence[:, [13, 16]] = 0
     person = replace(made.people[0], confidence=confidence)
     (lifted,) = lift_tracks(replace(made, people=(person,)), Lifter(Flat(), 27)).people
-    assert lifted.filled[:, [13, 16]].all() and lifted.filled.sum() == 80 and np.isfinite(lifted.pose_mm).all()
+    assert (
+        lifted.filled[:, [13, 16]].all()
+        and lifted.filled.sum() == 80
+        and np.isfinite(lifted.pose_mm).all()
+    )
 
 
 def test_who_is_away_for_long_leaves_a_gap() -> None:
     made = tracks(100)
     one = made.people[0]
     kept = np.r_[0:30, 60:100]
-    motion = lift_tracks(replace(made, people=(Person("1", kept, one.xy[kept], one.confidence[kept]),)),
-                         Lifter(Flat(), 27))  # fmt: skip
+    motion = lift_tracks(
+        replace(made, people=(Person("1", kept, one.xy[kept], one.confidence[kept]),)),
+        Lifter(Flat(), 27),
+    )
     assert [(person.start, person.n_frames) for person in motion.people] == [(0, 30), (60, 40)]
 
 
@@ -118,7 +165,9 @@ def test_who_is_away_for_long_leaves_a_gap() -> None:
 
 @pytest.fixture
 def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script itself, with a detector that sees one standing person in whatever picture it is shown."""
+    """The script itself, with a detector that sees one standing person in whatever picture it is
+    shown.
+    """
     (tmp_path / "act.py").write_text(
         f"import sys\nsys.path.insert(0, {str(SCRIPTS)!r})\nimport video_to_keypoints as v\n"
         "person = [[0.4 + 0.003 * k, 0.2 + 0.015 * k, 0.0, 0.9] for k in range(33)]\n"
@@ -132,28 +181,39 @@ def detector(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("form", ["mp4", "matroska"])
-def test_a_video_without_a_frame(form: str, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_without_a_frame(
+    form: str, tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     av = pytest.importorskip("av")
     with av.open(str(tmp_path / "film"), "w", format=form) as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         container.start_encoding()
-    assert re.search("film: holds no (frame|picture), expected a video", said([str(tmp_path / "film")], capsys))
+    assert re.search(
+        "film: holds no (frame|picture), expected a video", said([str(tmp_path / "film")], capsys)
+    )
 
 
-def test_sound_is_no_video(tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sound_is_no_video(
+    tmp_path: Path, detector: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     with wave.open(str(tmp_path / "x.mp4"), "wb") as sound:
         sound.setparams((1, 2, 8000, 0, "NONE", ""))
         sound.writeframes(bytes(16000))
     assert "x.mp4: is a sound file, expected keypoints" in said([str(tmp_path / "x.mp4")], capsys)
     av = pytest.importorskip("av")
-    with av.open(str(tmp_path / "x.m4a"), "w", format="mp4") as container:  # begins as a video does
+    # begins as a video does
+    with av.open(str(tmp_path / "x.m4a"), "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=8000)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="fltp", layout="mono")
+        frame = av.AudioFrame.from_ndarray(
+            np.zeros((1, 4096), np.float32), format="fltp", layout="mono"
+        )
         frame.sample_rate = 8000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
-    assert "x.m4a: holds no picture, expected a video (this is sound)" in said([str(tmp_path / "x.m4a")], capsys)
+    assert "x.m4a: holds no picture, expected a video (this is sound)" in said(
+        [str(tmp_path / "x.m4a")], capsys
+    )
 
 
 def test_a_still_in_4k_is_a_motion_of_one_frame(

@@ -1,4 +1,6 @@
-"""BVH: read back by a reader that shares nothing with the writer (scipy's rotations), and looked at as a rig."""
+"""BVH: read back by a reader that shares nothing with the writer (scipy's rotations), and looked
+at as a rig.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,17 @@ def motion(*people: tuple[str, int, np.ndarray]) -> Motion:
     for name, start, joints in people:
         n = len(joints)
         root = joints[:, 0]
-        lifted.append(Lifted(name, start, joints - root[:, None], root, np.zeros((n, 17, 2)), np.ones((n, 17)),
-                             np.zeros((n, 17), bool)))  # fmt: skip
+        lifted.append(
+            Lifted(
+                name,
+                start,
+                joints - root[:, None],
+                root,
+                np.zeros((n, 17, 2)),
+                np.ones((n, 17)),
+                np.zeros((n, 17), bool),
+            )
+        )
     return Motion("made", 25.0, 60, CAMERA, tuple(lifted), {"units": "mm"})
 
 
@@ -36,7 +47,9 @@ def read(path: Path) -> tuple[list[str], np.ndarray, float]:
     stack: list[int] = []
     while (word := next(words)) != "MOTION":
         if word in ("ROOT", "JOINT", "End"):
-            nodes.append({"name": next(words), "parent": stack[-1] if stack else None, "channels": []})
+            nodes.append(
+                {"name": next(words), "parent": stack[-1] if stack else None, "channels": []}
+            )
         elif word == "{":
             stack.append(len(nodes) - 1)
         elif word == "}":
@@ -55,11 +68,19 @@ def read(path: Path) -> tuple[list[str], np.ndarray, float]:
     turned: list[Rotation] = []
     column = 0
     for i, node in enumerate(nodes):
-        local = dict(zip(node["channels"], values[:, column : column + len(node["channels"])].T, strict=True))
+        local = dict(
+            zip(node["channels"], values[:, column : column + len(node["channels"])].T, strict=True)
+        )
         column += len(node["channels"])
         order = "".join(name[0] for name in node["channels"] if name.endswith("rotation"))
-        angles = np.stack([local[f"{axis}rotation"] for axis in order], axis=-1) if order else np.zeros((n_frames, 3))
-        own = Rotation.from_euler(order or "XYZ", angles, degrees=True)  # capitals: about axes that turn along
+        angles = (
+            np.stack([local[f"{axis}rotation"] for axis in order], axis=-1)
+            if order
+            else np.zeros((n_frames, 3))
+        )
+        own = Rotation.from_euler(
+            order or "XYZ", angles, degrees=True
+        )  # capitals: about axes that turn along
         if node["parent"] is None:
             positions[:, i] = np.stack([local[f"{axis}position"] for axis in "XYZ"], axis=-1)
             turned.append(own)
@@ -86,7 +107,9 @@ def joints_of(names: list[str], positions: np.ndarray) -> np.ndarray:
 
 def test_read_back_it_is_the_rig_within_a_millimetre(tmp_path: Path) -> None:
     joints = body(60, 25)
-    joints += np.random.default_rng(0).normal(0, 15, joints.shape)  # bones that breathe, as a network's do
+    joints += np.random.default_rng(0).normal(
+        0, 15, joints.shape
+    )  # bones that breathe, as a network's do
     write_bvh(tmp_path / "x.bvh", motion(("1", 0, joints)))
     names, positions, frame_time = read(tmp_path / "x.bvh")
     found = joints_of(names, positions)
@@ -106,7 +129,9 @@ def test_the_rest_pose_faces_z_with_the_left_on_x(tmp_path: Path) -> None:
     write_bvh(tmp_path / "x.bvh", motion(("1", 0, body(5))))
     lines = (tmp_path / "x.bvh").read_text().split("MOTION")
     names = lines[0].split()
-    zeros = "\n".join(" ".join("0" for _ in range(names.count("CHANNELS") * 3 + 3)) for _ in range(1))
+    zeros = "\n".join(
+        " ".join("0" for _ in range(names.count("CHANNELS") * 3 + 3)) for _ in range(1)
+    )
     (tmp_path / "rest.bvh").write_text(f"{lines[0]}MOTION\nFrames: 1\nFrame Time: 0.04\n{zeros}\n")
     rest = joints_of(*read(tmp_path / "rest.bvh")[:2])[0] * (1, -1, -1)
     assert (rest[list(LEFT), 0] > 50).all() and (rest[list(RIGHT), 0] < -50).all()
@@ -129,7 +154,9 @@ def test_several_people_and_gaps(tmp_path: Path) -> None:
 def test_angles_are_those_of_scipy_and_half_a_turn_works() -> None:
     turns = Rotation.random(200, rng=np.random.default_rng(0))
     np.testing.assert_allclose(
-        Rotation.from_euler("ZXY", euler_zxy(turns.as_matrix()), degrees=True).as_matrix(), turns.as_matrix(), atol=1e-9
+        Rotation.from_euler("ZXY", euler_zxy(turns.as_matrix()), degrees=True).as_matrix(),
+        turns.as_matrix(),
+        atol=1e-9,
     )
     upside_down = body(4) * (1, -1, -1)
     assert np.isfinite(make_rig(upside_down).joints).all()
@@ -145,4 +172,6 @@ def test_a_person_is_replaced_as_a_whole(tmp_path: Path) -> None:
     write_bvh(tmp_path / "x.bvh", motion(("1", 0, body(5))))
     before = (tmp_path / "x.bvh").read_text()
     write_bvh(tmp_path / "x.bvh", replace(motion(("1", 0, body(5))), fps=50.0))
-    assert (tmp_path / "x.bvh").read_text() != before and list(tmp_path.iterdir()) == [tmp_path / "x.bvh"]
+    assert (tmp_path / "x.bvh").read_text() != before and list(tmp_path.iterdir()) == [
+        tmp_path / "x.bvh"
+    ]

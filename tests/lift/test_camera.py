@@ -6,11 +6,21 @@ import numpy as np
 import pytest
 from fakes.lifting import CAMERA, body, seen
 
-from m2v_lib.lift.camera import FOCAL, STATURE, Camera, assumed_camera, bone_lengths, mm_per_px, place
+from m2v_lib.lift.camera import (
+    FOCAL,
+    STATURE,
+    Camera,
+    assumed_camera,
+    bone_lengths,
+    mm_per_px,
+    place,
+)
 
 
 def image_and_depth(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What a perfect lifter gives: pixels and depth behind the root in the root's pixel scale, and the root's pixel."""
+    """What a perfect lifter gives: pixels and depth behind the root in the root's pixel scale,
+    and the root's pixel.
+    """
     factor = joints[:, 0, 2] / CAMERA.focal
     px = seen(joints)
     depth = (joints[..., 2] - joints[:, :1, 2]) / factor[:, None]
@@ -23,7 +33,9 @@ def test_body_and_path_are_found_to_the_centimetre() -> None:
     pose_px, px = image_and_depth(joints)
     pose, root = place(pose_px, px, np.ones(px.shape[:2]), CAMERA, fps=50)
     np.testing.assert_allclose(pose, joints - joints[:, :1], atol=12)
-    assert np.abs(root - joints[:, 0])[:, 2].mean() < 15  # smoothing cuts the ends of a path that goes away
+    assert (
+        np.abs(root - joints[:, 0])[:, 2].mean() < 15
+    )  # smoothing cuts the ends of a path that goes away
     np.testing.assert_allclose(root, joints[:, 0], atol=60)
 
 
@@ -43,7 +55,9 @@ def test_stature_and_focal_length_set_the_scale() -> None:
     np.testing.assert_allclose(pose, 2 * (joints - joints[:, :1]), atol=1)
     np.testing.assert_allclose(root, 2 * joints[:, 0], atol=6)
     _, far = place(pose_px, px, confidence, Camera(2000.0, 1280, 720), 50)
-    assert far[0, 2] == pytest.approx(2 * joints[0, 0, 2], rel=0.02), "twice the focal length is twice the distance"
+    assert far[0, 2] == pytest.approx(2 * joints[0, 0, 2], rel=0.02), (
+        "twice the focal length is twice the distance"
+    )
 
 
 def test_joints_the_detector_missed_do_not_move_the_root() -> None:

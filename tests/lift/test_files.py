@@ -1,4 +1,6 @@
-"""What is written says its units and can be read with plain tools; a page and a film show what they should."""
+"""What is written says its units and can be read with plain tools; a page and a film show what
+they should.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ from m2v_lib.training.checkpoint import save_tensors
 
 @pytest.fixture(scope="module")
 def motion() -> Motion:
-    """Two people of 60 frames; the first is unseen in frames 10 to 14 and lacks a wrist in frame 20."""
+    """Two people of 60 frames; the first is unseen in frames 10 to 14 and lacks a wrist in frame
+    20.
+    """
     made = tracks(60)
     one = made.people[0]
     kept = np.r_[0:10, 15:60]
@@ -38,7 +42,9 @@ def motion() -> Motion:
     confidence[15, 13] = 0
     first = replace(one, frames=kept, xy=one.xy[kept], confidence=confidence)
     second = replace(one, name="<2>", xy=one.xy - (300, 0))
-    return lift_tracks(replace(made, people=(first, second)), Lifter(Flat(), 27), focal=CAMERA.focal)
+    return lift_tracks(
+        replace(made, people=(first, second)), Lifter(Flat(), 27), focal=CAMERA.focal
+    )
 
 
 def test_npz(motion: Motion, tmp_path: Path) -> None:
@@ -50,15 +56,26 @@ def test_npz(motion: Motion, tmp_path: Path) -> None:
         np.testing.assert_array_equal(file["pose_mm"][rows], motion.people[1].pose_mm)
         np.testing.assert_array_equal(file["root_mm"][~rows], motion.people[0].root_mm)
         assert file["filled"][~rows][10:15].all() and not file["filled"][rows].any()
-    assert about["units"] == "mm" and about["axes"].startswith("x right, y down") and about["joints"] == list(JOINTS)
-    assert (about["fps"], about["width"], about["focal_px"], about["stature_m"]) == (25, 1280, 1000, 1.7)
+    assert (
+        about["units"] == "mm"
+        and about["axes"].startswith("x right, y down")
+        and about["joints"] == list(JOINTS)
+    )
+    assert (about["fps"], about["width"], about["focal_px"], about["stature_m"]) == (
+        25,
+        1280,
+        1000,
+        1.7,
+    )
 
 
 def test_json(motion: Motion, tmp_path: Path) -> None:
     save(motion, tmp_path / "x.json")
     content = json.loads((tmp_path / "x.json").read_text())
     assert content["units"] == "mm" and [p["name"] for p in content["people"]] == ["1", "<2>"]
-    np.testing.assert_allclose(content["people"][0]["pose_mm"], motion.people[0].pose_mm, atol=0.051)
+    np.testing.assert_allclose(
+        content["people"][0]["pose_mm"], motion.people[0].pose_mm, atol=0.051
+    )
     assert np.argwhere(content["people"][0]["filled"]).tolist()[-1] == [20, 13]
 
 
@@ -70,7 +87,12 @@ def test_csv(motion: Motion, tmp_path: Path) -> None:
     assert len(rows) == 2 * 60 * 17
     row = rows[17 * 20 + 13]
     assert (row["person"], row["frame"], row["seconds"], row["joint"], row["filled"]) == (
-        "1", "20", "0.8000", "left wrist", "1")  # fmt: skip
+        "1",
+        "20",
+        "0.8000",
+        "left wrist",
+        "1",
+    )
     place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(place, motion.people[0].joints_mm[20, 13], atol=0.051)
 
@@ -99,7 +121,9 @@ def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser:
     assert browser.value("document.getElementById('frame').max") == "59"
     pixels = "c.getContext('2d').getImageData(0, 0, c.width, c.height).data"
     look = f"[plane, space].map((c) => {pixels}.reduce((sum, v, i) => sum + v * (i % 97), 0))"
-    for _ in range(4):  # Chromium draws otherwise, and a shade differently, once it knows that pixels are read
+    for _ in range(
+        4
+    ):  # Chromium draws otherwise, and a shade differently, once it knows that pixels are read
         start = browser.value(f"draw(), {look}")
     browser.value("slider.value = 40, slider.oninput()")
     later = browser.value(look)
@@ -111,12 +135,18 @@ def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser:
     browser.value("document.getElementById('play').click()")
     assert browser.open(tmp_path / "x.html") is True
     pose = browser.value("Array.from(MOTION.people[0].pose.slice(0, 51))")
-    np.testing.assert_allclose(np.array(pose).reshape(17, 3), motion.people[0].pose_mm[0], atol=0.51)
+    np.testing.assert_allclose(
+        np.array(pose).reshape(17, 3), motion.people[0].pose_mm[0], atol=0.51
+    )
     assert browser.value("MOTION.people[0].filled[20]") == 1 << 13
 
 
-def test_left_is_on_the_right_of_who_faces_the_camera(motion: Motion, tmp_path: Path, browser: Browser) -> None:
-    """Seen from the camera's place (turn 0) the page's right half shows what the left does, not its mirror image."""
+def test_left_is_on_the_right_of_who_faces_the_camera(
+    motion: Motion, tmp_path: Path, browser: Browser
+) -> None:
+    """Seen from the camera's place (turn 0) the page's right half shows what the left does, not
+    its mirror image.
+    """
     save(motion, tmp_path / "x.html")
     browser.open(tmp_path / "x.html")
     browser.value("Object.assign(state, { turn: 0, tilt: 0 }), draw()")
@@ -142,9 +172,13 @@ def test_films(motion: Motion, tmp_path: Path) -> None:
     assert foot[1] < 250 < foot[0], "a ruler with its length stands in the right panel alone"
 
 
-def test_a_film_without_its_packages_says_what_to_install(motion: Motion, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_film_without_its_packages_says_what_to_install(
+    motion: Motion, tmp_path: Path, monkeypatch: Any
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
-    with pytest.raises(DataError, match=r'a film needs Pillow, which is not here: pip install "m2v_lib\[lift\]"'):
+    with pytest.raises(
+        DataError, match=r'a film needs Pillow, which is not here: pip install "m2v_lib\[lift\]"'
+    ):
         save(motion, tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
 
@@ -181,21 +215,45 @@ def run(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def test_the_command_writes_what_is_asked_for(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_writes_what_is_asked_for(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     keypoints = write_keypoints(tracks(40), tmp_path / "kp.json", "alphapose")
-    arguments = [str(keypoints), "-o", str(tmp_path / "x.npz"), str(tmp_path / "x.html"), "--model", str(run)]
+    arguments = [
+        str(keypoints),
+        "-o",
+        str(tmp_path / "x.npz"),
+        str(tmp_path / "x.html"),
+        "--model",
+        str(run),
+    ]
     assert cli.main(["lift", *arguments]) == 2
-    assert "kp.json: does not say how large its image is; give it (--size 1280x720)" in capsys.readouterr().err
-    assert cli.main(["lift", *arguments, "--size", "1280x720", "--fps", "25", "--stature", "1.8"]) == 0
+    assert (
+        "kp.json: does not say how large its image is; give it (--size 1280x720)"
+        in capsys.readouterr().err
+    )
+    assert (
+        cli.main(["lift", *arguments, "--size", "1280x720", "--fps", "25", "--stature", "1.8"]) == 0
+    )
     assert "person 1: frames 0 to 39, " in capsys.readouterr().out
     with np.load(tmp_path / "x.npz") as file:
-        assert json.loads(str(file["about"]))["stature_m"] == 1.8 and np.isfinite(file["pose_mm"]).all()
+        assert (
+            json.loads(str(file["about"]))["stature_m"] == 1.8
+            and np.isfinite(file["pose_mm"]).all()
+        )
     assert (tmp_path / "x.html").exists()
 
 
-def test_a_wrong_ending_is_said_before_the_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
-    assert "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .html, .bvh" in capsys.readouterr().err
+def test_a_wrong_ending_is_said_before_the_work(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
+    )
+    assert (
+        "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .html, .bvh"
+        in capsys.readouterr().err
+    )
 
 
 def test_lift_reads_and_lifts(run: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Memory beside the poses does not grow with the length: not in lifting, and not in writing what is written by rows."""
+"""Memory beside the poses does not grow with the length: not in lifting, and not in writing what
+is written by rows.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from m2v_lib.lift.windows import Lifter
 
 LIFTER = Lifter(Flat(), 27, batch=4, flip=False)
 SHORT, LONG = 1500, 6000
-#: bytes a frame of what is in use at once while bodies are placed: their factors and the smoothing of these
+#: bytes a frame of what is in use at once while bodies are placed: their factors and the
+#: smoothing of these
 FACTORS = 8 * 8
 
 
@@ -54,5 +57,9 @@ def test_writing_holds_a_block(tmp_path: Path, ending: str) -> None:
     for n in (SHORT, LONG):
         motion = lift_tracks(tracks(n, 50), LIFTER)
         used[n] = peak(partial(save, motion, tmp_path / f"x{ending}"))
-    joints = 17 * 3 * np.float32().nbytes  # a .bvh needs the whole path for the length of the bones, and these
-    assert used[LONG] - used[SHORT] < 2 * joints * (LONG - SHORT) * (ending == ".bvh") + 100_000, used
+    joints = (
+        17 * 3 * np.float32().nbytes
+    )  # a .bvh needs the whole path for the length of the bones, and these
+    assert used[LONG] - used[SHORT] < 2 * joints * (LONG - SHORT) * (ending == ".bvh") + 100_000, (
+        used
+    )

@@ -1,4 +1,6 @@
-"""Lifting line by line: the same poses as from a file, a fixed number of frames late, in constant memory."""
+"""Lifting line by line: the same poses as from a file, a fixed number of frames late, in
+constant memory.
+"""
 
 from __future__ import annotations
 
@@ -31,23 +33,37 @@ def lines(n: int, fps: float = 25.0, **person: Any) -> list[str]:
 
 
 def lifted(source: list[str], **options: Any) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream_lines(source, LIFTER, CAMERA, 25.0, layout="h36m17", **options)]
+    return [
+        json.loads(line)
+        for line in stream_lines(source, LIFTER, CAMERA, 25.0, layout="h36m17", **options)
+    ]
 
 
 @pytest.mark.parametrize("latency", [0, 1, 7, 20])
 @pytest.mark.parametrize("n", [1, 5, 60])
 def test_each_frame_comes_once_in_order_and_on_its_keypoints(latency: int, n: int) -> None:
     poses = lifted(lines(n), latency=latency)
-    assert [pose["frame"] for pose in poses] == list(range(n)) and {pose["person"] for pose in poses} == {"0"}
-    joints = np.array([pose["pose_mm"] for pose in poses]) + np.array([pose["root_mm"] for pose in poses])[:, None]
+    assert [pose["frame"] for pose in poses] == list(range(n)) and {
+        pose["person"] for pose in poses
+    } == {"0"}
+    joints = (
+        np.array([pose["pose_mm"] for pose in poses])
+        + np.array([pose["root_mm"] for pose in poses])[:, None]
+    )
     off = np.linalg.norm(seen(joints) - seen(body(n, 25)), axis=-1)
     assert off.max() < (1.5 if n == 60 else 25) and off[13:].max(initial=0) < 1.5
 
 
 @pytest.mark.parametrize("fps", [25, 30, 50, 60])
 def test_any_rate(fps: int) -> None:
-    poses = [json.loads(line) for line in stream_lines(lines(80, fps), LIFTER, CAMERA, fps, layout="h36m17")]
-    joints = np.array([pose["pose_mm"] for pose in poses]) + np.array([pose["root_mm"] for pose in poses])[:, None]
+    poses = [
+        json.loads(line)
+        for line in stream_lines(lines(80, fps), LIFTER, CAMERA, fps, layout="h36m17")
+    ]
+    joints = (
+        np.array([pose["pose_mm"] for pose in poses])
+        + np.array([pose["root_mm"] for pose in poses])[:, None]
+    )
     assert np.linalg.norm(seen(joints) - seen(body(80, fps)), axis=-1)[fps // 2 :].max() < 1.5
 
 
@@ -107,10 +123,17 @@ def test_openpose_lines_and_people_without_ids() -> None:
     people = np.concatenate([points, scores[..., None]], axis=-1)
     moved = people + (250, 0, 0)
     source = [
-        json.dumps({"version": 1.3, "people": [
-            {"person_id": [-1], "pose_keypoints_2d": one.ravel().tolist()} for one in pair[:: 1 if t % 2 else -1]]})
+        json.dumps(
+            {
+                "version": 1.3,
+                "people": [
+                    {"person_id": [-1], "pose_keypoints_2d": one.ravel().tolist()}
+                    for one in pair[:: 1 if t % 2 else -1]
+                ],
+            }
+        )
         for t, pair in enumerate(zip(people, moved, strict=True))
-    ]  # fmt: skip
+    ]
     poses = [json.loads(line) for line in stream_lines(source, LIFTER, CAMERA, 25.0, latency=2)]
     left = {p["person"] for p in poses if p["root_mm"][0] < 0}
     assert len(poses) == 40 and len(left) == 1, "told apart, whichever comes first in a line"
@@ -119,13 +142,28 @@ def test_openpose_lines_and_people_without_ids() -> None:
 FAULTS = {
     "not JSON": ("{", "line 3: is not a JSON table with `people`"),
     "a list": ("[1]", "line 3: is not a JSON table"),
-    "ragged": ('{"people": [{"keypoints": [1, 2]}]}', "line 3: detection 0 has 2 numbers, expected x, y, confidence"),
-    "other layout": ('{"people": [{"keypoints": [1, 2, 0.5]}]}', "line 3: has 1 keypoints a person, expected 17"),
-    "nan": (json.dumps({"people": [{"keypoints": [float("nan"), 2, 0.5] * 17}]}), "line 3: keypoint 0 .* not a finite"),
-    "confidence": (json.dumps({"people": [{"keypoints": [1, 2, -0.5] * 17}]}), "line 3: confidence of root .* is -0.5"),
+    "ragged": (
+        '{"people": [{"keypoints": [1, 2]}]}',
+        "line 3: detection 0 has 2 numbers, expected x, y, confidence",
+    ),
+    "other layout": (
+        '{"people": [{"keypoints": [1, 2, 0.5]}]}',
+        "line 3: has 1 keypoints a person, expected 17",
+    ),
+    "nan": (
+        json.dumps({"people": [{"keypoints": [float("nan"), 2, 0.5] * 17}]}),
+        "line 3: keypoint 0 .* not a finite",
+    ),
+    "confidence": (
+        json.dumps({"people": [{"keypoints": [1, 2, -0.5] * 17}]}),
+        "line 3: confidence of root .* is -0.5",
+    ),
     "nothing": ('{"people": [{}]}', "line 3: detection 0 has 0 keypoints"),
-    "id twice": (json.dumps({"people": [{"id": 1, "keypoints": [1, 2, 0.5] * 17}] * 2}), "line 3: has two people"),
-}  # fmt: skip
+    "id twice": (
+        json.dumps({"people": [{"id": 1, "keypoints": [1, 2, 0.5] * 17}] * 2}),
+        "line 3: has two people",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -141,7 +179,9 @@ def test_options_that_cannot_be() -> None:
         list(stream_lines([], LIFTER, CAMERA, 25.0, layout="coco"))
     with pytest.raises(DataError, match="latency -1 and 25 frames a second are no stream's"):
         list(stream_lines([], LIFTER, CAMERA, 25.0, latency=-1))
-    with pytest.raises(DataError, match=r"line 1: has 17 keypoints a person, expected a layout \(--layout coco17\)"):
+    with pytest.raises(
+        DataError, match=r"line 1: has 17 keypoints a person, expected a layout \(--layout coco17\)"
+    ):
         list(stream_lines(lines(1), LIFTER, CAMERA, 25.0))
 
 
@@ -149,8 +189,11 @@ def test_the_command_streams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     exp = Experiment.preset("smoke")
-    save_tensors(tmp_path / "weights.safetensors", build_model(exp.model, seed=0).state_dict(),
-                 {"experiment": exp.to_dict()})  # fmt: skip
+    save_tensors(
+        tmp_path / "weights.safetensors",
+        build_model(exp.model, seed=0).state_dict(),
+        {"experiment": exp.to_dict()},
+    )
     command = ["lift", "-", "--model", str(tmp_path), "--size", "1280x720", "--layout", "h36m17"]
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(lines(12))))
     assert cli.main([*command, "--fps", "25", "--latency", "2"]) == 0

@@ -30,7 +30,11 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.import_module("video_to_keypoints")
     person = [[0.4 + 0.01 * k, 0.2 + 0.015 * k, 0.0, 0.9] for k in range(33)]
-    monkeypatch.setitem(module.DETECTORS, "mediapipe", (lambda: lambda picture: [person], "mediapipe33", "make video"))
+    monkeypatch.setitem(
+        module.DETECTORS,
+        "mediapipe",
+        (lambda: lambda picture: [person], "mediapipe33", "make video"),
+    )
     return module
 
 
@@ -54,7 +58,12 @@ def test_every_frame_with_its_time(script: ModuleType, tmp_path: Path) -> None:
     source = film(tmp_path / "no ending", list(range(30)))
     assert script.main([str(source), "-o", str(tmp_path / "kp.json")]) == 0
     tracks = read_keypoints(tmp_path / "kp.json")
-    assert (tracks.format, tracks.layout, tracks.n_frames, tracks.fps) == ("MediaPipe", "mediapipe33", 30, 25)
+    assert (tracks.format, tracks.layout, tracks.n_frames, tracks.fps) == (
+        "MediaPipe",
+        "mediapipe33",
+        30,
+        25,
+    )
     assert (tracks.width, tracks.height) == (64, 48)
     np.testing.assert_allclose(tracks.people[0].xy[7, 9], (0.4 * 64, 0.2 * 48), atol=0.01)
     assert not (tmp_path / "kp.json.tmp").exists()
@@ -70,8 +79,12 @@ def test_dropped_pictures_are_gaps(script: ModuleType, tmp_path: Path) -> None:
 
 
 def test_uneven_times_keep_one_picture_a_moment(script: ModuleType, tmp_path: Path) -> None:
-    content = script.convert(film(tmp_path / "x.mp4", [0, 10, 20, 22, 30, 40], rate=250), tmp_path / "kp.json")
-    assert [frame["frame"] for frame in content["frames"]] == [0, 1, 2, 3, 4] and content["fps"] == 25
+    content = script.convert(
+        film(tmp_path / "x.mp4", [0, 10, 20, 22, 30, 40], rate=250), tmp_path / "kp.json"
+    )
+    assert [frame["frame"] for frame in content["frames"]] == [0, 1, 2, 3, 4] and content[
+        "fps"
+    ] == 25
 
 
 def test_the_rate_holds_over_an_hour(script: ModuleType) -> None:
@@ -95,8 +108,12 @@ def test_what_is_no_video_is_one_sentence(script: ModuleType, tmp_path: Path, ca
     (tmp_path / "text").write_text("not a film")
     cut = film(tmp_path / "cut", list(range(50)))
     cut.write_bytes(cut.read_bytes()[:60])
-    sentences = {"sound": "holds no picture, expected a video (this is sound)", "text": "cannot be opened as a video",
-                 "cut": "cannot be", "nowhere": "cannot be opened as a video"}  # fmt: skip
+    sentences = {
+        "sound": "holds no picture, expected a video (this is sound)",
+        "text": "cannot be opened as a video",
+        "cut": "cannot be",
+        "nowhere": "cannot be opened as a video",
+    }
     for name, sentence in sentences.items():
         assert script.main([str(tmp_path / name), "-o", str(tmp_path / "kp.json")]) == 2
         said = capsys.readouterr().out
@@ -104,12 +121,20 @@ def test_what_is_no_video_is_one_sentence(script: ModuleType, tmp_path: Path, ca
     assert not (tmp_path / "kp.json").exists()
 
 
-def test_a_detector_that_is_not_there_says_what_to_install(script: ModuleType, tmp_path: Path, capsys: Any) -> None:
-    for name, install in (("rtmlib", "pip install rtmlib onnxruntime"), ("ultralytics", "pip install ultralytics")):
+def test_a_detector_that_is_not_there_says_what_to_install(
+    script: ModuleType, tmp_path: Path, capsys: Any
+) -> None:
+    for name, install in (
+        ("rtmlib", "pip install rtmlib onnxruntime"),
+        ("ultralytics", "pip install ultralytics"),
+    ):
         if importlib.util.find_spec(name) is None:
             source = film(tmp_path / "x.mp4", [0])
             assert script.main([str(source), "-o", str(tmp_path / "y"), "--detector", name]) == 2
-            assert f"{name} is not installed here" in (said := capsys.readouterr().out) and install in said
+            assert (
+                f"{name} is not installed here" in (said := capsys.readouterr().out)
+                and install in said
+            )
 
 
 def test_pixels_of_other_detectors_become_shares(script: ModuleType) -> None:
@@ -139,7 +164,9 @@ def test_a_video_is_known_by_its_content(tmp_path: Path) -> None:
 
 def test_the_detectors_file_is_read(detector: Path, script: ModuleType, tmp_path: Path) -> None:
     script.convert(film(tmp_path / "walk.mp4", list(range(20))), tmp_path / "found.json")
-    detector.write_text(f"import shutil, sys\nshutil.copy({str(tmp_path / 'found.json')!r}, sys.argv[-1])\n")
+    detector.write_text(
+        f"import shutil, sys\nshutil.copy({str(tmp_path / 'found.json')!r}, sys.argv[-1])\n"
+    )
     tracks = lift_video.read_video(tmp_path / "walk.mp4")
     assert (tracks.source, tracks.n_frames, tracks.notes) == ("walk.mp4", 20, ())
 
@@ -158,13 +185,19 @@ def test_what_the_detector_says_is_the_error(detector: Path, tmp_path: Path) -> 
         lift_video.read_video(source)
 
 
-def test_without_the_detector_it_is_said_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_detector_it_is_said_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("M2V_VIDEO_PYTHON", str(tmp_path / "none"))
-    with pytest.raises(DataError, match="walk.mp4: a video needs a detector of keypoints; run `make video` once"):
+    with pytest.raises(
+        DataError, match="walk.mp4: a video needs a detector of keypoints; run `make video` once"
+    ):
         lift_video.read_video(film(tmp_path / "walk.mp4", [0]))
 
 
-@pytest.mark.skipif(not os.environ.get("M2V_VIDEO_PYTHON"), reason="M2V_VIDEO_PYTHON names no Python with MediaPipe")
+@pytest.mark.skipif(
+    not os.environ.get("M2V_VIDEO_PYTHON"), reason="M2V_VIDEO_PYTHON names no Python with MediaPipe"
+)
 def test_mediapipe_sees_nobody_in_an_empty_room(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no person in 3 frames"):
         lift_video.read_video(film(tmp_path / "walk.mp4", [0, 1, 2], size=(320, 240)))

@@ -1,4 +1,6 @@
-"""Windows over any length: a network whose right answer is known must give it wherever somebody is in the image."""
+"""Windows over any length: a network whose right answer is known must give it wherever somebody
+is in the image.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,11 @@ from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, box
 
 def motion(n: int) -> np.ndarray:
     rng = np.random.default_rng(n)
-    xy = rng.uniform(-90, 90, (17, 2)) + (700, 300) + np.stack([3.0 * np.arange(n), np.zeros(n)], axis=-1)[:, None]
+    xy = (
+        rng.uniform(-90, 90, (17, 2))
+        + (700, 300)
+        + np.stack([3.0 * np.arange(n), np.zeros(n)], axis=-1)[:, None]
+    )
     return np.concatenate([xy + rng.normal(0, 5, xy.shape), np.full((n, 17, 1), 0.8)], axis=-1)
 
 
@@ -42,14 +48,18 @@ def test_the_network_sees_people_where_it_saw_them_in_training() -> None:
         seen[..., :2] = seen[..., :2] * scale + shift
         model = Flat()
         pose = Lifter(model, 9)(seen)
-        low, high = np.quantile(model.shown[0].numpy()[..., :2].reshape(-1, 2), (0.01, 0.99), axis=0)
+        low, high = np.quantile(
+            model.shown[0].numpy()[..., :2].reshape(-1, 2), (0.01, 0.99), axis=0
+        )
         assert (high - low).max() == pytest.approx(FRAME_SIDE, abs=1e-5)
         np.testing.assert_allclose((high + low) / 2, FRAME_MIDDLE, atol=1e-5)
         np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=2e-3 * scale)
 
 
 def test_windows_are_blended_by_a_triangle() -> None:
-    pose = Lifter(Counter(), 9, overlap=2, flip=False)(np.repeat(motion(1), 13, axis=0))  # windows from 0 and from 4
+    pose = Lifter(Counter(), 9, overlap=2, flip=False)(
+        np.repeat(motion(1), 13, axis=0)
+    )  # windows from 0 and from 4
     depth = pose[:, 1, 2] / pose[4, 1, 2]
     weight = np.array([1, 2, 3, 4, 5, 4, 3, 2, 1])
     total, share = np.zeros(13), np.zeros(13)

@@ -1,4 +1,6 @@
-"""The action classifier: its layers by hand, the paper's size to the unit, people without an order."""
+"""The action classifier: its layers by hand, the paper's size to the unit, people without an
+order.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def people(n_samples: int = 3, n_people: int = 2) -> Tensor:
 
 @pytest.fixture(params=["flatten", "gap"])
 def model(request: pytest.FixtureRequest) -> ActionModel:
-    return build_action_model(CFG, dataclasses.replace(ACTION, head=request.param), 4, seed=0).eval()
+    return build_action_model(
+        CFG, dataclasses.replace(ACTION, head=request.param), 4, seed=0
+    ).eval()
 
 
 def test_forward_by_hand(model: ActionModel) -> None:
@@ -37,7 +41,10 @@ def test_forward_by_hand(model: ActionModel) -> None:
         mean, var = model.bn.state_dict()["running_mean"], model.bn.state_dict()["running_var"]
         hidden = (hidden - mean) / (var + model.bn.eps).sqrt()
         torch.testing.assert_close(
-            model.fc2((hidden * model.bn.weight + model.bn.bias).clamp(min=0)), scores, rtol=1e-4, atol=1e-5
+            model.fc2((hidden * model.bn.weight + model.bn.bias).clamp(min=0)),
+            scores,
+            rtol=1e-4,
+            atol=1e-5,
         )
 
 
@@ -50,14 +57,19 @@ def test_the_order_of_people_does_not_matter_but_who_is_there_does(model: Action
 
 
 def test_the_papers_size_to_the_unit() -> None:
-    """Base without its 3D layer, and 8704 -> 2048 -> 60 with a batch norm: 17.95 million (spec section 2)."""
+    """Base without its 3D layer, and 8704 -> 2048 -> 60 with a batch norm: 17.95 million (spec
+    section 2).
+    """
     exp = Experiment.preset("base", recipe="released")
     head = (17 * 512 + 1) * 2048 + 2 * 2048 + (2048 + 1) * 60
     assert head == 17_954_876
     pose = count_parameters(build_model(exp.model))
     assert count_parameters(ActionModel(exp.model, exp.action, 60)) == pose - (512 + 1) * 3 + head
     gap = exp.override({"action.head": "gap"})
-    assert count_parameters(ActionModel(gap.model, gap.action, 60)) == pose - (512 + 1) * 3 + head - 16 * 512 * 2048
+    assert (
+        count_parameters(ActionModel(gap.model, gap.action, 60))
+        == pose - (512 + 1) * 3 + head - 16 * 512 * 2048
+    )
 
 
 def test_a_seed_makes_weights_repeatable_and_leaves_torch_alone() -> None:

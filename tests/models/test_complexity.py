@@ -1,4 +1,6 @@
-"""Parameters and multiply-accumulates against the authors' published and recounted figures (audit A6)."""
+"""Parameters and multiply-accumulates against the authors' published and recounted figures
+(audit A6).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from m2v_lib.results import paper
 
 
 def count(preset: str, recipe: str = "released", **model: Any) -> dict[str, Part]:
-    exp = Experiment.preset(preset, recipe).override({f"model.{key}": value for key, value in model.items()})
+    exp = Experiment.preset(preset, recipe).override(
+        {f"model.{key}": value for key, value in model.items()}
+    )
     return {part.name: part for part in count_parts(exp.model)}
 
 
@@ -37,7 +41,9 @@ def test_large_has_the_authors_parameters_and_linear_macs() -> None:
 
 
 def test_the_authors_own_normalisation_explains_their_larger_count(base: dict[str, Part]) -> None:
-    """They multiply each graph with two diagonal matrices; we scale rows and columns: 64.46 G against 56.62 G."""
+    """They multiply each graph with two diagonal matrices; we scale rows and columns: 64.46 G
+    against 56.62 G.
+    """
     T, J, N = 243, 17, 16
     diagonal_products = N * 2 * (J * T**3 + T * J**3)
     assert (total(base.values()).macs + diagonal_products) / 1e9 == pytest.approx(64.46, abs=0.01)
@@ -59,10 +65,14 @@ def test_parameters_of_parts(base: dict[str, Part]) -> None:
 
 def test_attention_products_are_counted(base: dict[str, Part]) -> None:
     T, J, N, D = 243, 17, 16, 128
-    assert base["temporal attention"].product_macs == N * J * 2 * T * T * D  # q k^T and its product with v
+    assert (
+        base["temporal attention"].product_macs == N * J * 2 * T * T * D
+    )  # q k^T and its product with v
     assert base["spatial attention"].product_macs == N * T * 2 * J * J * D
     assert base["spatial graph"].product_macs == N * T * J * J * D
-    assert base["temporal graph"].product_macs == N * J * 2 * T * T * D  # similarity and aggregation
+    assert (
+        base["temporal graph"].product_macs == N * J * 2 * T * T * D
+    )  # similarity and aggregation
 
 
 def test_a_fixed_temporal_graph_is_one_product() -> None:
@@ -75,7 +85,9 @@ def test_a_fixed_temporal_graph_is_one_product() -> None:
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 @pytest.mark.parametrize("streams", ["both", "transformer", "gcn"])
 def test_parts_add_up_to_the_model(recipe: str, streams: str) -> None:
-    exp = Experiment.preset("smoke", recipe).override({"model.streams": streams, "model.temporal_pos": True})
+    exp = Experiment.preset("smoke", recipe).override(
+        {"model.streams": streams, "model.temporal_pos": True}
+    )
     parts = count_parts(exp.model)
     assert [part.name for part in parts] == list(PARTS)
     assert total(parts).parameters == count_parameters(build_model(exp.model))

@@ -28,7 +28,9 @@ def test_show_source_names_the_place_in_the_repository(shown: list[str]) -> None
     assert "~~~~python\ndef bone_adjacency" in shown[0]
 
 
-def test_show_source_of_a_method_is_dedented_and_of_an_instance_is_its_class(shown: list[str]) -> None:
+def test_show_source_of_a_method_is_dedented_and_of_an_instance_is_its_class(
+    shown: list[str],
+) -> None:
     nb.show_source(Experiment.digest)
     nb.show_source(Experiment.preset("smoke"))
     assert "~~~~python\ndef digest(self" in shown[0]
@@ -62,7 +64,9 @@ def test_show_source_is_the_same_twice(shown: list[str]) -> None:
         (True, True),
     ],
 )
-def test_check_accepts(capsys: pytest.CaptureFixture[str], answer: object, expected: object) -> None:
+def test_check_accepts(
+    capsys: pytest.CaptureFixture[str], answer: object, expected: object
+) -> None:
     nb.check(answer, expected)
     assert capsys.readouterr().out == "right\n"
 
@@ -104,7 +108,9 @@ def test_an_untried_exercise_says_so(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_shapes_and_hint(shown: list[str]) -> None:
-    nb.shapes(x_BTJD=torch.zeros(2, 27, 17, 16), loss=torch.tensor(1.0), mask=np.zeros((27, 17), bool))
+    nb.shapes(
+        x_BTJD=torch.zeros(2, 27, 17, 16), loss=torch.tensor(1.0), mask=np.zeros((27, 17), bool)
+    )
     nb.hint("look at the <b>root</b>")
     assert "| `x_BTJD` | 2 × 27 × 17 × 16 | float32 |" in shown[0]
     assert "| `loss` | scalar | float32 |" in shown[0] and "| `mask` | 27 × 17 | bool |" in shown[0]

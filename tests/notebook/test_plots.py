@@ -23,14 +23,24 @@ POSE = RNG.normal(size=(N_JOINTS, 3)) * 300
 STEPS = [0, 10, 20]
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "skeleton_2d": lambda: plots.skeleton_2d(POSE[:, :2], POSE[:, :2] + 5, confidence_J=np.ones(N_JOINTS)),
+    "skeleton_2d": lambda: plots.skeleton_2d(
+        POSE[:, :2], POSE[:, :2] + 5, confidence_J=np.ones(N_JOINTS)
+    ),
     "skeleton_3d": lambda: plots.skeleton_3d(POSE, POSE + 20),
     "learning_curve": lambda: plots.learning_curve(STEPS, [90.0, 80, 70]),
-    "growth": lambda: plots.growth({"a": ([1, 10], [1.0, 100.0])}, quantity="time (ms)", x_label="frames"),
-    "roofline": lambda: plots.roofline({"a": ([4.0], [0.1])}, ceilings={"fp32": 1.0}, gb_per_s=100.0),
-    "learning_curves": lambda: plots.learning_curves({"a": (STEPS, [3.0, 2, 1])}, references={"ridge": 2.5}),
+    "growth": lambda: plots.growth(
+        {"a": ([1, 10], [1.0, 100.0])}, quantity="time (ms)", x_label="frames"
+    ),
+    "roofline": lambda: plots.roofline(
+        {"a": ([4.0], [0.1])}, ceilings={"fp32": 1.0}, gb_per_s=100.0
+    ),
+    "learning_curves": lambda: plots.learning_curves(
+        {"a": (STEPS, [3.0, 2, 1])}, references={"ridge": 2.5}
+    ),
     "loss_curves": lambda: plots.loss_curves({f"run {i}": (STEPS, [3.0, 2, 1]) for i in range(9)}),
-    "panels": lambda: plots.panels({name: (STEPS, [3.0, 2, 1]) for name in ("loss", "rank", "tau")}),
+    "panels": lambda: plots.panels(
+        {name: (STEPS, [3.0, 2, 1]) for name in ("loss", "rank", "tau")}
+    ),
     "mask_image": lambda: plots.mask_image(RNG.random((27, 17)) < 0.7),
     "per_joint_error": lambda: plots.per_joint_error(np.arange(17.0)),
     "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
@@ -51,7 +61,9 @@ def test_every_figure_draws_is_labelled_and_closed(name: str) -> None:
     assert not plt.get_fignums(), "an open figure is shown twice in a notebook"
 
 
-@pytest.mark.parametrize("name", ["skeleton_2d", "skeleton_3d", "learning_curve", "per_joint_error", "per_action"])
+@pytest.mark.parametrize(
+    "name", ["skeleton_2d", "skeleton_3d", "learning_curve", "per_joint_error", "per_action"]
+)
 def test_axes_of_quantities_carry_units(name: str) -> None:
     ax = FIGURES[name]().axes[0]
     assert any(unit in ax.get_xlabel() + ax.get_ylabel() for unit in ("(mm)", "(px)"))
@@ -60,7 +72,9 @@ def test_axes_of_quantities_carry_units(name: str) -> None:
 def test_prediction_is_solid_truth_dashed_and_sides_have_their_colours() -> None:
     lines = plots.skeleton_3d(POSE, POSE + 20).axes[0].get_lines()
     truth, pred = lines[:16], lines[16:32]
-    assert {line.get_linestyle() for line in truth} == {"--"} and {line.get_linestyle() for line in pred} == {"-"}
+    assert {line.get_linestyle() for line in truth} == {"--"} and {
+        line.get_linestyle() for line in pred
+    } == {"-"}
     for line, (_, child) in zip(pred, BONES, strict=True):
         assert line.get_color() == plots.SIDE_COLOURS[plots.side(child)]
 
@@ -69,7 +83,10 @@ def test_mirrored_joints_have_different_colours_that_differ_in_grey_too() -> Non
     for right, left in FLIP_PAIRS:
         assert {plots.side(right), plots.side(left)} == {"right", "left"}
     assert [plots.side(j) for j in (0, 7, 8, 9, 10)] == ["spine"] * 5
-    grey = {name: float(np.dot(to_rgb(c), (0.299, 0.587, 0.114))) for name, c in plots.SIDE_COLOURS.items()}
+    grey = {
+        name: float(np.dot(to_rgb(c), (0.299, 0.587, 0.114)))
+        for name, c in plots.SIDE_COLOURS.items()
+    }
     assert abs(grey["left"] - grey["right"]) > 0.1
 
 
@@ -108,19 +125,26 @@ def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
     zero, *drawn = ax.lines
     np.testing.assert_array_equal(np.asarray(zero.get_xydata(), dtype=float)[:, 0], [0, 0])
     spans = [np.asarray(line.get_xydata(), dtype=float)[:, 0].tolist() for line in drawn]
-    assert spans == [[-3, -1], [-2], [-1, 3], [1], [4]], "bar and dot of each, and no bar where nothing is known"
+    assert spans == [[-3, -1], [-2], [-1, 3], [1], [4]], (
+        "bar and dot of each, and no bar where nothing is known"
+    )
     grey = plots.SIDE_COLOURS["spine"]
     assert [line.get_color() for line in drawn[::2]] == [plots.LINE_COLOURS[0], grey, grey]
     assert drawn[-1].get_markerfacecolor() == "white" and drawn[1].get_markerfacecolor() != "white"
     assert ax.get_title() == "95 % intervals over seeds; hollow: one seed" and not ax.patches
     (ax,) = plots.intervals({"c": (4.0, np.nan, np.nan)}, quantity="mm", band=5.0).axes
-    assert ax.get_title() == "hollow: one seed, shaded what two seeds may differ by" and len(ax.patches) == 1
+    assert (
+        ax.get_title() == "hollow: one seed, shaded what two seeds may differ by"
+        and len(ax.patches) == 1
+    )
     with pytest.raises(ValueError, match="nothing to draw"):
         plots.intervals({}, quantity="mm")
 
 
 def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
-    axes = plots.panels({"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}).axes
+    axes = plots.panels(
+        {"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}
+    ).axes
     assert [ax.get_ylabel() for ax in axes] == ["loss", "rank", "tau"]
     np.testing.assert_array_equal(axes[1].lines[0].get_ydata(), [1.0, 2, 3])
 

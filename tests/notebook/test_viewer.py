@@ -14,7 +14,9 @@ from m2v_lib.notebook.viewer import PATHS, joint_slider, skeleton_player
 from m2v_lib.skeletons.h36m import BONES, N_JOINTS
 
 RNG = np.random.default_rng(0)
-TRUTH = np.cumsum(RNG.normal(size=(243, N_JOINTS, 3)), axis=0) + RNG.normal(size=(N_JOINTS, 3)) * 400
+TRUTH = (
+    np.cumsum(RNG.normal(size=(243, N_JOINTS, 3)), axis=0) + RNG.normal(size=(N_JOINTS, 3)) * 400
+)
 PRED = TRUTH + RNG.normal(size=TRUTH.shape) * 30
 
 
@@ -25,7 +27,9 @@ def test_paths_draw_every_bone_once() -> None:
 
 def test_it_is_small_plays_and_holds_both_motions() -> None:
     fig = skeleton_player(PRED, TRUTH, fps=50.0, title="walk")
-    assert len(json.dumps(fig.to_plotly_json(), indent=1)) < 150_000  # indented as in a notebook file
+    assert (
+        len(json.dumps(fig.to_plotly_json(), indent=1)) < 150_000
+    )  # indented as in a notebook file
     assert [trace.line.dash for trace in fig.data] == ["solid"] * 3 + ["dash"] * 3
     assert fig.layout.updatemenus[0].buttons[0].method == "animate"
     assert len(fig.layout.sliders[0].steps) == len(fig.frames) <= 60
@@ -46,7 +50,9 @@ def test_points_are_the_motion_upright_in_whole_millimetres() -> None:
 def test_thinned_clip_keeps_its_speed() -> None:
     fig = skeleton_player(PRED, fps=50.0, max_frames=60)
     assert [frame.name for frame in fig.frames[:3]] == ["0", "5", "10"]
-    assert fig.layout.updatemenus[0].buttons[0].args[1]["frame"]["duration"] == 100  # 5 frames at 50 a second
+    assert (
+        fig.layout.updatemenus[0].buttons[0].args[1]["frame"]["duration"] == 100
+    )  # 5 frames at 50 a second
 
 
 def test_axes_stand_still_and_are_equal() -> None:
@@ -84,14 +90,19 @@ def test_a_slider_colours_the_joints_of_one_pose() -> None:
     values = {"0": np.eye(N_JOINTS)[16], "1": np.linspace(0, 50, N_JOINTS)}
     fig = joint_slider(TRUTH[0], values, quantity="%", prefix="layers: ")
     points = fig.data[-1]
-    np.testing.assert_array_equal(np.array([points.x, points.y, points.z]).T, np.rint(upright(TRUTH[0])))
+    np.testing.assert_array_equal(
+        np.array([points.x, points.y, points.z]).T, np.rint(upright(TRUTH[0]))
+    )
     assert list(points.marker.color) == values["0"].tolist() and points.marker.cmax == 50
     assert points.text[16] == "right wrist: 1 %"
     assert [points.marker.size[j] > points.marker.size[0] for j in (15, 16)] == [False, True]
     (slider,) = fig.layout.sliders
     assert [step.args[0] for step in slider.steps] == [(frame.name,) for frame in fig.frames]
     (moved,) = fig.frames[1].data
-    assert fig.frames[1].traces == (len(fig.data) - 1,) and list(moved.marker.color) == values["1"].round(2).tolist()
+    assert (
+        fig.frames[1].traces == (len(fig.data) - 1,)
+        and list(moved.marker.color) == values["1"].round(2).tolist()
+    )
     assert "http" not in json.dumps(DisplayFormatter().format(fig)[0], allow_nan=False)
 
 

@@ -21,7 +21,11 @@ def record(name: str, preset: str, steps: int, mpjpe: float, data: str = "mocap"
 
 
 def test_longest_training_of_the_largest_preset_and_not_the_lowest_error() -> None:
-    runs = [record("lucky", "small", 100, 40.0), record("long", "small", 900, 50.0), record("toy", "smoke", 5000, 30.0)]
+    runs = [
+        record("lucky", "small", 100, 40.0),
+        record("long", "small", 900, 50.0),
+        record("toy", "smoke", 5000, 30.0),
+    ]
     assert [r.name for r in headline_records(runs)] == ["long"]
 
 

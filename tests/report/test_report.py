@@ -1,4 +1,6 @@
-"""The book: every run with its state, numbers of different kinds apart, and nothing that needs torch or a network."""
+"""The book: every run with its state, numbers of different kinds apart, and nothing that needs
+torch or a network.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,10 @@ def test_every_run_has_a_page_and_a_failed_one_is_red(book: Path) -> None:
         assert re.search(r'class="[^"]*danger', page.read_text(encoding="utf-8")), page
         assert "This notebook failed" in words(page) and error in words(page)
     assert "has not run" in words(book / "30_masking.html")
-    assert "danger" not in (book / "00_start_here.html").read_text(encoding="utf-8").partition("<article")[2]
+    assert (
+        "danger"
+        not in (book / "00_start_here.html").read_text(encoding="utf-8").partition("<article")[2]
+    )
 
 
 def test_every_page_says_how_to_run_it(book: Path) -> None:
@@ -97,11 +102,24 @@ def test_every_page_says_how_to_run_it(book: Path) -> None:
 
 
 def test_the_command_of_a_page_means_the_settings_it_was_made_with() -> None:
-    given = {"preset": "smoke", "data": "mocap", "seed": 3, "max_minutes": 0.5, "checkpoint": "", "label": "it's",
-             "word": "yes", "overrides": {"finetune.init": "pretrained", "model.dim": 32}}  # fmt: skip
+    given = {
+        "preset": "smoke",
+        "data": "mocap",
+        "seed": 3,
+        "max_minutes": 0.5,
+        "checkpoint": "",
+        "label": "it's",
+        "word": "yes",
+        "overrides": {"finetune.init": "pretrained", "model.dim": 32},
+    }
     page = Page("40-x", "40_finetune.ipynb", "chapter", "", "ok", parameters=given)
     words = shlex.split(command_of(page))
-    assert words[:4] == ["m2v", "notebook", "notebooks/40_finetune.ipynb", "reports/executed/mine/40-x.ipynb"]
+    assert words[:4] == [
+        "m2v",
+        "notebook",
+        "notebooks/40_finetune.ipynb",
+        "reports/executed/mine/40-x.ipynb",
+    ]
     assert set(words[4::2]) == {"-p"}
     assert dict(_pair(word) for word in words[5::2]) == given
 
@@ -109,12 +127,17 @@ def test_the_command_of_a_page_means_the_settings_it_was_made_with() -> None:
 def test_runs_of_one_notebook_are_told_apart(book: Path) -> None:
     assert "Fine-tuning: full model, seed 0" in words(book / "40_finetune-table8-row1-s0.html")
     listing = words(book / "40_finetune-runs.html")
-    assert "Fine-tuning: full model, seed 0" in listing and "Fine-tuning: from scratch, seed 0" in listing
+    assert (
+        "Fine-tuning: full model, seed 0" in listing
+        and "Fine-tuning: from scratch, seed 0" in listing
+    )
 
 
 def test_the_side_bar_has_the_numbers_by_which_texts_name_chapters(book: Path) -> None:
     page = (book / "index.html").read_text(encoding="utf-8")
-    entries = re.findall(r'<li class="toctree-l1[^>]*><a [^>]*href="([^"]+)">\s*([^<]+?)\s*</a>', page)
+    entries = re.findall(
+        r'<li class="toctree-l1[^>]*><a [^>]*href="([^"]+)">\s*([^<]+?)\s*</a>', page
+    )
     expected = {
         "00_start_here.html": "00 A chapter",
         "13_broken.html": "13 ✗ A broken chapter (failed)",
@@ -126,7 +149,9 @@ def test_the_side_bar_has_the_numbers_by_which_texts_name_chapters(book: Path) -
 
 def test_search_fetches_no_page(book: Path) -> None:
     """A browser refuses it from disk; the index is a script and is read."""
-    assert "SHOW_SEARCH_SUMMARY: false" in (book / "_static" / "documentation_options.js").read_text(encoding="utf-8")
+    assert "SHOW_SEARCH_SUMMARY: false" in (
+        book / "_static" / "documentation_options.js"
+    ).read_text(encoding="utf-8")
 
 
 def test_tables_that_a_cell_shows_are_tables(book: Path) -> None:
@@ -158,7 +183,14 @@ class Images(HTMLParser):
             self.images.append(values)
         if tag in ("script", "img", "iframe", "source", "video", "audio", "embed"):
             self.fetched.append(values.get("src", ""))
-        if tag == "link" and values.get("rel") not in ("canonical", "author", "next", "prev", "search", "index"):
+        if tag == "link" and values.get("rel") not in (
+            "canonical",
+            "author",
+            "next",
+            "prev",
+            "search",
+            "index",
+        ):
             self.fetched.append(values.get("href", ""))
 
     @classmethod
@@ -176,7 +208,9 @@ def test_pages_and_style_sheets_name_no_other_host(book: Path) -> None:
     pages = list(book.rglob("*.html"))
     assert len(pages) > 8
     for page in pages:
-        assert [address for address in Images.read(page).fetched if re.match(r"(https?:)?//", address)] == [], page
+        assert [
+            address for address in Images.read(page).fetched if re.match(r"(https?:)?//", address)
+        ] == [], page
     for sheet in book.rglob("*.css"):
         text = sheet.read_text(encoding="utf-8", errors="replace")
         assert re.findall(r"""(?:@import|url\()\s*["']?(?:https?:)?//[^)"']+""", text) == [], sheet
@@ -185,7 +219,9 @@ def test_pages_and_style_sheets_name_no_other_host(book: Path) -> None:
 def test_pictures_have_an_alternative_text(book: Path) -> None:
     images = [image for page in book.glob("*.html") for image in Images.of(page)]
     assert len(images) >= 2
-    assert [image for image in images if not image.get("alt") or image["alt"].startswith("_images")] == []
+    assert [
+        image for image in images if not image.get("alt") or image["alt"].startswith("_images")
+    ] == []
     assert any(image["alt"] == "Figure: Maths" for image in images)
 
 
@@ -198,9 +234,9 @@ def test_figure_text_cannot_end_the_script() -> None:
 
 def test_a_figure_has_no_button_that_uploads_it(book: Path, browser: Browser) -> None:
     assert browser.open(book / "00_start_here.html", "document.querySelector('.modebar-btn')")
-    assert browser.value("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)") == [
-        "Reset camera to default"
-    ]
+    assert browser.value(
+        "[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)"
+    ) == ["Reset camera to default"]
 
 
 def test_status_that_cannot_be_read_and_half_a_notebook_are_failures(tmp_path: Path) -> None:
@@ -216,8 +252,14 @@ def test_status_that_cannot_be_read_and_half_a_notebook_are_failures(tmp_path: P
 
 def test_a_record_says_its_result_in_its_own_unit() -> None:
     head = {"data": {"name": "mocap"}, "schedule": {"steps": 3}}
-    tests: dict[str, Any] = {"lifted": {"mpjpe": 53.64}, "named": {"top1": 71.25}, "pretrained": None}
-    page = records_page([Record(Path(name), {}, {**head, "test": test}, [], {}) for name, test in tests.items()])
+    tests: dict[str, Any] = {
+        "lifted": {"mpjpe": 53.64},
+        "named": {"top1": 71.25},
+        "pretrained": None,
+    }
+    page = records_page(
+        [Record(Path(name), {}, {**head, "test": test}, [], {}) for name, test in tests.items()]
+    )
     rows = {line.split("`")[1]: line for line in page.splitlines() if "`" in line}
     assert "| MPJPE 53.6 mm |" in rows["lifted"] and "| top-1 71.2 % |" in rows["named"]
     assert "MPJPE" not in rows["pretrained"] and "top-1" not in rows["pretrained"]
@@ -233,11 +275,23 @@ def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path
     assert time.monotonic() - began < 60
     text = words(reports / "html" / "index.html")
     assert "No notebook has run here" in text and "Five things to know" in text
-    assert "what ran" not in text and "GCN stream only" in text, "nothing is said of what did not happen"
+    assert "what ran" not in text and "GCN stream only" in text, (
+        "nothing is said of what did not happen"
+    )
     page = (reports / "html" / "tables.html").read_text(encoding="utf-8")
-    for title in ("Table I:", "Table II:", "Table IV:", "Table V:", "Table VI:", "Table VII:", "Table VIII:"):
+    for title in (
+        "Table I:",
+        "Table II:",
+        "Table IV:",
+        "Table V:",
+        "Table VI:",
+        "Table VII:",
+        "Table VIII:",
+    ):
         assert title in page
-    measured = re.findall(r'<table class="m2v-table">\s*<caption>Measured.*?</table>', page, re.DOTALL)
+    measured = re.findall(
+        r'<table class="m2v-table">\s*<caption>Measured.*?</table>', page, re.DOTALL
+    )
     assert len(measured) >= 9 and not any(re.search(r"\b38\.4\b", table) for table in measured)
 
 
@@ -271,12 +325,26 @@ def browser() -> Iterator[Browser]:
 
 def test_opened_from_disk_the_figure_and_the_maths_are_drawn(book: Path, browser: Browser) -> None:
     page = book / "00_start_here.html"
-    assert browser.open(page, "document.querySelector('.m2v-plotly canvas')"), "the 3D figure was not drawn"
+    assert browser.open(page, "document.querySelector('.m2v-plotly canvas')"), (
+        "the 3D figure was not drawn"
+    )
     wide = "document.querySelector('.m2v-plotly canvas').getBoundingClientRect().width"
-    assert 300 < browser.value(wide) <= browser.value("document.querySelector('.m2v-plotly').clientWidth")
-    assert browser.open(page, "document.querySelectorAll('mjx-container svg').length == 2"), "the maths was not drawn"
-    assert browser.value("document.querySelector('.m2v-plotly')._transitionData._frames.length") == 1
+    assert (
+        300
+        < browser.value(wide)
+        <= browser.value("document.querySelector('.m2v-plotly').clientWidth")
+    )
+    assert browser.open(page, "document.querySelectorAll('mjx-container svg').length == 2"), (
+        "the maths was not drawn"
+    )
+    assert (
+        browser.value("document.querySelector('.m2v-plotly')._transitionData._frames.length") == 1
+    )
     assert browser.open(book / "index.html", "document.querySelector('img').naturalWidth > 100")
     assert browser.open(book / "13_broken.html")
     assert browser.faults == []
-    assert [address for address in browser.requests if not address.startswith(("file:", "data:", "blob:"))] == []
+    assert [
+        address
+        for address in browser.requests
+        if not address.startswith(("file:", "data:", "blob:"))
+    ] == []

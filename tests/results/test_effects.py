@@ -1,4 +1,6 @@
-"""Effects against scipy's paired t interval, noise against a sum by hand, and no conclusion without seeds."""
+"""Effects against scipy's paired t interval, noise against a sum by hand, and no conclusion
+without seeds.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     pd = pytest.importorskip("pandas")
     lines = [{0: 50.0, 1: 52.0}, {0: 49.0, 1: 52.5, 2: 48.0}, {0: 40.0}, {}]
     frame = pd.DataFrame(
-        {"row": [1, 2, 3, 4], "by_seed": [{s: {"mpjpe": v} for s, v in line.items()} for line in lines]}
+        {
+            "row": [1, 2, 3, 4],
+            "by_seed": [{s: {"mpjpe": v} for s, v in line.items()} for line in lines],
+        }
     )
     assert effects.of_rows(frame, 2, 1).mean == pytest.approx(-0.25)
     assert effects.of_rows(frame, 4, 1).n == 0
@@ -43,7 +48,8 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     assert math.isnan(effects.noise(frame[2:]))
     frame.attrs.update(preset="small", data="mocap")
     assert effects.noise_in_words(frame) == (
-        "Runs that differ in their seed alone differ by 2.09 mm MPJPE (standard deviation; preset small on mocap)."
+        "Runs that differ in their seed alone differ by 2.09 mm MPJPE (standard deviation; preset "
+        "small on mocap)."
     )
     assert "not known, no row ran with two seeds" in effects.noise_in_words(frame[2:])
 
@@ -56,37 +62,73 @@ def made(*by_seed: dict[int, float]) -> Any:
 
 
 def test_all_rows_against_one_of_them() -> None:
-    frame = made({0: 50.0, 1: 51.0, 2: 52.0}, {0: 60.0, 1: 61.5, 2: 62.0}, {0: 50.5, 1: 50.0, 2: 53.0}, {1: 52.0}, {})
+    frame = made(
+        {0: 50.0, 1: 51.0, 2: 52.0},
+        {0: 60.0, 1: 61.5, 2: 62.0},
+        {0: 50.5, 1: 50.0, 2: 53.0},
+        {1: 52.0},
+        {},
+    )
     assert {row: (e.n, e.mean) for row, e in effects.of_all(frame, 1).items()} == {
-        2: (3, pytest.approx(10.1667, abs=1e-3)), 3: (3, pytest.approx(1 / 6)), 4: (1, 1.0)}  # fmt: skip
+        2: (3, pytest.approx(10.1667, abs=1e-3)),
+        3: (3, pytest.approx(1 / 6)),
+        4: (1, 1.0),
+    }
     drawn = effects.intervals(frame, 1)
     assert list(drawn) == ["2: row 2", "3: row 3", "4: row 4"] and math.isnan(drawn["4: row 4"][1])
     lines = effects.in_lines(frame, 1, noise=1.0).splitlines()
-    assert lines[0].startswith("2: row 2: +10.2 mm (95 % interval") and lines[0].endswith("worse beyond the noise")
-    assert lines[2] == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
+    assert lines[0].startswith("2: row 2: +10.2 mm (95 % interval") and lines[0].endswith(
+        "worse beyond the noise"
+    )
+    assert (
+        lines[2]
+        == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
+    )
     assert lines[3] == "not run, or not with a seed of the row to compare with: 1 rows"
     assert lines[4] == "1 of 2 intervals leave out 0; by chance alone 0.1 of 2 would."
-    assert list(effects.of_all(frame, {3: 2})) == [3] and effects.of_all(frame, {3: 2})[3].mean == pytest.approx(-10)
+    assert list(effects.of_all(frame, {3: 2})) == [3] and effects.of_all(frame, {3: 2})[
+        3
+    ].mean == pytest.approx(-10)
     assert effects.of_all(frame, 5) == {} and effects.in_lines(frame, 5).startswith("not run")
 
 
 def test_rows_of_the_question_are_set_against_one_that_differs_in_stage_1_alone() -> None:
-    exps = {row.row: row.experiment(data="mocap", preset="small") for row in rows("pretraining-question")}
-    assert set(effects.FROM_SCRATCH) == {row for row, exp in exps.items() if exp.finetune.init == "pretrained"}
+    exps = {
+        row.row: row.experiment(data="mocap", preset="small")
+        for row in rows("pretraining-question")
+    }
+    assert set(effects.FROM_SCRATCH) == {
+        row for row, exp in exps.items() if exp.finetune.init == "pretrained"
+    }
     for row, scratch in effects.FROM_SCRATCH.items():
         mine, other = exps[row].flat(), exps[scratch].flat()
         changed = {key for key in mine if mine[key] != other[key]}
-        assert "finetune.init" in changed and {key.partition(".")[0] for key in changed} <= {"pretrain", "finetune"}
+        assert "finetune.init" in changed and {key.partition(".")[0] for key in changed} <= {
+            "pretrain",
+            "finetune",
+        }
 
 
 @pytest.mark.parametrize(
     ("found", "words"),
     [
         (Effect(0, math.nan, math.nan, math.nan), "not run"),
-        (Effect(1, 1.25, math.nan, math.nan), "+1.2 mm with one seed, so nothing can be said about noise"),
-        (Effect(3, -0.2, -1.0, 0.6), "-0.2 mm (95 % interval -1.0 to +0.6, 3 seeds): not to be told from noise"),
-        (Effect(3, -2.0, -3.0, -1.0), "-2.0 mm (95 % interval -3.0 to -1.0, 3 seeds): better beyond the noise"),
-        (Effect(3, 2.0, 1.0, 3.0), "+2.0 mm (95 % interval +1.0 to +3.0, 3 seeds): worse beyond the noise"),
+        (
+            Effect(1, 1.25, math.nan, math.nan),
+            "+1.2 mm with one seed, so nothing can be said about noise",
+        ),
+        (
+            Effect(3, -0.2, -1.0, 0.6),
+            "-0.2 mm (95 % interval -1.0 to +0.6, 3 seeds): not to be told from noise",
+        ),
+        (
+            Effect(3, -2.0, -3.0, -1.0),
+            "-2.0 mm (95 % interval -3.0 to -1.0, 3 seeds): better beyond the noise",
+        ),
+        (
+            Effect(3, 2.0, 1.0, 3.0),
+            "+2.0 mm (95 % interval +1.0 to +3.0, 3 seeds): worse beyond the noise",
+        ),
     ],
 )
 def test_in_words(found: Effect, words: str) -> None:
@@ -97,4 +139,6 @@ def test_in_words(found: Effect, words: str) -> None:
 def test_one_seed_is_held_against_the_noise_of_other_runs(mean: float, where: str) -> None:
     """Two runs with noise 2 differ by 1.96 sqrt(2) 2 = 5.54 or more in one of twenty cases."""
     words = in_words(Effect(1, mean, math.nan, math.nan), noise=2.0)
-    assert words == f"{mean:+.1f} mm with one seed, {where} the 5.5 mm by which two seeds may differ"
+    assert (
+        words == f"{mean:+.1f} mm with one seed, {where} the 5.5 mm by which two seeds may differ"
+    )

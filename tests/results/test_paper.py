@@ -44,7 +44,9 @@ def averages(name: str) -> dict[str, tuple[float, float]]:
     return {m: (a.pop("Avg."), statistics.fmean(a.values())) for m, a in complete.items()}
 
 
-@pytest.mark.parametrize(("name", "n_methods"), [("table1_protocol1", 13), ("table1_protocol2", 11), ("table1_gt", 9)])
+@pytest.mark.parametrize(
+    ("name", "n_methods"), [("table1_protocol1", 13), ("table1_protocol2", 11), ("table1_gt", 9)]
+)
 def test_table1_averages_are_those_the_audit_recomputed(name: str, n_methods: int) -> None:
     printed = averages(name)
     assert len(printed) == n_methods
@@ -58,8 +60,27 @@ def test_table1_averages_are_those_the_audit_recomputed(name: str, n_methods: in
 
 def test_table8_has_eight_rows_of_two_metrics_decoded_as_in_the_audit() -> None:
     rows = paper.table("table8")
-    assert [(row["row"], row["metric"]) for row in rows] == [(i, m) for i in range(1, 9) for m in ("MPJPE", "P-MPJPE")]
-    values = [38.4, 32.1, 38.6, 32.6, 39.0, 32.5, 39.0, 32.3, 40.1, 33.9, 40.0, 33.3, 40.3, 33.3, 40.4, 33.7]
+    assert [(row["row"], row["metric"]) for row in rows] == [
+        (i, m) for i in range(1, 9) for m in ("MPJPE", "P-MPJPE")
+    ]
+    values = [
+        38.4,
+        32.1,
+        38.6,
+        32.6,
+        39.0,
+        32.5,
+        39.0,
+        32.3,
+        40.1,
+        33.9,
+        40.0,
+        33.3,
+        40.3,
+        33.3,
+        40.4,
+        33.7,
+    ]
     assert [row["value"] for row in rows] == values
     for row in rows:
         assert row["printed_col8"] is row["printed_col7"]  # the eighth mark carries nothing
@@ -83,7 +104,10 @@ def test_types() -> None:
     row = paper.table("table3")[0]
     assert (row["value"], row["ref"], row["method"]) == (9.5, 2, "Poseformer")
     assert type(paper.value("table3", method="Poseformer", metric="FPS")) is float
-    assert paper.table("table4")[0]["with_stage1"] is None and paper.table("table4")[2]["with_stage1"] is False
+    assert (
+        paper.table("table4")[0]["with_stage1"] is None
+        and paper.table("table4")[2]["with_stage1"] is False
+    )
     assert paper.table("fig6_pretrain_losses")[0]["value"] == pytest.approx(5.831e-5)
     assert paper.value("table1_protocol1", method="MotionAGFormer", action="Eat") is None
 
@@ -108,7 +132,9 @@ def test_table7_prints_one_label_twice() -> None:
 def test_unknown_and_ambiguous_names() -> None:
     with pytest.raises(ConfigError, match="'table9' is no table of the paper"):
         paper.table("table9")
-    with pytest.raises(ConfigError, match="'table1' fits several tables; choose one of table1_protocol1"):
+    with pytest.raises(
+        ConfigError, match="'table1' fits several tables; choose one of table1_protocol1"
+    ):
         paper.table("table1")
 
 
@@ -133,17 +159,26 @@ def test_claims_have_a_place_and_numbers_of_their_own() -> None:
 
 
 AUDIT = [
-    *(f"A{i}" for i in (1, 2, 3)), *(f"A4.{i}" for i in range(1, 24)), *(f"A5.{i}" for i in range(1, 7)),
-    *(f"A6.{i}" for i in range(1, 6)), "A7", *(f"B{i}" for i in range(1, 22)), *(f"C{i}" for i in range(1, 7)),
-    *(f"D{i}" for i in range(1, 12)), *(f"E{i}" for i in range(1, 12)), *(f"F{i}" for i in range(1, 6)),
-]  # fmt: skip
+    *(f"A{i}" for i in (1, 2, 3)),
+    *(f"A4.{i}" for i in range(1, 24)),
+    *(f"A5.{i}" for i in range(1, 7)),
+    *(f"A6.{i}" for i in range(1, 6)),
+    "A7",
+    *(f"B{i}" for i in range(1, 22)),
+    *(f"C{i}" for i in range(1, 7)),
+    *(f"D{i}" for i in range(1, 12)),
+    *(f"E{i}" for i in range(1, 12)),
+    *(f"F{i}" for i in range(1, 6)),
+]
 
 
 def test_every_point_of_the_audit_has_both_readings_and_evidence() -> None:
     found = paper.conflicts()
     assert [conflict["id"] for conflict in found] == AUDIT
     for conflict in found:
-        assert all(conflict[key] for key in ("about", "paper", "released", "evidence")), conflict["id"]
+        assert all(conflict[key] for key in ("about", "paper", "released", "evidence")), conflict[
+            "id"
+        ]
         assert bool(conflict.get("fields")) != bool(conflict.get("no_switch")), conflict["id"]
     settled = {claim for conflict in found for claim in conflict.get("claims", [])}
     assert settled - {claim["id"] for claim in paper.claims()} == set()
@@ -162,7 +197,9 @@ def test_the_named_settings_exist_and_switch_between_the_two_recipes() -> None:
             if readings[0] != readings[1] and "3dhp" not in str(readings[1]):
                 assert [recipe[field] for recipe in recipes] == readings, (conflict["id"], field)
     differing = set(RECIPES["released"]) - {"action.select"}
-    assert differing - named == set(), "a difference between the recipes that no point of the audit explains"
+    assert differing - named == set(), (
+        "a difference between the recipes that no point of the audit explains"
+    )
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,17 +218,30 @@ SHOWN = {
 @pytest.mark.parametrize("chapter", SHOWN)
 def test_a_chapter_shows_every_printed_value_of_its_tables(chapter: str) -> None:
     """Read again from the stored outputs, which nbval compares with what the chapter makes."""
-    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))["cells"]
-    pages = ["".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", [])]
-    shown = Counter(float(text) for page in pages for text in re.findall(r"<td>(\d+\.\d+)</td>", page))
+    cells = json.loads((ROOT / "notebooks" / f"{chapter}.ipynb").read_text(encoding="utf-8"))[
+        "cells"
+    ]
+    pages = [
+        "".join(o.get("data", {}).get("text/html", "")) for c in cells for o in c.get("outputs", [])
+    ]
+    shown = Counter(
+        float(text) for page in pages for text in re.findall(r"<td>(\d+\.\d+)</td>", page)
+    )
     for name in SHOWN[chapter]:
         printed = Counter(line["value"] for line in paper.table(name) if line["value"] is not None)
         assert {value: n for value, n in printed.items() if shown[value] < n} == {}
 
 
 def distinctive() -> set[float]:
-    """Printed values that nobody writes by chance: a digit behind the point, not 0 or 5; and rates."""
-    values = {line["value"] for name in paper.TITLES for line in paper.table(name) if line.get("value") is not None}
+    """Printed values that nobody writes by chance: a digit behind the point, not 0 or 5; and
+    rates.
+    """
+    values = {
+        line["value"]
+        for name in paper.TITLES
+        for line in paper.table(name)
+        if line.get("value") is not None
+    }
     return {v for v in values if v > 1000 or (v >= 15 and round(10 * v) % 5)}
 
 
@@ -211,6 +261,10 @@ def test_published_values_stand_nowhere_else_in_the_code() -> None:
     assert {38.4, 31.9, 6588.0} <= known and len(known) > 200
     for name, source in sources().items():
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.Constant) and isinstance(node.value, float | int) and node.value in known:
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, float | int)
+                and node.value in known
+            ):
                 found.append((name, node.lineno, node.value))
     assert found == []

@@ -1,4 +1,6 @@
-"""Tables: the right runs in the right rows, and no number ever set beside one it cannot be compared with."""
+"""Tables: the right runs in the right rows, and no number ever set beside one it cannot be
+compared with.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,21 @@ FULL = {"steps": 100_000, "epochs_done": 60.0, "epochs_full": 60, "partial": Fal
 SHORT = {"steps": 60, "epochs_done": 2.5, "epochs_full": 60, "partial": True}
 
 
-def record(row: int = 1, *, data: str = "synthetic", preset: str = "smoke", seed: int = 0, **changes: Any) -> Record:
+def record(
+    row: int = 1, *, data: str = "synthetic", preset: str = "smoke", seed: int = 0, **changes: Any
+) -> Record:
     """A fine-tuning record of a row of Table VIII as training would leave it."""
-    exp = rows("table8")[row - 1].experiment(data=data, preset=preset, overrides=changes.pop("overrides", None))
+    exp = rows("table8")[row - 1].experiment(
+        data=data, preset=preset, overrides=changes.pop("overrides", None)
+    )
     result: dict[str, Any] = {
         "stage": "finetune",
-        "data": {"name": data, "protocol": PUBLISHED_PROTOCOL, "fingerprint": "f00d", "input_2d": "detected"},
+        "data": {
+            "name": data,
+            "protocol": PUBLISHED_PROTOCOL,
+            "fingerprint": "f00d",
+            "input_2d": "detected",
+        },
         "preset": preset,
         "recipe": "paper",
         "digest": exp.digest("finetune"),
@@ -48,7 +59,10 @@ def test_table8_has_the_papers_rows_and_each_changes_what_audit_a5_says() -> Non
     assert [exp.finetune.init for exp in exps] == ["pretrained", "scratch", *["pretrained"] * 6]
     positions = [(exp.model.spatial_pos, exp.model.temporal_pos) for exp in exps]
     only_spatial = (True, False)
-    assert positions == [only_spatial] * 2 + [(False, True), (True, True), (False, False)] + [only_spatial] * 3
+    assert (
+        positions
+        == [only_spatial] * 2 + [(False, True), (True, True), (False, False)] + [only_spatial] * 3
+    )
     assert [exp.model.fusion for exp in exps] == ["adaptive"] * 5 + ["mean"] + ["adaptive"] * 2
     assert [exp.model.streams for exp in exps] == ["both"] * 6 + ["transformer", "gcn"]
     assert [row.name for row in rows("table8")] == [f"table8-row{i}" for i in range(1, 9)]
@@ -61,17 +75,32 @@ def test_table8_labels_agree_with_the_marks_the_paper_prints() -> None:
         exp, mark = row.experiment(data="h36m", preset="base"), marks[row.row]
         assert (exp.finetune.init == "pretrained") is mark["S1"]
         assert (exp.model.spatial_pos, exp.model.temporal_pos) == (mark["SPE"], mark["TPE"])
-        assert (exp.model.streams != "gcn", exp.model.streams != "transformer") == (mark["TrS"], mark["GS"])
+        assert (exp.model.streams != "gcn", exp.model.streams != "transformer") == (
+            mark["TrS"],
+            mark["GS"],
+        )
         assert (exp.model.fusion == "mean") is mark["SF"]
 
 
-EVERY = ("table1", "table1-gt", "table4", "table5", "table6", "table7", "table8", "teachers", "pretraining-question")
+EVERY = (
+    "table1",
+    "table1-gt",
+    "table4",
+    "table5",
+    "table6",
+    "table7",
+    "table8",
+    "teachers",
+    "pretraining-question",
+)
 
 
 @pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 @pytest.mark.parametrize("preset", ["smoke", "small", "base", "large"])
-def test_rows_are_different_experiments_under_every_preset_and_recipe(name: str, recipe: str, preset: str) -> None:
+def test_rows_are_different_experiments_under_every_preset_and_recipe(
+    name: str, recipe: str, preset: str
+) -> None:
     if preset == "large" and name in ("table1", "table1-gt", "table4"):
         pytest.skip("these tables hold both sizes, so they are asked for with preset base")
     asked = [row.experiment(data="synthetic", preset=preset, recipe=recipe) for row in rows(name)]
@@ -80,26 +109,43 @@ def test_rows_are_different_experiments_under_every_preset_and_recipe(name: str,
 
 def marks(name: str, *columns: str) -> list[tuple[Any, ...]]:
     """The labels of the printed rows of a table, in order."""
-    return [tuple(line[c] for c in columns) for line in tables.paper.table(name) if line["metric"] == "MPJPE"]
+    return [
+        tuple(line[c] for c in columns)
+        for line in tables.paper.table(name)
+        if line["metric"] == "MPJPE"
+    ]
 
 
 def test_rows_of_tables_5_to_7_are_the_printed_ones() -> None:
-    exps = {name: [row.experiment(data="h36m", preset="base") for row in rows(name)] for name in EVERY[3:6]}
-    stage_1 = [(e.pretrain.mask_prob, e.pretrain.n_masks, e.pretrain.target_layers) for e in exps["table5"]]
+    exps = {
+        name: [row.experiment(data="h36m", preset="base") for row in rows(name)]
+        for name in EVERY[3:6]
+    }
+    stage_1 = [
+        (e.pretrain.mask_prob, e.pretrain.n_masks, e.pretrain.target_layers) for e in exps["table5"]
+    ]
     assert stage_1 == marks("table5", "P", "M", "K")
     assert [(e.model.n_layers, e.model.dim) for e in exps["table6"]] == marks("table6", "N", "d")
     weights = [(e.finetune.w_scale, e.finetune.w_velocity) for e in exps["table7"]]
     printed = marks("table7", "lambda_1", "lambda_2")
-    assert [i for i, pair in enumerate(weights) if pair != printed[i]] == [12], "the row whose label is printed twice"
+    assert [i for i, pair in enumerate(weights) if pair != printed[i]] == [12], (
+        "the row whose label is printed twice"
+    )
     assert all(e.finetune.init == "pretrained" for group in exps.values() for e in group)
     full = rows("table8")[0].experiment(data="h36m", preset="base").digest("finetune")
-    assert [exps[name][i].digest("finetune") for name, i in (("table5", 1), ("table6", 3), ("table7", 0))] == [full] * 3
+    assert [
+        exps[name][i].digest("finetune")
+        for name, i in (("table5", 1), ("table6", 3), ("table7", 0))
+    ] == [full] * 3
 
 
 def test_figure_6_is_the_pre_training_of_table_5() -> None:
     for preset in ("small", "base"):
         pairs = zip(rows("figure6"), rows("table5"), strict=True)
-        asked = [[r.experiment(data="mocap", preset=preset).digest("pretrain") for r in pair] for pair in pairs]
+        asked = [
+            [r.experiment(data="mocap", preset=preset).digest("pretrain") for r in pair]
+            for pair in pairs
+        ]
         assert all(curve == row for curve, row in asked) and len({curve for curve, _ in asked}) == 6
 
 
@@ -120,39 +166,87 @@ def test_no_difference_where_the_printed_label_is_uncertain() -> None:
         frame = build_table("table7", [run], data="h36m", preset="base")
         lines[row] = frame.iloc[row - 1]
         assert lines[row]["state"] == "reproduced"
-    assert lines[9]["difference_mpjpe"] == pytest.approx(50.0 - 39.4) and math.isnan(lines[13]["difference_mpjpe"])
+    assert lines[9]["difference_mpjpe"] == pytest.approx(50.0 - 39.4) and math.isnan(
+        lines[13]["difference_mpjpe"]
+    )
 
 
 def other_record(table: str, row: int, data: str, test: dict[str, float], **about: Any) -> Record:
     exp = rows(table)[row - 1].experiment(data=data, preset="base")
     stage = tables.measure_of(table).stage
-    result = {"stage": stage, "data": {"name": data, "fingerprint": "f00d", **about}, "preset": "base", "seed": 0,
-              "digest": exp.digest(stage), "schedule": FULL, "selected": "last", "test": test}  # fmt: skip
+    result = {
+        "stage": stage,
+        "data": {"name": data, "fingerprint": "f00d", **about},
+        "preset": "base",
+        "seed": 0,
+        "digest": exp.digest(stage),
+        "schedule": FULL,
+        "selected": "last",
+        "test": test,
+    }
     return Record(Path(f"{stage}-{data}"), exp.to_dict(), result, [], {})
 
 
 PCK = {"mpjpe": 20.0, "pck": 97.0, "auc": 80.0}
-WHOLE_3DHP = "MPI-INF-3DHP: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton; valid frames; one unit"
+WHOLE_3DHP = (
+    "MPI-INF-3DHP: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton; valid frames; "
+    "one unit"
+)
 NTU = {"classes": ["a"] * 60, "n_train": 40_000, "split": "xsub"}
 
 
 @pytest.mark.parametrize(
     ("table", "run", "state", "difference"),
     [
-        ("mpi_inf_3dhp", other_record("mpi_inf_3dhp", 2, "mpi_inf_3dhp", PCK, protocol=WHOLE_3DHP), "reproduced", 3.5),
-        ("mpi_inf_3dhp", other_record("mpi_inf_3dhp", 2, "mpi_inf_3dhp", PCK, protocol="other data"),
-         "partial schedule", None),
-        ("mpi_inf_3dhp", other_record("mpi_inf_3dhp", 2, "mocap", {"mpjpe": 20.0}, protocol=""), "mocap", None),
+        (
+            "mpi_inf_3dhp",
+            other_record("mpi_inf_3dhp", 2, "mpi_inf_3dhp", PCK, protocol=WHOLE_3DHP),
+            "reproduced",
+            3.5,
+        ),
+        (
+            "mpi_inf_3dhp",
+            other_record("mpi_inf_3dhp", 2, "mpi_inf_3dhp", PCK, protocol="other data"),
+            "partial schedule",
+            None,
+        ),
+        (
+            "mpi_inf_3dhp",
+            other_record("mpi_inf_3dhp", 2, "mocap", {"mpjpe": 20.0}, protocol=""),
+            "mocap",
+            None,
+        ),
         ("table4", other_record("table4", 1, "ntu60", {"top1": 80.0}, **NTU), "reproduced", -7.0),
-        ("table4", other_record("table4", 1, "ntu60", {"top1": 80.0}, **{**NTU, "n_train": 90}), "partial schedule",
-         None),
+        (
+            "table4",
+            other_record("table4", 1, "ntu60", {"top1": 80.0}, **{**NTU, "n_train": 90}),
+            "partial schedule",
+            None,
+        ),
         ("table4", other_record("table4", 1, "mocap", {"top1": 80.0}, **NTU), "mocap", None),
-        ("table1-gt", other_record("table1-gt", 1, "h36m", {"mpjpe": 30.0}, protocol=PUBLISHED_PROTOCOL, input_2d="gt"),
-         "reproduced", 9.4),
-        ("table1-gt", other_record("table1-gt", 1, "h36m", {"mpjpe": 30.0}, protocol=PUBLISHED_PROTOCOL,
-                                   input_2d="detected"), "partial schedule", None),
+        (
+            "table1-gt",
+            other_record(
+                "table1-gt", 1, "h36m", {"mpjpe": 30.0}, protocol=PUBLISHED_PROTOCOL, input_2d="gt"
+            ),
+            "reproduced",
+            9.4,
+        ),
+        (
+            "table1-gt",
+            other_record(
+                "table1-gt",
+                1,
+                "h36m",
+                {"mpjpe": 30.0},
+                protocol=PUBLISHED_PROTOCOL,
+                input_2d="detected",
+            ),
+            "partial schedule",
+            None,
+        ),
     ],
-)  # fmt: skip
+)
 def test_other_data_sets_have_their_own_metrics_and_conditions(
     table: str, run: Record, state: str, difference: float | None
 ) -> None:
@@ -160,18 +254,28 @@ def test_other_data_sets_have_their_own_metrics_and_conditions(
     (line,) = [line for line in frame.to_dict("records") if line["n_seeds"]]
     key = next(iter(tables.measure_of(table).metrics))
     assert line["state"] == state
-    assert line[f"difference_{key}"] == pytest.approx(difference, nan_ok=True) if difference else True
+    assert (
+        line[f"difference_{key}"] == pytest.approx(difference, nan_ok=True) if difference else True
+    )
     assert math.isnan(line[f"difference_{key}"]) == (difference is None)
     text = tables.to_markdown(frame)
-    assert ("beside the paper" in text) == (state != "mocap") and ("not to be compared" in text) == (state == "mocap")
+    assert ("beside the paper" in text) == (state != "mocap") and (
+        "not to be compared" in text
+    ) == (state == "mocap")
 
 
 def test_teachers_share_their_runs_with_table8() -> None:
-    scratch, frozen, moving = (r.experiment(data="synthetic", preset="smoke") for r in rows("teachers"))
+    scratch, frozen, moving = (
+        r.experiment(data="synthetic", preset="smoke") for r in rows("teachers")
+    )
     full, without = (r.experiment(data="synthetic", preset="smoke") for r in rows("table8")[:2])
     assert scratch.digest("finetune") == without.digest("finetune")
-    assert moving.digest("finetune") == full.digest("finetune") and moving.digest("pretrain") == full.digest("pretrain")
-    assert frozen.pretrain.teacher == "frozen" and frozen.digest("pretrain") != moving.digest("pretrain")
+    assert moving.digest("finetune") == full.digest("finetune") and moving.digest(
+        "pretrain"
+    ) == full.digest("pretrain")
+    assert frozen.pretrain.teacher == "frozen" and frozen.digest("pretrain") != moving.digest(
+        "pretrain"
+    )
 
 
 def test_nothing_run_gives_eight_rows_that_say_so() -> None:
@@ -185,7 +289,10 @@ def test_nothing_run_gives_eight_rows_that_say_so() -> None:
 def test_a_run_lands_in_its_row_and_nowhere_else() -> None:
     frame = table(record(3))
     assert list(frame["state"]) == ["not run", "not run", "synthetic", *["not run"] * 5]
-    assert frame["mpjpe"][2] == 50.0 and frame["schedule"][2] == "60 steps (2.5 of 60 epochs), last epoch"
+    assert (
+        frame["mpjpe"][2] == 50.0
+        and frame["schedule"][2] == "60 steps (2.5 of 60 epochs), last epoch"
+    )
 
 
 @pytest.mark.parametrize(
@@ -241,23 +348,34 @@ def test_a_difference_needs_the_papers_data_protocol_network_and_schedule() -> N
         ("h36m", "base", {"about_data": {"input_2d": "gt"}}, "partial schedule"),
     ],
 )
-def test_no_difference_otherwise(data: str, preset: str, changes: dict[str, Any], state: str) -> None:
+def test_no_difference_otherwise(
+    data: str, preset: str, changes: dict[str, Any], state: str
+) -> None:
     frame = table(record(1, data=data, preset=preset, **changes), data=data, preset=preset)
     assert frame["state"][0] == state
     assert frame[["difference_mpjpe", "difference_p_mpjpe"]].isna().all(axis=None)
 
 
 def test_one_partial_seed_takes_the_difference_away() -> None:
-    runs = [record(1, data="h36m", preset="base"), record(1, data="h36m", preset="base", seed=1, schedule=SHORT)]
+    runs = [
+        record(1, data="h36m", preset="base"),
+        record(1, data="h36m", preset="base", seed=1, schedule=SHORT),
+    ]
     frame = table(*runs, data="h36m", preset="base")
     assert frame["state"][0] == "partial schedule" and math.isnan(frame["difference_mpjpe"][0])
 
 
 def test_one_partial_seed_marks_the_row_on_other_data_too() -> None:
-    runs = [record(1, data="mocap", preset="base"), record(1, data="mocap", preset="base", seed=1, schedule=SHORT)]
+    runs = [
+        record(1, data="mocap", preset="base"),
+        record(1, data="mocap", preset="base", seed=1, schedule=SHORT),
+    ]
     frame = table(*runs, data="mocap", preset="base")
     assert frame["state"][0] == "mocap, partial schedule"
-    assert frame["by_seed"][0] == {0: {"mpjpe": 50.0, "p_mpjpe": 40.0}, 1: {"mpjpe": 51.0, "p_mpjpe": 41.0}}
+    assert frame["by_seed"][0] == {
+        0: {"mpjpe": 50.0, "p_mpjpe": 40.0},
+        1: {"mpjpe": 51.0, "p_mpjpe": 41.0},
+    }
     assert '<tr class="m2v-mocap-partial-schedule">' in tables.to_html(frame)
 
 
@@ -270,7 +388,9 @@ def test_on_other_data_published_values_stand_in_a_table_of_their_own() -> None:
 
 
 def test_on_human36m_they_stand_side_by_side() -> None:
-    text = tables.to_markdown(table(record(1, data="h36m", preset="base"), data="h36m", preset="base"))
+    text = tables.to_markdown(
+        table(record(1, data="h36m", preset="base"), data="h36m", preset="base")
+    )
     (line,) = [line for line in text.splitlines() if line.startswith("| 1 |")]
     assert "| 38.4 | 32.1 | 50.0 | 40.0 | 1 | reproduced |" in line and "| +11.6 / +7.9 |" in line
     assert "**Published" not in text
@@ -282,7 +402,7 @@ def test_rows_the_paper_does_not_have_are_not_in_the_published_block() -> None:
     assert "frozen" in measured and "frozen" not in published
 
 
-def test_a_published_value_stands_beside_what_the_paper_ran_not_beside_the_smaller_network_run_here() -> None:
+def test_a_published_value_stands_beside_what_the_paper_ran_not_beside_a_smaller_network() -> None:
     text = tables.to_markdown(build_table("table6", [], data="mocap", preset="small"))
     measured, published = text.split("**Published")
     assert "| 4 | N=8, d=32 (for N=16, d=128) |" in measured
@@ -323,28 +443,42 @@ def test_mixed_builds_of_the_data_are_pointed_out() -> None:
 
 
 def test_unknown_table_and_setting() -> None:
-    with pytest.raises(ConfigError, match="no table of experiments 'table9'; choose one of table1, table1-gt, table8"):
+    with pytest.raises(
+        ConfigError,
+        match="no table of experiments 'table9'; choose one of table1, table1-gt, table8",
+    ):
         rows("table9")
     with pytest.raises(ConfigError, match="nearest is 'model.dim'"):
         table(overrides={"model.dimm": 3})
 
 
 def test_the_listing_of_rows_loads_neither_pandas_nor_torch() -> None:
-    code = "import sys, m2v_lib.results.tables as t; t.rows('table8'); assert not {'pandas', 'torch'} & set(sys.modules)"
+    code = (
+        "import sys, m2v_lib.results.tables as t; t.rows('table8'); assert not "
+        "{'pandas', 'torch'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_digest_is_the_one_a_notebook_run_gets() -> None:
-    exp = Experiment.preset("smoke").override({"data.name": "synthetic", "run.seed": 3, **rows("table8")[1].overrides})
-    assert rows("table8")[1].experiment(data="synthetic", preset="smoke").digest("finetune") == exp.digest("finetune")
+    exp = Experiment.preset("smoke").override(
+        {"data.name": "synthetic", "run.seed": 3, **rows("table8")[1].overrides}
+    )
+    assert rows("table8")[1].experiment(data="synthetic", preset="smoke").digest(
+        "finetune"
+    ) == exp.digest("finetune")
 
 
 def test_motion_capture_shows_base_where_it_ran_and_else_the_budget_of_small() -> None:
     def run(preset: str, row: int, **changes: Any) -> Record:
-        return record(row, data="mocap", preset=preset, overrides=tables.budget(preset, "table8"), **changes)
+        return record(
+            row, data="mocap", preset=preset, overrides=tables.budget(preset, "table8"), **changes
+        )
 
     assert tables.on_motion_capture("table8", []).attrs["preset"] == "small"
-    small = tables.on_motion_capture("table8", [run("small", 2, schedule=SHORT), record(2, data="mocap")])
+    small = tables.on_motion_capture(
+        "table8", [run("small", 2, schedule=SHORT), record(2, data="mocap")]
+    )
     assert small.attrs["preset"] == "small" and small["state"][1] == "mocap, partial schedule"
     both = tables.on_motion_capture("table8", [run("small", 2), run("base", 3)])
     assert both.attrs["preset"] == "base" and list(both["n_seeds"]) == [0, 0, 1, 0, 0, 0, 0, 0]
@@ -356,4 +490,7 @@ def test_what_each_row_changes_against_another() -> None:
     changes = tables.against("table7", 1, preset="base")["changes"]
     assert changes[1] == "" and changes[3] == "finetune.w_velocity: 20.0 → 0.0"
     scaled = tables.against("table6", 4, preset="small")
-    assert scaled["experiment"][6] == "N=8, d=64 (for N=16, d=256)" and scaled["changes"][6] == "model.dim: 32 → 64"
+    assert (
+        scaled["experiment"][6] == "N=8, d=64 (for N=16, d=256)"
+        and scaled["changes"][6] == "model.dim: 32 → 64"
+    )

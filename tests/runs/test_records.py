@@ -1,4 +1,6 @@
-"""Run records: written whole or not at all, read back, gathered from several folders, cut for a resume."""
+"""Run records: written whole or not at all, read back, gathered from several folders, cut for a
+resume.
+"""
 
 from __future__ import annotations
 
@@ -52,13 +54,19 @@ def rust_full_disk(beside: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [half_then_full_disk, rust_full_disk])
-def test_full_disk_leaves_the_older_file_and_names_it(write: Callable[[Path], None], tmp_path: Path) -> None:
+def test_full_disk_leaves_the_older_file_and_names_it(
+    write: Callable[[Path], None], tmp_path: Path
+) -> None:
     file = tmp_path / "result.json"
     write_text(file, "old")
     with pytest.raises(OSError) as caught:
         write_atomically(file, write)
     message = str(caught.value)
-    assert message.startswith(f"{file}: could not be saved") and "No space left" in message and "\n" not in message
+    assert (
+        message.startswith(f"{file}: could not be saved")
+        and "No space left" in message
+        and "\n" not in message
+    )
     assert file.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["result.json"]
 
 
@@ -122,8 +130,12 @@ def test_load_and_find(tmp_path: Path) -> None:
     (tmp_path / "runs" / "unfinished").mkdir()
     found = find_records(tmp_path / "runs", tmp_path / "kept", tmp_path / "absent")
     assert [record.name for record in found] == ["a-run", "b-run"]
-    assert found[1].result == {"schema": 1, "stage": "finetune"} and found[1].config["model"] == {"dim": 16}
-    assert found[0].metrics == [{"kind": "train", "step": 1, "loss": 2.5}] and found[0].env == {"python": "3.11.7"}
+    assert found[1].result == {"schema": 1, "stage": "finetune"} and found[1].config["model"] == {
+        "dim": 16
+    }
+    assert found[0].metrics == [{"kind": "train", "step": 1, "loss": 2.5}] and found[0].env == {
+        "python": "3.11.7"
+    }
 
 
 @pytest.mark.parametrize("name", RECORD_FILES)
@@ -158,7 +170,9 @@ def test_runs_root(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert runs_root() == tmp_path / "reports" / "runs"
 
 
-def test_runs_belong_to_the_checkout_whatever_folder_one_is_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_runs_belong_to_the_checkout_whatever_folder_one_is_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("M2V_RUNS", raising=False)
     (tmp_path / "Snakefile").touch()
     deep = tmp_path / "reports" / "executed"
@@ -170,7 +184,10 @@ def test_runs_belong_to_the_checkout_whatever_folder_one_is_in(monkeypatch: pyte
 def test_environment_says_what_ran_where() -> None:
     env = environment({"device": "cpu"}, packages=("numpy", "no-such-package"))
     assert env["python"] == sys.version.split()[0] and env["device"] == "cpu"
-    assert re.match(r"\d+\.", env["packages"]["numpy"]) and env["packages"]["no-such-package"] == "absent"
+    assert (
+        re.match(r"\d+\.", env["packages"]["numpy"])
+        and env["packages"]["no-such-package"] == "absent"
+    )
     json.dumps(env)
 
 

@@ -22,24 +22,55 @@ from m2v_lib.skeletons.h36m import (
 
 #: spec 6.2 and 6.3: names in MPI-INF-3DHP's order, parent of each joint in it
 MPI_JOINTS = (
-    "head top", "neck", "right shoulder", "right elbow", "right wrist", "left shoulder", "left elbow", "left wrist",
-    "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle", "pelvis", "spine", "head",
-)  # fmt: skip
+    "head top",
+    "neck",
+    "right shoulder",
+    "right elbow",
+    "right wrist",
+    "left shoulder",
+    "left elbow",
+    "left wrist",
+    "right hip",
+    "right knee",
+    "right ankle",
+    "left hip",
+    "left knee",
+    "left ankle",
+    "pelvis",
+    "spine",
+    "head",
+)
 MPI_PARENTS = (1, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, 14, 14, 1)
 
 
 def test_the_list_of_the_specification() -> None:
     assert BONES == (
-        (0, 1), (1, 2), (2, 3), (0, 4), (4, 5), (5, 6), (0, 7), (7, 8), (8, 9), (9, 10), (8, 11), (11, 12), (12, 13),
-        (8, 14), (14, 15), (15, 16),
-    )  # fmt: skip
+        (0, 1),
+        (1, 2),
+        (2, 3),
+        (0, 4),
+        (4, 5),
+        (5, 6),
+        (0, 7),
+        (7, 8),
+        (8, 9),
+        (9, 10),
+        (8, 11),
+        (11, 12),
+        (12, 13),
+        (8, 14),
+        (14, 15),
+        (15, 16),
+    )
     assert set(FLIP_PAIRS) == {(1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13)}
     assert (N_JOINTS, ROOT, JOINTS[ROOT]) == (17, 0, "root")
 
 
 def test_names_agree_with_sides() -> None:
     for right, left in FLIP_PAIRS:
-        assert JOINTS[right].split() == ["right", JOINTS[left].split()[1]] and JOINTS[left].startswith("left")
+        assert JOINTS[right].split() == ["right", JOINTS[left].split()[1]] and JOINTS[
+            left
+        ].startswith("left")
     middle = set(range(N_JOINTS)) - set(LEFT) - set(RIGHT)
     assert not any(JOINTS[j].startswith(("left", "right")) for j in middle)
 
@@ -74,7 +105,9 @@ def test_released_graph_lacks_three_directed_edges() -> None:
 
 
 def test_the_order_of_mpi_inf_3dhp_name_by_name_and_bone_by_bone() -> None:
-    """Both orders name the limbs alike; the five joints of the trunk and head have other names there."""
+    """Both orders name the limbs alike; the five joints of the trunk and head have other names
+    there.
+    """
     trunk = {"root": "pelvis", "belly": "spine", "neck": "neck", "nose": "head", "head": "head top"}
     assert [MPI_JOINTS[j] for j in H36M_FROM_MPI] == [trunk.get(name, name) for name in JOINTS]
     ours = {frozenset((H36M_FROM_MPI[p], H36M_FROM_MPI[c])) for p, c in BONES}
@@ -87,8 +120,11 @@ def test_released_3dhp_graph_is_the_released_one_on_the_other_order() -> None:
     graph, released = released_3dhp_adjacency(), released_adjacency()
     assert graph.sum() == 29
     position = {name: i for i, name in enumerate(JOINTS)}
-    # Human3.6M's edge 0-1 falls on head top and neck, 3-2 on elbow and shoulder, 0-4 on head top and a wrist
-    assert graph[position["head"], position["neck"]] == graph[position["neck"], position["head"]] == 1
+    # Human3.6M's edge 0-1 falls on head top and neck, 3-2 on elbow and shoulder, 0-4 on head top
+    # and a wrist
+    assert (
+        graph[position["head"], position["neck"]] == graph[position["neck"], position["head"]] == 1
+    )
     assert graph[position["right elbow"], position["right shoulder"]] == 1
     wrist, head = position["right wrist"], position["head"]
     assert graph[wrist, head] == 1 and graph[head, wrist] == 0

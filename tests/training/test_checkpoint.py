@@ -1,4 +1,6 @@
-"""Checkpoints: whole or not at all, of the right model or refused by name; the authors' files, read without trust."""
+"""Checkpoints: whole or not at all, of the right model or refused by name; the authors' files,
+read without trust.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,15 @@ from m2v_lib.training.checkpoint import (
 )
 
 T, DIM = 7, 16
-SIZES = {"model.n_layers": 2, "model.dim": DIM, "model.n_heads": 8, "model.n_frames": T, "model.dim_rep": 12,
-         "model.mlp_ratio": 3, "pretrain.target_layers": 1}  # fmt: skip
+SIZES = {
+    "model.n_layers": 2,
+    "model.dim": DIM,
+    "model.n_heads": 8,
+    "model.n_frames": T,
+    "model.dim_rep": 12,
+    "model.mlp_ratio": 3,
+    "pretrain.target_layers": 1,
+}
 
 
 def released_model(seed: int = 0, changes: dict[str, Any] | None = None) -> DualStreamModel:
@@ -49,9 +58,16 @@ def released_model(seed: int = 0, changes: dict[str, Any] | None = None) -> Dual
 
 
 def authors_file(path: Path, state: dict[str, Tensor], **more: Any) -> Path:
-    """The layout of the authors' training script, data-parallel names and a numpy number included."""
+    """The layout of the authors' training script, data-parallel names and a numpy number
+    included.
+    """
     optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(3))], lr=5e-4)
-    content = {"epoch": 37, "lr": 3.4e-4, "optimizer": optimiser.state_dict(), "min_mpjpe": np.float64(38.4)}
+    content = {
+        "epoch": 37,
+        "lr": 3.4e-4,
+        "optimizer": optimiser.state_dict(),
+        "min_mpjpe": np.float64(38.4),
+    }
     torch.save({**content, "model": {f"module.{k}": v for k, v in state.items()}, **more}, path)
     return path
 
@@ -71,8 +87,14 @@ def sentence(act: Callable[[], Any], *parts: str) -> None:
 
 
 def test_tensors_and_state_come_back(tmp_path: Path) -> None:
-    tensors = {"a": torch.randn(3, 4).T, "b": torch.tensor(7), "c": torch.ones(2, dtype=torch.float64)}
-    save_tensors(tmp_path / "x.safetensors", tensors, {"step": 3, "best": float("inf"), "text": "é"})
+    tensors = {
+        "a": torch.randn(3, 4).T,
+        "b": torch.tensor(7),
+        "c": torch.ones(2, dtype=torch.float64),
+    }
+    save_tensors(
+        tmp_path / "x.safetensors", tensors, {"step": 3, "best": float("inf"), "text": "é"}
+    )
     back, state = read_tensors(tmp_path / "x.safetensors")
     assert back.keys() == tensors.keys() and all(torch.equal(back[k], tensors[k]) for k in tensors)
     assert back["c"].dtype == torch.float64
@@ -87,7 +109,10 @@ def test_views_of_one_storage_are_saved_apart(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left (os error 28)")],
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError("I/O error: No space left (os error 28)"),
+    ],
 )
 def test_full_disk_keeps_the_older_checkpoint(
     error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,11 +146,17 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_another_size_names_the_tensor_and_both_shapes(tmp_path: Path) -> None:
     small, large = released_model(), released_model(changes={"model.dim": 32})
-    sentence(lambda: load_weights(large, small.state_dict(), tmp_path / "w"),
-             str(tmp_path / "w"), "joints_embed.bias is (16,), the model's is (32,)")  # fmt: skip
+    sentence(
+        lambda: load_weights(large, small.state_dict(), tmp_path / "w"),
+        str(tmp_path / "w"),
+        "joints_embed.bias is (16,), the model's is (32,)",
+    )
     other_head = {**small.state_dict(), "head.weight": torch.zeros(3, 99)}
-    sentence(lambda: load_weights(small, other_head, tmp_path / "w"),
-             "head.weight is (3, 99), the model's is (3, 12)", "140 of 141 tensors match")  # fmt: skip
+    sentence(
+        lambda: load_weights(small, other_head, tmp_path / "w"),
+        "head.weight is (3, 99), the model's is (3, 12)",
+        "140 of 141 tensors match",
+    )
 
 
 def test_missing_and_unknown_tensors_are_named_and_nothing_is_loaded() -> None:
@@ -133,7 +164,9 @@ def test_missing_and_unknown_tensors_are_named_and_nothing_is_loaded() -> None:
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = other.state_dict()
     state["extra.weight"] = state.pop("norm.bias")
-    sentence(lambda: load_weights(model, state, Path("w")), "missing norm.bias", "unknown extra.weight")
+    sentence(
+        lambda: load_weights(model, state, Path("w")), "missing norm.bias", "unknown extra.weight"
+    )
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
@@ -141,17 +174,23 @@ def test_load_checkpoint_gives_the_model_and_its_experiment(tmp_path: Path) -> N
     exp = Experiment.preset("smoke").override({"run.seed": 3, "optim.lr": 0.01})
     model = build_model(exp.model, seed=1)
     model.train()(torch.randn(2, 27, 17, 3))  # batch norm has seen something
-    save_tensors(tmp_path / "weights.safetensors", model.state_dict(), {"experiment": exp.to_dict()})
+    save_tensors(
+        tmp_path / "weights.safetensors", model.state_dict(), {"experiment": exp.to_dict()}
+    )
     for path in (tmp_path, tmp_path / "weights.safetensors"):
         loaded, found = load_checkpoint(path)
         assert found == exp and not loaded.training
         torch.testing.assert_close(loaded(clip(model)), model.eval()(clip(model)), rtol=0, atol=0)
     save_tensors(tmp_path / "bare.safetensors", model.state_dict(), {})
-    sentence(lambda: load_checkpoint(tmp_path / "bare.safetensors"), "bare.safetensors", "experiment")
+    sentence(
+        lambda: load_checkpoint(tmp_path / "bare.safetensors"), "bare.safetensors", "experiment"
+    )
 
 
 def test_transfer_takes_the_encoder_and_leaves_the_head_fresh(tmp_path: Path) -> None:
-    """Audit D7: embedding, positions, norm and blocks, with batch-norm buffers; rep_logit and head start anew."""
+    """Audit D7: embedding, positions, norm and blocks, with batch-norm buffers; rep_logit and
+    head start anew.
+    """
     exp = Experiment.preset("smoke")
     source, target = build_model(exp.model, seed=1), build_model(exp.model, seed=2)
     source.train()(torch.randn(4, 27, 17, 3))
@@ -163,14 +202,18 @@ def test_transfer_takes_the_encoder_and_leaves_the_head_fresh(tmp_path: Path) ->
     assert copied == len(fresh) - len(heads)
     for name, value in target.state_dict().items():
         assert torch.equal(value, (fresh if name in heads else source.state_dict())[name]), name
-    assert any("running_mean" in name and value.any() for name, value in target.state_dict().items())
+    assert any(
+        "running_mean" in name and value.any() for name, value in target.state_dict().items()
+    )
 
 
 def test_transfer_refuses_another_encoder(tmp_path: Path) -> None:
     exp = Experiment.preset("smoke")
     save_tensors(tmp_path / "w.safetensors", build_model(exp.model).state_dict(), {})
     wider = build_model(exp.override({"model.dim": 32}).model)
-    sentence(lambda: transfer_encoder(wider, tmp_path / "w.safetensors"), "w.safetensors", "(16", "(32")
+    sentence(
+        lambda: transfer_encoder(wider, tmp_path / "w.safetensors"), "w.safetensors", "(16", "(32"
+    )
     deeper = build_model(exp.override({"model.n_layers": 3}).model)
     sentence(lambda: transfer_encoder(deeper, tmp_path / "w.safetensors"), "missing layers.2.")
 
@@ -179,7 +222,9 @@ def test_transfer_refuses_another_encoder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("temporal_graph", ["similarity", "released-fixed"])
-def test_released_file_gives_the_output_of_the_model_that_made_it(temporal_graph: str, tmp_path: Path) -> None:
+def test_released_file_gives_the_output_of_the_model_that_made_it(
+    temporal_graph: str, tmp_path: Path
+) -> None:
     model = released_model(changes={"model.temporal_graph": temporal_graph})
     file = authors_file(tmp_path / "best_epoch.pth.tr", model.state_dict())
     loaded = load_released(file, temporal_graph=temporal_graph)
@@ -215,7 +260,9 @@ def test_names_without_module_load_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [np.float32(1.5), np.int64(3), np.float64(38.4)])
 @pytest.mark.parametrize("core", ["core", "_core"])
 def test_numpy_numbers_of_either_numpy(core: str, number: Any, tmp_path: Path) -> None:
-    """numpy 2 renamed the module that rebuilds a pickled scalar; the authors' files are of numpy 1."""
+    """numpy 2 renamed the module that rebuilds a pickled scalar; the authors' files are of numpy
+    1.
+    """
     file = authors_file(tmp_path / "x", released_model().state_dict(), min_mpjpe=number)
     swapped = tmp_path / "y"
     with zipfile.ZipFile(file) as old, zipfile.ZipFile(swapped, "w") as new:
@@ -223,7 +270,9 @@ def test_numpy_numbers_of_either_numpy(core: str, number: Any, tmp_path: Path) -
             raw = old.read(name)
             if name.endswith("data.pkl"):
                 assert b"numpy._core.multiarray" in raw or b"numpy.core.multiarray" in raw
-                raw = raw.replace(b"numpy._core.", b"numpy.core.").replace(b"numpy.core.", f"numpy.{core}.".encode())
+                raw = raw.replace(b"numpy._core.", b"numpy.core.").replace(
+                    b"numpy.core.", f"numpy.{core}.".encode()
+                )
             new.writestr(name, raw)
     assert load_released(swapped).n_matched == 141
 
@@ -240,7 +289,9 @@ def test_a_pretraining_file_has_a_mask_vector_and_no_heads(tmp_path: Path) -> No
 
 def test_a_mask_vector_beside_heads_is_left_out(tmp_path: Path) -> None:
     model = released_model()
-    loaded = load_released(authors_file(tmp_path / "x", {**model.state_dict(), "mask_emb": torch.rand(DIM)}))
+    loaded = load_released(
+        authors_file(tmp_path / "x", {**model.state_dict(), "mask_emb": torch.rand(DIM)})
+    )
     torch.testing.assert_close(loaded(clip(model)), model(clip(model)), rtol=0, atol=0)
     half = {k: v for k, v in model.state_dict().items() if k != "head.bias"}
     file = authors_file(tmp_path / "y", {**half, "mask_emb": torch.rand(DIM)})
@@ -249,10 +300,19 @@ def test_a_mask_vector_beside_heads_is_left_out(tmp_path: Path) -> None:
 
 PARTIAL: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "lacks a tensor": (lambda s: s.pop("layers.1.fusion.bias"), "missing layers.1.fusion.bias"),
-    "has one too many": (lambda s: s.update({"decoder.weight": torch.ones(1)}), "unknown decoder.weight"),
-    "a shape differs": (lambda s: s.update({"norm.bias": torch.ones(9)}), "norm.bias is (9,), the model's is (16,)"),
+    "has one too many": (
+        lambda s: s.update({"decoder.weight": torch.ones(1)}),
+        "unknown decoder.weight",
+    ),
+    "a shape differs": (
+        lambda s: s.update({"norm.bias": torch.ones(9)}),
+        "norm.bias is (9,), the model's is (16,)",
+    ),
     "no embedding": (lambda s: s.pop("joints_embed.weight"), "joints_embed.weight"),
-    "no graph": (lambda s: s.pop("layers.0.graph_temporal.mixer.batch_norm.weight"), "graph_temporal"),
+    "no graph": (
+        lambda s: s.pop("layers.0.graph_temporal.mixer.batch_norm.weight"),
+        "graph_temporal",
+    ),
     "an empty model": (lambda s: s.clear(), "not in the authors' layout"),
     "16 joints": (
         lambda s: s.update({"layers.0.graph_spatial.mixer.batch_norm.weight": torch.ones(16)}),
@@ -262,8 +322,14 @@ PARTIAL: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
         lambda s: s.update({"joints_embed.weight": torch.ones(20, 3)}),
         "model.dim=20 is not divisible",
     ),
-    "a scalar where a size is read": (lambda s: s.update({"norm.weight": torch.tensor(1.0)}), "authors' layout"),
-    "a layer without a number": (lambda s: s.update({"layers.x.bias": torch.ones(1)}), "authors' layout"),
+    "a scalar where a size is read": (
+        lambda s: s.update({"norm.weight": torch.tensor(1.0)}),
+        "authors' layout",
+    ),
+    "a layer without a number": (
+        lambda s: s.update({"layers.x.bias": torch.ones(1)}),
+        "authors' layout",
+    ),
 }
 
 
@@ -295,7 +361,11 @@ def test_a_foreign_pickle_is_refused_and_nothing_runs(place: str, tmp_path: Path
         file.write_bytes(pickle.dumps({"model": RunsCode(ran)}, protocol=2))
     else:
         authors_file(file, released_model().state_dict(), **{place: RunsCode(ran)})
-    sentence(lambda: load_released(file), str(file), "refused, expected a torch file of tensors and numbers alone")
+    sentence(
+        lambda: load_released(file),
+        str(file),
+        "refused, expected a torch file of tensors and numbers alone",
+    )
     assert not ran.exists()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -312,10 +382,15 @@ def test_a_truncated_file_is_one_sentence(keep: float, tmp_path: Path) -> None:
     sentence(lambda: load_released(file), str(file))
 
 
-@pytest.mark.parametrize("content", [[1, 2], {"state": {}}, {"model": 3}, {"model": {"a": 1}}, {"model": None}])
+@pytest.mark.parametrize(
+    "content", [[1, 2], {"state": {}}, {"model": 3}, {"model": {"a": 1}}, {"model": None}]
+)
 def test_another_layout_is_one_sentence(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x")
-    sentence(lambda: load_released(tmp_path / "x"), "expected a dict with a state dict under the key 'model'")
+    sentence(
+        lambda: load_released(tmp_path / "x"),
+        "expected a dict with a state dict under the key 'model'",
+    )
 
 
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:

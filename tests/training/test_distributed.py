@@ -1,4 +1,6 @@
-"""Two processes make the run that one makes; they stop, change in number, and die, and it goes on (CPU, gloo)."""
+"""Two processes make the run that one makes; they stop, change in number, and die, and it goes
+on (CPU, gloo).
+"""
 
 from __future__ import annotations
 
@@ -29,20 +31,40 @@ from m2v_lib.training.schedule import Schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
-#: How many times the run below is killed. Twenty were tried; three are enough to notice when it breaks.
+#: How many times the run below is killed. Twenty were tried; three are enough to notice when it
+#: breaks.
 KILLS = int(os.environ.get("M2V_TEST_KILLS", "3"))
 
 
 def experiment(more: dict[str, Any] | None = None, recipe: str = "paper") -> Experiment:
-    sizes = {"model.n_layers": 2, "model.dim": 8, "model.n_frames": 9, "model.n_heads": 2, "model.dim_rep": 8,
-             "data.train_stride": 3, "data.test_stride": 9, "pretrain.batch_size": 7, "finetune.batch_size": 7,
-             "run.max_steps": 24, "run.log_every": 2, "run.checkpoint_every": 5, "run.eval_every": 8,
-             "data.name": "tiny", "data.validation": True, "run.threads": 1, "optim.lr": 1e-4}  # fmt: skip
+    sizes = {
+        "model.n_layers": 2,
+        "model.dim": 8,
+        "model.n_frames": 9,
+        "model.n_heads": 2,
+        "model.dim_rep": 8,
+        "data.train_stride": 3,
+        "data.test_stride": 9,
+        "pretrain.batch_size": 7,
+        "finetune.batch_size": 7,
+        "run.max_steps": 24,
+        "run.log_every": 2,
+        "run.checkpoint_every": 5,
+        "run.eval_every": 8,
+        "data.name": "tiny",
+        "data.validation": True,
+        "run.threads": 1,
+        "optim.lr": 1e-4,
+    }
     return Experiment.preset("smoke", recipe).override({**sizes, **(more or {})})
 
 
 def losses(folder: Path) -> list[tuple[int, float]]:
-    return [(line["step"], line["loss"]) for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"]
+    return [
+        (line["step"], line["loss"])
+        for line in read_metrics(folder / "metrics.jsonl")
+        if line["kind"] == "train"
+    ]
 
 
 def weights(folder: Path) -> dict[str, Tensor]:
@@ -50,7 +72,9 @@ def weights(folder: Path) -> dict[str, Tensor]:
 
 
 def assert_near(folder: Path, other: Path) -> None:
-    """The same run up to the rounding of sums taken in another order, which AdamW makes larger with each step."""
+    """The same run up to the rounding of sums taken in another order, which AdamW makes larger
+    with each step.
+    """
     steps, values = zip(*losses(folder), strict=True)
     other_steps, other_values = zip(*losses(other), strict=True)
     assert steps == other_steps == tuple(range(2, 25, 2))
@@ -58,7 +82,8 @@ def assert_near(folder: Path, other: Path) -> None:
     assert values[:3] == pytest.approx(other_values[:3], rel=1e-4)
 
 
-# What each of two processes runs: gradients and buffers of its share of a batch, against those of the whole batch.
+# What each of two processes runs: gradients and buffers of its share of a batch, against those
+# of the whole batch.
 GRADIENTS = """
 import sys, torch
 from m2v_lib.config import Experiment
@@ -87,7 +112,8 @@ def seen(team):
         network = team.wrap(module, torch.device("cpu"))  # alive until the gradients are there
         loss = loss_of(network, team)
         loss.backward()
-        out.append([team.mean(loss.detach()), *(p.grad for p in module.parameters() if p.grad is not None)])
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        out.append([team.mean(loss.detach()), *gradients])
         out[-1] += [b for b in module.buffers() if b.is_floating_point()]
     return out
 
@@ -109,15 +135,26 @@ def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_
     (tmp_path / "compare.py").write_text(GRADIENTS, encoding="utf-8")
     (tmp_path / "experiment.yaml").write_text(experiment(recipe=recipe).to_yaml(), encoding="utf-8")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [sys.executable, *launcher, str(tmp_path / "compare.py"), str(tmp_path / "experiment.yaml")]
+    words = [
+        sys.executable,
+        *launcher,
+        str(tmp_path / "compare.py"),
+        str(tmp_path / "experiment.yaml"),
+    ]
     done = subprocess.run(
-        words, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+        words,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-3000:]
 
 
 @pytest.mark.parametrize(("stage", "recipe"), [("pretrain", "paper"), ("finetune", "released")])
-def test_two_processes_make_the_run_of_one(stage: str, recipe: str, tiny_store: Store, tmp_path: Path) -> None:
+def test_two_processes_make_the_run_of_one(
+    stage: str, recipe: str, tiny_store: Store, tmp_path: Path
+) -> None:
     """Same global batch, an odd one too; batch norm over both."""
     alone = STAGES[stage](experiment(recipe=recipe), tmp_path / "one")
     together = STAGES[stage](experiment({"run.devices": 2}, recipe), tmp_path / "two")
@@ -138,7 +175,8 @@ def test_a_run_goes_on_with_another_number_of_processes(
     assert_near(folder, whole)
 
 
-#: Put where Python finds it: rank 0 begins late when it is started again, so its peer looks for it too early.
+#: Put where Python finds it: rank 0 begins late when it is started again, so its peer looks for
+#: it too early.
 LATE = """
 import os, time
 if os.environ.get("RANK") == "0" and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0":
@@ -158,7 +196,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
     def begin(exp: Experiment) -> subprocess.Popen[bytes]:
         config = tmp_path / "experiment.yaml"
         config.write_text(exp.to_yaml(), encoding="utf-8")
-        command = [sys.executable, "-m", "m2v_lib.cli", "finetune", "--config", str(config), "--devices", "2"]
+        command = [
+            sys.executable,
+            "-m",
+            "m2v_lib.cli",
+            "finetune",
+            "--config",
+            str(config),
+            "--devices",
+            "2",
+        ]
         env = {**os.environ, "M2V_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(tmp_path)}
         with (tmp_path / "log.txt").open("ab") as log:
             started.append(subprocess.Popen(command, stdout=log, stderr=log, env=env))
@@ -167,7 +214,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield begin
     for process in started:
         if process.poll() is None:  # the test failed
-            kill([psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)])
+            kill(
+                [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            )
 
 
 def kill(processes: Sequence[psutil.Process]) -> None:
@@ -178,13 +227,19 @@ def kill(processes: Sequence[psutil.Process]) -> None:
 def workers(process: psutil.Process) -> list[psutil.Process]:
     """The two that train, below the command and the launcher."""
     below = process.children(recursive=True)
-    return [p for p in below if "torch.distributed.run" not in p.cmdline() and "m2v_lib.cli" in p.cmdline()]
+    return [
+        p
+        for p in below
+        if "torch.distributed.run" not in p.cmdline() and "m2v_lib.cli" in p.cmdline()
+    ]
 
 
 def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
     start: Start, tiny_store: Store, tmp_path: Path
 ) -> None:
-    """SIGKILL at random moments, by turns one worker (the launcher starts it again) and all processes at once."""
+    """SIGKILL at random moments, by turns one worker (the launcher starts it again) and all
+    processes at once.
+    """
     exp = experiment({"run.max_steps": 60 * (KILLS + 1), "run.checkpoint_every": 7})
     whole = finetune(exp.override({"run.devices": 2}), tmp_path / "whole")
     folder = tmp_path / "runs" / whole.name
@@ -195,7 +250,9 @@ def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
         process = psutil.Process(running.pid)
         if killed < KILLS and len(alive := _trained_further(process, folder)) == 2:
             time.sleep(rng.uniform(0, 0.5))
-            kill([process, *process.children(recursive=True)] if killed % 2 else [rng.choice(alive)])
+            kill(
+                [process, *process.children(recursive=True)] if killed % 2 else [rng.choice(alive)]
+            )
             killed += 1
             if killed % 2 == 0:
                 running.wait()
@@ -207,9 +264,13 @@ def test_a_run_killed_again_and_again_ends_like_one_that_was_not(
     assert "connectFullMesh failed" not in log, "an address of an attempt before was tried"
     assert log.count("test MPJPE") == 1, "one process says how it ended"
     lines, expected = (read_metrics(f / "metrics.jsonl") for f in (folder, whole))
-    assert [(line["kind"], line["step"]) for line in lines] == [(line["kind"], line["step"]) for line in expected]
+    assert [(line["kind"], line["step"]) for line in lines] == [
+        (line["kind"], line["step"]) for line in expected
+    ]
     assert losses(folder) == losses(whole)
-    assert {n: v.tolist() for n, v in weights(folder).items()} == {n: v.tolist() for n, v in weights(whole).items()}
+    assert {n: v.tolist() for n, v in weights(folder).items()} == {
+        n: v.tolist() for n, v in weights(whole).items()
+    }
 
 
 def _trained_further(process: psutil.Process, folder: Path) -> list[psutil.Process]:
@@ -223,7 +284,9 @@ def _trained_further(process: psutil.Process, folder: Path) -> list[psutil.Proce
         return []
 
 
-def test_sigterm_stops_all_processes_at_a_checkpoint(start: Start, tiny_store: Store, tmp_path: Path) -> None:
+def test_sigterm_stops_all_processes_at_a_checkpoint(
+    start: Start, tiny_store: Store, tmp_path: Path
+) -> None:
     exp = experiment({"run.max_steps": 100_000})
     process = start(exp)
     folder = tmp_path / "runs" / exp.run_name("finetune")
@@ -245,15 +308,27 @@ def test_shares_cover_a_batch_and_weights_make_its_mean() -> None:
     assert Team().weight(7) == 1.0
 
 
-def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(tiny_store: Store, tmp_path: Path) -> None:
+def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(
+    tiny_store: Store, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes"):
         finetune(experiment({"run.devices": 2, "finetune.batch_size": 4}), tmp_path)
 
 
 def test_a_last_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
     module = torch.nn.Linear(1, 1)
-    with pytest.raises(ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"):
-        Trainer(experiment(), "finetune", tmp_path, module, Schedule(9, 4, 1, 0), lambda *_: None, team=Team(0, 2))  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"
+    ):
+        Trainer(
+            experiment(),
+            "finetune",
+            tmp_path,
+            module,
+            Schedule(9, 4, 1, 0),
+            lambda *_: None,  # type: ignore[arg-type]
+            team=Team(0, 2),
+        )
 
 
 def test_action_recognition_says_that_it_trains_on_one_device(tmp_path: Path) -> None:

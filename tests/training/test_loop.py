@@ -1,4 +1,6 @@
-"""The loop both stages share, on a small regression: same numbers as a plain loop, whenever it is interrupted."""
+"""The loop both stages share, on a small regression: same numbers as a plain loop, whenever it
+is interrupted.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,15 @@ def test_a_generator_depends_on_its_key_alone() -> None:
         return torch.rand(4, generator=seeded(CPU, *key)).tolist()
 
     assert draw(1, 2, 3) == draw(1, 2, 3)
-    assert len({tuple(draw(*key)) for key in [(1, 2, 3), (1, 3, 2), (0, 2, 3), (1, 2), (1, 2, 3, 0, 1)]}) == 5
+    assert (
+        len(
+            {
+                tuple(draw(*key))
+                for key in [(1, 2, 3), (1, 3, 2), (0, 2, 3), (1, 2), (1, 2, 3, 0, 1)]
+            }
+        )
+        == 5
+    )
 
 
 def test_rate_decays_by_epoch() -> None:
@@ -51,7 +61,9 @@ def test_rate_follows_a_cosine_after_a_linear_warm_up() -> None:
     cfg = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=4)
     rates = [learning_rate(cfg, step, 0, 24) for step in range(25)]
     np.testing.assert_allclose(rates[:4], [0.25, 0.5, 0.75, 1.0])
-    np.testing.assert_allclose(rates[4:], [0.5 * (1 + math.cos(math.pi * k / 20)) for k in range(21)], atol=1e-12)
+    np.testing.assert_allclose(
+        rates[4:], [0.5 * (1 + math.cos(math.pi * k / 20)) for k in range(21)], atol=1e-12
+    )
     warm = OptimConfig(lr=1.0, schedule="decay", warmup_steps=10)
     assert learning_rate(warm, 4, 0, 100) == 0.5
 
@@ -59,9 +71,19 @@ def test_rate_follows_a_cosine_after_a_linear_warm_up() -> None:
 def test_schedule_counts_steps_and_says_when_it_is_cut_short() -> None:
     full = Schedule(n_clips=10, batch_size=4, epochs_full=6, max_steps=0)
     assert (full.per_epoch, full.n_steps) == (3, 18)
-    assert full.summary() == {"steps": 18, "epochs_done": 6.0, "epochs_full": 6, "partial": False, "n_clips": 10}
+    assert full.summary() == {
+        "steps": 18,
+        "epochs_done": 6.0,
+        "epochs_full": 6,
+        "partial": False,
+        "n_clips": 10,
+    }
     short = Schedule(n_clips=10, batch_size=4, epochs_full=6, max_steps=5)
-    assert short.n_steps == 5 and short.summary()["partial"] and short.summary()["epochs_done"] == 1.667
+    assert (
+        short.n_steps == 5
+        and short.summary()["partial"]
+        and short.summary()["epochs_done"] == 1.667
+    )
 
 
 # A regression with everything a stage has: random draws, a buffer, an average, several losses
@@ -91,30 +113,53 @@ class Killed(Exception):
 
 
 def make(
-    folder: Path, die_before: int = 0, chosen: list[list[int]] | None = None, exp: Experiment | None = None, **more: Any
+    folder: Path,
+    die_before: int = 0,
+    chosen: list[list[int]] | None = None,
+    exp: Experiment | None = None,
+    **more: Any,
 ) -> Trainer:
     module = Regression()
-    default = {"optim.lr": 0.05, "run.log_every": 3, "run.checkpoint_every": 4, "run.eval_every": 5,
-               "run.max_steps": N_STEPS}  # fmt: skip
+    default = {
+        "optim.lr": 0.05,
+        "run.log_every": 3,
+        "run.checkpoint_every": 4,
+        "run.eval_every": 5,
+        "run.max_steps": N_STEPS,
+    }
     exp = exp or Experiment.preset("smoke").override(default)
     count = iter(range(1, 10**6))
 
-    def step(network: nn.Module, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    def step(
+        network: nn.Module, chosen_B: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         if trainer.step + 1 == die_before:
             raise Killed
         if chosen is not None:
             chosen.append(chosen_B.tolist())
         noise = torch.randn(len(chosen_B), generator=generator)
         loss = (network(DATA[chosen_B]) - DATA[chosen_B].sum(1) - 0.1 * noise).square().mean()
-        return loss, {"n_clips": torch.tensor(float(len(chosen_B))), "noise": noise, "count": torch.tensor(next(count))}
+        return loss, {
+            "n_clips": torch.tensor(float(len(chosen_B))),
+            "noise": noise,
+            "count": torch.tensor(next(count)),
+        }
 
     def average(step_number: int, n_steps: int) -> None:
         module.average.lerp_(module.weight.detach(), 0.3)
 
     trainer = Trainer(
-        exp, "pretrain", folder, module, Schedule(N_CLIPS, 4, 60, exp.run.max_steps), step, after_step=average,
-        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm()) + 10 * trainer.step}, fingerprint="abc", **more,
-    )  # fmt: skip
+        exp,
+        "pretrain",
+        folder,
+        module,
+        Schedule(N_CLIPS, 4, 60, exp.run.max_steps),
+        step,
+        after_step=average,
+        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm()) + 10 * trainer.step},
+        fingerprint="abc",
+        **more,
+    )
     return trainer
 
 
@@ -123,7 +168,9 @@ def without_clock(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def outcome(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    return without_clock(read_metrics(folder / "metrics.jsonl")), load_file(folder / "checkpoint.safetensors")
+    return without_clock(read_metrics(folder / "metrics.jsonl")), load_file(
+        folder / "checkpoint.safetensors"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +202,10 @@ def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
 
     model = Regression()
     optimiser = torch.optim.AdamW(
-        [p for n, p in model.named_parameters() if n != "unused"], lr=0.05, weight_decay=0.01, foreach=False
+        [p for n, p in model.named_parameters() if n != "unused"],
+        lr=0.05,
+        weight_decay=0.01,
+        foreach=False,
     )
     losses = []
     for step, batch in enumerate(chosen):
@@ -177,7 +227,9 @@ def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
     assert [line["step"] for line in logged] == [3, 6, 9, 12, 13]
     assert [line["epoch"] for line in logged] == [0, 1, 2, 3, 4]
     groups = [losses[:3], losses[3:6], losses[6:9], losses[9:12], losses[12:]]
-    np.testing.assert_allclose([line["loss"] for line in logged], [np.mean(g) for g in groups], rtol=1e-4)
+    np.testing.assert_allclose(
+        [line["loss"] for line in logged], [np.mean(g) for g in groups], rtol=1e-4
+    )
     assert logged[0]["n_clips"] == pytest.approx(10 / 3) and "noise" not in logged[0]
     assert logged[1]["lr"] == pytest.approx(0.05 * 0.99)
     assert [line["step"] for line in lines if line["kind"] == "val"] == [5, 10, 13]
@@ -185,16 +237,26 @@ def test_the_numbers_of_a_plain_loop(tmp_path: Path) -> None:
 
 def test_adam_with_amsgrad_and_where_it_was_killed(tmp_path: Path) -> None:
     """Against torch's unfused optimiser; the largest second moment outlives a kill."""
-    changes = {"optim.algorithm": "adam-amsgrad", "optim.weight_decay": 0.0, "optim.lr": 0.05, "run.max_steps": N_STEPS,
-               "run.checkpoint_every": 4}  # fmt: skip
+    changes = {
+        "optim.algorithm": "adam-amsgrad",
+        "optim.weight_decay": 0.0,
+        "optim.lr": 0.05,
+        "run.max_steps": N_STEPS,
+        "run.checkpoint_every": 4,
+    }
     exp = Experiment.preset("smoke").override(changes)
     chosen: list[list[int]] = []
     make(tmp_path / "whole", chosen=chosen, exp=exp).run()
     with pytest.raises(Killed):
         make(tmp_path / "killed", die_before=7, exp=exp).run()
     make(tmp_path / "killed", exp=exp).run()
-    whole, killed = (load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed"))
-    assert all(torch.equal(whole[name], killed[name]) for name in whole) and whole.keys() == killed.keys()
+    whole, killed = (
+        load_file(tmp_path / name / "checkpoint.safetensors") for name in ("whole", "killed")
+    )
+    assert (
+        all(torch.equal(whole[name], killed[name]) for name in whole)
+        and whole.keys() == killed.keys()
+    )
 
     model = Regression()
     optimiser = torch.optim.Adam(model.parameters(), lr=0.05, amsgrad=True, foreach=False)
@@ -235,7 +297,9 @@ def test_interrupted_before_any_step_the_run_goes_on_to_the_same_numbers(
 
 
 def make_best(folder: Path) -> float:
-    return min(line["mpjpe"] for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val")
+    return min(
+        line["mpjpe"] for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val"
+    )
 
 
 def test_interrupted_again_and_again(tmp_path: Path, uninterrupted: Path) -> None:
@@ -269,7 +333,9 @@ def test_a_full_disk_while_saving_costs_only_the_steps_since(
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save_file", full)
-        with pytest.raises(OSError, match=r"checkpoint.safetensors: could not be saved .*No space left"):
+        with pytest.raises(
+            OSError, match=r"checkpoint.safetensors: could not be saved .*No space left"
+        ):
             make(folder).run()
     assert not list(folder.glob("*.tmp"))
     make(folder).run()
@@ -311,7 +377,10 @@ def test_the_best_validation_is_kept_apart(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     trainer = make(tmp_path / "run")
     step = trainer.step_fn
-    trainer.step_fn = lambda network, chosen, generator: (step(network, chosen, generator)[0] * float("nan"), {})
+    trainer.step_fn = lambda network, chosen, generator: (
+        step(network, chosen, generator)[0] * float("nan"),
+        {},
+    )
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step 3; lower optim.lr"):
         trainer.run()
     assert not read_metrics(tmp_path / "run" / "metrics.jsonl")
@@ -326,7 +395,10 @@ def test_settings_and_environment_are_written_before_the_first_step(tmp_path: Pa
 
 def test_a_second_process_waits_until_the_first_stops_training(tmp_path: Path) -> None:
     """As after `kill -9` of the workflow, whose notebooks go on alone."""
-    held = "import sys, time; from pathlib import Path; from m2v_lib.training.loop import sole_trainer\n"
+    held = (
+        "import sys, time; from pathlib import Path; from m2v_lib.training.loop import "
+        "sole_trainer\n"
+    )
     held += "with sole_trainer(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
 
     def start() -> tuple[subprocess.Popen[str], IO[str]]:
@@ -366,7 +438,9 @@ def test_time_up_stops_at_a_checkpoint_and_the_run_goes_on_to_the_same_numbers(
     assert_same(tmp_path / "run", uninterrupted)
 
 
-def test_sigterm_stops_at_a_checkpoint_and_its_handler_goes_away(tmp_path: Path, uninterrupted: Path) -> None:
+def test_sigterm_stops_at_a_checkpoint_and_its_handler_goes_away(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
     before = signal.getsignal(signal.SIGTERM)
     trainer = make(tmp_path / "run")
     step = trainer.step_fn
@@ -384,7 +458,9 @@ def test_sigterm_stops_at_a_checkpoint_and_its_handler_goes_away(tmp_path: Path,
     assert_same(tmp_path / "run", uninterrupted)
 
 
-def test_a_checkpoint_holds_the_moment_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_holds_the_moment_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Steps that come while it is being written leave it alone."""
     seen: list[tuple[int, list[float]]] = []
     release = threading.Event()
@@ -407,7 +483,9 @@ def test_a_checkpoint_holds_the_moment_it_was_asked_for(tmp_path: Path, monkeypa
     assert seen == [(1, expected)]
 
 
-def test_a_checkpoint_that_cannot_be_written_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_written_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: Any) -> None:
         raise OSError("disk full")
 

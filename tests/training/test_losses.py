@@ -1,4 +1,6 @@
-"""Losses against hand loops, their gradients against finite differences, and the scale question of eq. (10)."""
+"""Losses against hand loops, their gradients against finite differences, and the scale question
+of eq. (10).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from m2v_lib.training.losses import mpjpe_loss, n_mpjpe_loss, pose_loss, velocit
 
 
 def poses(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @pytest.fixture
@@ -50,21 +54,27 @@ def test_losses_by_hand(pair: tuple[Tensor, Tensor]) -> None:
     )
 
 
-@pytest.mark.parametrize("loss", [mpjpe_loss, n_mpjpe_loss, velocity_loss, lambda p, g: pose_loss(p, g, 0.5, 20.0)[0]])
+@pytest.mark.parametrize(
+    "loss", [mpjpe_loss, n_mpjpe_loss, velocity_loss, lambda p, g: pose_loss(p, g, 0.5, 20.0)[0]]
+)
 def test_gradients(loss: Callable[[Tensor, Tensor], Tensor], pair: tuple[Tensor, Tensor]) -> None:
     pred, target = pair
     assert gradcheck(lambda p: loss(p, target), pred.requires_grad_())
 
 
 def test_gradient_flows_through_the_scale(pair: tuple[Tensor, Tensor]) -> None:
-    """The loss does not change along the prediction itself, so its gradient is at right angles to every frame."""
+    """The loss does not change along the prediction itself, so its gradient is at right angles
+    to every frame.
+    """
     pred, target = pair
     n_mpjpe_loss(pred.requires_grad_(), target).backward()
     along = (pred.grad * pred).sum((-1, -2))  # type: ignore[operator]
     assert along.abs().max() < 1e-12 and pred.grad.abs().max() > 1e-3  # type: ignore[union-attr]
 
 
-def test_a_perfect_prediction_has_zero_loss_and_finite_gradient(pair: tuple[Tensor, Tensor]) -> None:
+def test_a_perfect_prediction_has_zero_loss_and_finite_gradient(
+    pair: tuple[Tensor, Tensor],
+) -> None:
     _, target = pair
     pred = target.clone().requires_grad_()
     total, _ = pose_loss(pred, target, 0.5, 20.0)
@@ -79,9 +89,11 @@ def test_scaled_truth_costs_nothing(k: float, pair: tuple[Tensor, Tensor]) -> No
 
 
 def test_equation_10_as_printed_is_not_free_of_scale(pair: tuple[Tensor, Tensor]) -> None:
-    """With the scale outside the norm, k times the truth costs |k - 1| / k times the mean joint norm (audit B15).
+    """With the scale outside the norm, k times the truth costs |k - 1| / k times the mean joint
+    norm (audit B15).
 
-    It is 0 at k = 1 only and grows without bound as k -> 0, which is why `n_mpjpe_loss` has the scale inside.
+    It is 0 at k = 1 only and grows without bound as k -> 0, which is why `n_mpjpe_loss` has the
+    scale inside.
     """
     _, target = pair
 

@@ -1,4 +1,6 @@
-"""Stage 1 on the tiny store: what moves, what is logged, which clips are seen, what a run leaves behind."""
+"""Stage 1 on the tiny store: what moves, what is logged, which clips are seen, what a run leaves
+behind.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,13 @@ def final_state(exp: Experiment, monkeypatch: pytest.MonkeyPatch) -> tuple[Path,
     def watch(path: Path, tensors: dict[str, Tensor], state: Any) -> None:
         if path.name == "checkpoint.safetensors":
             kept.clear()
-            kept.update({k.removeprefix("module."): v.clone() for k, v in tensors.items() if k.startswith("module.")})
+            kept.update(
+                {
+                    k.removeprefix("module."): v.clone()
+                    for k, v in tensors.items()
+                    if k.startswith("module.")
+                }
+            )
         save(path, tensors, state)
 
     monkeypatch.setattr(loop, "save_tensors", watch)
@@ -47,7 +55,9 @@ def test_a_released_teacher_is_unchanged_by_training(
     folder, state = final_state(exp, monkeypatch)
     fresh = build_model(exp.model, seed=0).layers.state_dict()
     assert all(torch.equal(state[f"teacher.layers.{name}"], value) for name, value in fresh.items())
-    moved = [name for name in fresh if not torch.equal(state[f"student.layers.{name}"], fresh[name])]
+    moved = [
+        name for name in fresh if not torch.equal(state[f"student.layers.{name}"], fresh[name])
+    ]
     assert len(moved) > 0.8 * len(fresh)
     lines = read_metrics(folder / "metrics.jsonl")
     assert {line["tau"] for line in lines} == {1.0} and lines[-1]["teacher_distance"] > 0
@@ -56,9 +66,14 @@ def test_a_released_teacher_is_unchanged_by_training(
 def test_a_paper_teacher_follows_by_one_minus_tau_a_step(
     tiny_store: Store, tiny_experiment: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every step's update is written out again: theta <- theta + (1 - tau)(student - theta), tau rising linearly."""
+    """Every step's update is written out again: theta <- theta + (1 - tau)(student - theta), tau
+    rising linearly.
+    """
     exp = tiny_experiment("paper", {"pretrain.tau_start": 0.9, "pretrain.tau_end": 0.99})
-    expected = {name: p.detach().clone() for name, p in build_model(exp.model, seed=0).layers.named_parameters()}
+    expected = {
+        name: p.detach().clone()
+        for name, p in build_model(exp.model, seed=0).layers.named_parameters()
+    }
     steps: list[float] = []
     update = Teacher.update
 
@@ -75,30 +90,59 @@ def test_a_paper_teacher_follows_by_one_minus_tau_a_step(
         torch.testing.assert_close(state[f"teacher.layers.{name}"], value, rtol=1e-5, atol=1e-7)
         apart = not torch.equal(state[f"student.layers.{name}"], value)
         assert apart or name.endswith("bias")
-    buffers = [name for name in state if name.startswith("teacher.") and "batch_norm" in name and "running" in name]
+    buffers = [
+        name
+        for name in state
+        if name.startswith("teacher.") and "batch_norm" in name and "running" in name
+    ]
     assert len(buffers) == 2 * 2 * 2
-    assert all(torch.equal(state[name], state[name.replace("teacher.", "student.")]) for name in buffers)
+    assert all(
+        torch.equal(state[name], state[name.replace("teacher.", "student.")]) for name in buffers
+    )
     lines = read_metrics(folder / "metrics.jsonl")
-    assert [line["tau"] for line in lines] == pytest.approx([tau_at(s, 12, 0.9, 0.99) for s in range(2, 13, 2)])
+    assert [line["tau"] for line in lines] == pytest.approx(
+        [tau_at(s, 12, 0.9, 0.99) for s in range(2, 13, 2)]
+    )
 
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])
-def test_what_a_run_leaves_behind(recipe: str, tiny_store: Store, tiny_experiment: Make, tmp_path: Path) -> None:
+def test_what_a_run_leaves_behind(
+    recipe: str, tiny_store: Store, tiny_experiment: Make, tmp_path: Path
+) -> None:
     exp = tiny_experiment(recipe)
     folder = pretrain(exp)
     assert folder == tmp_path / "runs" / exp.run_name("pretrain")
     assert sorted(p.name for p in folder.iterdir()) == [
-        "config.yaml", "env.json", "metrics.jsonl", "result.json", "weights.safetensors",
-    ]  # fmt: skip
+        "config.yaml",
+        "env.json",
+        "metrics.jsonl",
+        "result.json",
+        "weights.safetensors",
+    ]
     lines = read_metrics(folder / "metrics.jsonl")
     assert [line["step"] for line in lines] == [2, 4, 6, 8, 10, 12]
-    signs = {"loss", "target_std", "target_rank", "target_from_input", "teacher_distance", "tau", "mask_ratio"}
+    signs = {
+        "loss",
+        "target_std",
+        "target_rank",
+        "target_from_input",
+        "teacher_distance",
+        "tau",
+        "mask_ratio",
+    }
     assert all(signs <= line.keys() for line in lines)
     ratio = round(0.7 * 153) / 153 if recipe == "paper" else None
     assert ratio is None or lines[0]["mask_ratio"] == pytest.approx(ratio, rel=1e-5)
     result = json.loads((folder / "result.json").read_text())
-    assert result["stage"] == "pretrain" and result["final"] == lines[-1] and result["recipe"] == recipe
-    assert result["digest"] == exp.digest("pretrain") and result["data"]["fingerprint"] == tiny_store.meta.fingerprint
+    assert (
+        result["stage"] == "pretrain"
+        and result["final"] == lines[-1]
+        and result["recipe"] == recipe
+    )
+    assert (
+        result["digest"] == exp.digest("pretrain")
+        and result["data"]["fingerprint"] == tiny_store.meta.fingerprint
+    )
     assert result["schedule"]["steps"] == 12 and result["schedule"]["partial"]
     assert Experiment.from_yaml(folder / "config.yaml") == exp
     model, found = load_checkpoint(folder)
@@ -112,11 +156,15 @@ def test_a_finished_run_is_left_as_it_is(tiny_store: Store, tiny_experiment: Mak
     assert {p.name: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.iterdir()} == before
 
 
-def test_the_same_seed_gives_the_same_numbers(tiny_store: Store, tiny_experiment: Make, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_numbers(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path
+) -> None:
     def outcome(root: str, seed: int) -> tuple[list[float], Tensor]:
         folder = pretrain(tiny_experiment("paper", {"run.seed": seed}), tmp_path / root)
         weights = load_file(folder / "weights.safetensors")
-        return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")], weights["joints_embed.weight"]
+        return [line["loss"] for line in read_metrics(folder / "metrics.jsonl")], weights[
+            "joints_embed.weight"
+        ]
 
     torch.manual_seed(0)
     first = outcome("a", 0)
@@ -128,15 +176,21 @@ def test_the_same_seed_gives_the_same_numbers(tiny_store: Store, tiny_experiment
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 def test_the_loss_falls(recipe: str, tiny_store: Store, tiny_experiment: Make) -> None:
-    exp = tiny_experiment(recipe, {"run.max_steps": 80, "run.log_every": 10, "optim.lr": 0.01, "data.train_stride": 9})
+    exp = tiny_experiment(
+        recipe, {"run.max_steps": 80, "run.log_every": 10, "optim.lr": 0.01, "data.train_stride": 9}
+    )
     losses = [line["loss"] for line in read_metrics(pretrain(exp) / "metrics.jsonl")]
     assert losses[-1] < 0.75 * losses[0]
 
 
-def test_released_pretraining_sees_the_test_clips_too(tiny_store: Store, tiny_experiment: Make) -> None:
+def test_released_pretraining_sees_the_test_clips_too(
+    tiny_store: Store, tiny_experiment: Make
+) -> None:
     """Audit E8. The clips point at the right frames of both splits, and blocked videos stay out."""
     paper = unlabelled_clips(tiny_experiment("paper"), tiny_store, CPU)
-    both = unlabelled_clips(tiny_experiment("paper", {"pretrain.splits": "train+test"}), tiny_store, CPU)
+    both = unlabelled_clips(
+        tiny_experiment("paper", {"pretrain.splits": "train+test"}), tiny_store, CPU
+    )
     n_train = tiny_store.split("train").n_frames
     assert torch.equal(both.index_CT[: len(paper)], paper.index_CT) and len(both) == len(paper) + 7
     added = both.index_CT[len(paper) :] - n_train
@@ -144,7 +198,9 @@ def test_released_pretraining_sees_the_test_clips_too(tiny_store: Store, tiny_ex
     test = tiny_store.split("test")
     x, _ = both.batch(torch.arange(len(paper), len(both)))
     width = torch.tensor([v.width for v in test.videos for _ in range(v.n_frames)])
-    expected = torch.from_numpy(test.joint_2d.copy())[added][..., 0] * 2 / width[added][..., None] - 1
+    expected = (
+        torch.from_numpy(test.joint_2d.copy())[added][..., 0] * 2 / width[added][..., None] - 1
+    )
     torch.testing.assert_close(x[..., 0], expected, atol=1e-5, rtol=0)
 
 

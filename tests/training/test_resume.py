@@ -25,7 +25,8 @@ from m2v_lib.training.pretrain import pretrain
 
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
 
-#: A moment: what is about to be written, and how often it was written before. Checkpoints come at steps 5, 10, 12.
+#: A moment: what is about to be written, and how often it was written before. Checkpoints come
+#: at steps 5, 10, 12.
 MOMENTS = {
     "before any checkpoint": ("line", 2),
     "inside a line, after a checkpoint": ("half line", 4),
@@ -33,8 +34,9 @@ MOMENTS = {
     "after the last step, before the result": ("result", 0),
 }
 
-# One process imports torch once and forks for each run. A run that has come to its moment says so and waits to be
-# killed from outside; what it had written by then, whole or half, is what the resumed run finds.
+# One process imports torch once and forks for each run. A run that has come to its moment says
+# so and waits to be killed from outside; what it had written by then, whole or half, is what the
+# resumed run finds.
 RUNNER = """
 import json, os, sys, time
 from pathlib import Path
@@ -76,7 +78,8 @@ def run(stage, config, root, marker, what, before):
             wait_here()
         write_json(path, value)
 
-    MetricsLog.append, checkpoint.save_file, loop.write_json = watched_append, watched_save, watched_json
+    MetricsLog.append = watched_append
+    checkpoint.save_file, loop.write_json = watched_save, watched_json
     {"pretrain": pretrain, "finetune": finetune}[stage](Experiment.from_yaml(config), Path(root))
 
 for job in json.loads(sys.argv[1]):
@@ -126,11 +129,15 @@ def killed(home: Path, exp: Experiment) -> dict[tuple[str, str], Killed]:
             jobs.append((stage, str(config), str(root), str(markers[-1]), what, before))
     env = {**os.environ, "M2V_STORE": str(home / "stores"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", RUNNER, json.dumps(jobs)]
-    runner = subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    runner = subprocess.Popen(
+        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     deadline = time.monotonic() + 300
     for marker in markers:
         while not marker.exists():
-            assert runner.poll() is None and time.monotonic() < deadline, runner.communicate(timeout=5)
+            assert runner.poll() is None and time.monotonic() < deadline, runner.communicate(
+                timeout=5
+            )
             time.sleep(0.01)
         os.kill(int(marker.read_text()), signal.SIGKILL)
     out, err = runner.communicate(timeout=60)
@@ -138,7 +145,11 @@ def killed(home: Path, exp: Experiment) -> dict[tuple[str, str], Killed]:
     assert codes == [str(-signal.SIGKILL)] * len(jobs), err
     keys = [(stage, moment) for stage in STAGES for moment in MOMENTS]
     return {
-        key: Killed(Path(job[2]), folder := Path(job[2]) / exp.run_name(key[0]), {p.name for p in folder.iterdir()})
+        key: Killed(
+            Path(job[2]),
+            folder := Path(job[2]) / exp.run_name(key[0]),
+            {p.name for p in folder.iterdir()},
+        )
         for key, job in zip(keys, jobs, strict=True)
     }
 
@@ -151,7 +162,10 @@ def uninterrupted(home: Path, exp: Experiment) -> dict[str, Path]:
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in line.items() if k != "seconds"} for line in read_metrics(folder / "metrics.jsonl")]
+    return [
+        {k: v for k, v in line.items() if k != "seconds"}
+        for line in read_metrics(folder / "metrics.jsonl")
+    ]
 
 
 def result_of(folder: Path) -> dict[str, Any]:
@@ -165,9 +179,13 @@ def result_of(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("moment", MOMENTS)
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_and_resumed_equals_uninterrupted(
-    stage: str, moment: str, killed: dict[tuple[str, str], Killed], uninterrupted: dict[str, Path], exp: Experiment,
+    stage: str,
+    moment: str,
+    killed: dict[tuple[str, str], Killed],
+    uninterrupted: dict[str, Path],
+    exp: Experiment,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     root, folder, files = killed[stage, moment]
     assert "result.json" not in files
     assert ("checkpoint.safetensors" in files) == (moment != "before any checkpoint")
@@ -177,17 +195,26 @@ def test_killed_and_resumed_equals_uninterrupted(
         assert not (folder / "metrics.jsonl").read_text().endswith("\n")
 
     assert STAGES[stage](exp, root) == folder
-    assert (f"{stage}: resumed at step" in capsys.readouterr().out) == (moment != "before any checkpoint")
+    assert (f"{stage}: resumed at step" in capsys.readouterr().out) == (
+        moment != "before any checkpoint"
+    )
     whole = uninterrupted[stage]
-    assert lines_of(folder) == lines_of(whole) and len(lines_of(whole)) == (6 if stage == "pretrain" else 9)
+    assert lines_of(folder) == lines_of(whole) and len(lines_of(whole)) == (
+        6 if stage == "pretrain" else 9
+    )
     ours, expected = (load_file(f / "weights.safetensors") for f in (folder, whole))
-    assert ours.keys() == expected.keys() and all(torch.equal(ours[name], expected[name]) for name in expected)
+    assert ours.keys() == expected.keys() and all(
+        torch.equal(ours[name], expected[name]) for name in expected
+    )
     assert result_of(folder) == result_of(whole)
     assert {p.name for p in folder.iterdir()} == {p.name for p in whole.iterdir()}
 
 
 def test_changed_data_is_not_resumed(
-    exp: Experiment, write_tiny_store: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exp: Experiment,
+    write_tiny_store: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A store made anew with other contents, under the name a killed run was trained on."""
     monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
@@ -199,19 +226,26 @@ def test_changed_data_is_not_resumed(
                 run(exp, tmp_path / "runs")
     write_tiny_store(tmp_path / "stores", seed=5)
     for stage, run in STAGES.items():
-        with pytest.raises(CheckpointError, match="was made with fingerprint [0-9a-f]+, this run has") as caught:
+        with pytest.raises(
+            CheckpointError, match="was made with fingerprint [0-9a-f]+, this run has"
+        ) as caught:
             run(exp, tmp_path / "runs")
         assert exp.run_name(stage) in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_finished_run_on_other_data_is_not_taken_for_this_one(
-    exp: Experiment, write_tiny_store: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exp: Experiment,
+    write_tiny_store: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
     write_tiny_store(tmp_path / "stores")
     folders = {stage: run(exp, tmp_path / "runs") for stage, run in STAGES.items()}
     write_tiny_store(tmp_path / "stores", seed=5)
     for stage, run in STAGES.items():
-        with pytest.raises(CheckpointError, match="was trained on data with fingerprint [0-9a-f]+, the") as caught:
+        with pytest.raises(
+            CheckpointError, match="was trained on data with fingerprint [0-9a-f]+, the"
+        ) as caught:
             run(exp, tmp_path / "runs")
         assert str(folders[stage]) in str(caught.value) and "\n" not in str(caught.value)

@@ -1,4 +1,6 @@
-"""Stores written in the files and layouts their data sets are passed around in, to check code against ours."""
+"""Stores written in the files and layouts their data sets are passed around in, to check code
+against ours.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import Any, Final
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.store import open_store
 
-#: layout -> module of this package and its function ``export(store, out, **options) -> files written``
+#: layout -> module of this package and its function ``export(store, out, **options) -> files
+#: written``
 FORMS: Final = {
     "h36m-sh": ("h36m", "export_pickle"),
     "h36m-clips": ("h36m", "export_clips"),
@@ -20,8 +23,12 @@ FORMS: Final = {
 }
 
 
-def export_store(name: str, form: str, out: Path | str, *, root: Path | None = None, **options: Any) -> list[Path]:
-    """Write the store of a name into the folder ``out`` in the layout ``form``; returns the files. Raises DataError."""
+def export_store(
+    name: str, form: str, out: Path | str, *, root: Path | None = None, **options: Any
+) -> list[Path]:
+    """Write the store of a name into the folder ``out`` in the layout ``form``; returns the
+    files. Raises DataError.
+    """
     if form not in FORMS:
         raise DataError(f"there is no layout {form!r}, expected one of {', '.join(FORMS)}")
     module, function = FORMS[form]

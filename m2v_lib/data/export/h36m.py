@@ -1,8 +1,9 @@
 """A store written in Human3.6M's three layouts: file names, keys, types and units of spec 5.
 
-Subjects take the names of Human3.6M's: those that test become S9 and S11, the others S1, S5, S6, S7, S8, several to a
-name where there are more. Recordings are numbered per subject and action; numbers that would make one of the three
-faulty recordings are left out. The store's cameras must be Human3.6M's four.
+Subjects take the names of Human3.6M's: those that test become S9 and S11, the others S1, S5, S6,
+S7, S8, several to a name where there are more. Recordings are numbered per subject and action;
+numbers that would make one of the three faulty recordings are left out. The store's cameras must
+be Human3.6M's four.
 """
 # n frames of a split, T frames of a clip, J = 17 joints
 
@@ -16,6 +17,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from m2v_lib.data.cutting import clip_index
+from m2v_lib.data.sources.h36m import FAULTY, KNOWN, SUBJECTS
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED, SYMMETRY
+from m2v_lib.data.store import SPLITS, DataError, Split, SplitName, Store, Video
 from m2v_lib.geometry.cameras import (
     CAMERA_NAMES,
     camera_to_world,
@@ -24,11 +29,7 @@ from m2v_lib.geometry.cameras import (
     subject_cameras,
     unproject,
     world_to_camera,
-)  # fmt: skip
-from m2v_lib.data.cutting import clip_index
-from m2v_lib.data.sources.h36m import FAULTY, KNOWN, SUBJECTS
-from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED, SYMMETRY
-from m2v_lib.data.store import SPLITS, DataError, Split, SplitName, Store, Video
+)
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 PICKLE: Final = KNOWN[0]
@@ -40,7 +41,8 @@ METADATA: Final = {"layout_name": "h36m", "num_joints": N_JOINTS, "keypoints_sym
 
 
 def export_pickle(store: Store, out: Path | str) -> list[Path]:
-    """``h36m_sh_conf_cam_source_final.pkl`` in the folder ``out``: 2.5D frames, keys and types as published.
+    """``h36m_sh_conf_cam_source_final.pkl`` in the folder ``out``: 2.5D frames, keys and types
+    as published.
 
     As published, mm per px, truth in mm and action are in the test split alone.
     """
@@ -51,11 +53,15 @@ def export_pickle(store: Store, out: Path | str) -> list[Path]:
 
 
 def export_clips(store: Store, out: Path | str, *, n_frames: int = 243) -> list[Path]:
-    """``H36M-<n_frames>/{train,test}/%08d.pkl`` and the pickle they are cut from: every third of a clip in training."""
+    """``H36M-<n_frames>/{train,test}/%08d.pkl`` and the pickle they are cut from: every third of
+    a clip in training.
+    """
     _check(store)
     folder = Path(out) / f"H36M-{n_frames}"
     if folder.exists():
-        raise DataError(f"{folder}: is there already, expected a new folder (old clips would mix with new ones)")
+        raise DataError(
+            f"{folder}: is there already, expected a new folder (old clips would mix with new ones)"
+        )
     files = export_pickle(store, out)
     for name, stride in (("train", n_frames // 3), ("test", n_frames)):
         (folder / name).mkdir(parents=True)
@@ -65,25 +71,37 @@ def export_clips(store: Store, out: Path | str, *, n_frames: int = 243) -> list[
 
 
 def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> list[Path]:
-    """``data_3d_h36m.npz`` and ``data_2d_h36m_cpn_ft_h36m_dbb.npz`` ("detected") or ``data_2d_h36m_gt.npz`` ("gt").
+    """``data_3d_h36m.npz`` and ``data_2d_h36m_cpn_ft_h36m_dbb.npz`` ("detected") or
+    ``data_2d_h36m_gt.npz`` ("gt").
 
-    3D is taken back from the image into the room, which needs the labels of motion filmed by the four cameras. Each
-    subject's 2D is then what that subject's own cameras see of it, with the detector's error as it was.
+    3D is taken back from the image into the room, which needs the labels of motion filmed by the
+    four cameras. Each subject's 2D is then what that subject's own cameras see of it, with the
+    detector's error as it was.
     """
     if input_2d not in KINDS_2D:
-        raise DataError(f"{store.path}: input_2d is {input_2d!r}, expected one of {', '.join(KINDS_2D)}")
+        raise DataError(
+            f"{store.path}: input_2d is {input_2d!r}, expected one of {', '.join(KINDS_2D)}"
+        )
     _check(store)
     world: dict[str, dict[str, np.ndarray]] = {}
     seen: dict[str, dict[str, list[np.ndarray]]] = {}
     for name in SPLITS:
         split = store.split(name)
-        for (subject, action, number), videos in _recordings(split.videos, name, store.path).items():
+        for (subject, action, number), videos in _recordings(
+            split.videos, name, store.path
+        ).items():
             if {v.camera for v in videos} != set(CAMERA_NAMES):
-                raise DataError(f"{store.path}: {videos[0].recording} was not seen by all of {', '.join(CAMERA_NAMES)}")
+                raise DataError(
+                    f"{store.path}: {videos[0].recording} was not seen by all of "
+                    f"{', '.join(CAMERA_NAMES)}"
+                )
             key = f"{action.replace(' ', '-')} {number}"
             joints = to_world(split, videos[0])
             world.setdefault(subject, {})[key] = _with_others(joints)
-            views = [_view(split, v, joints, subject, input_2d) for v in sorted(videos, key=lambda v: v.camera)]
+            views = [
+                _view(split, v, joints, subject, input_2d)
+                for v in sorted(videos, key=lambda v: v.camera)
+            ]
             seen.setdefault(subject, {})[key] = views
     out = Path(out)
     name_2d = KNOWN[2] if input_2d == "detected" else KNOWN[3]
@@ -94,25 +112,36 @@ def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> 
 
 
 def to_world(split: Split, video: Video) -> np.ndarray:
-    """World mm (n,J,3) of a video filmed by one of the four cameras: the inverse of ``cameras.to_image_and_depth``."""
+    """World mm (n,J,3) of a video filmed by one of the four cameras: the inverse of
+    ``cameras.to_image_and_depth``.
+    """
     camera = load_cameras()[video.camera]
     frames = slice(video.start, video.start + video.n_frames)
-    label, factor = np.asarray(split.label_px[frames], np.float64), np.asarray(split.factor[frames], np.float64)
+    label, factor = (
+        np.asarray(split.label_px[frames], np.float64),
+        np.asarray(split.factor[frames], np.float64),
+    )
     depth = (camera.mean_focal + label[..., 2]) * factor[:, None]
     return camera_to_world(unproject(label[..., :2], depth, camera), camera)
 
 
 def _check(store: Store) -> None:
     if not store.meta.label_is_projection:
-        raise DataError(f"{store.path}: its labels are in camera space, expected a store of 2.5D labels")
+        raise DataError(
+            f"{store.path}: its labels are in camera space, expected a store of 2.5D labels"
+        )
     for name in SPLITS:
         for video in store.split(name).videos:
             if video.camera not in CAMERA_NAMES:
-                raise DataError(f"{store.path}: {video.source} was seen by camera {video.camera!r}, "
-                                f"expected one of {', '.join(CAMERA_NAMES)}")  # fmt: skip
+                raise DataError(
+                    f"{store.path}: {video.source} was seen by camera {video.camera!r}, "
+                    f"expected one of {', '.join(CAMERA_NAMES)}"
+                )
 
 
-def _recordings(videos: Sequence[Video], name: SplitName, path: Path) -> dict[tuple[str, str, int], list[Video]]:
+def _recordings(
+    videos: Sequence[Video], name: SplitName, path: Path
+) -> dict[tuple[str, str, int], list[Video]]:
     """The videos of each recording under its new subject, its action and its number among those."""
     subjects = list(dict.fromkeys(v.subject for v in videos))
     renamed = {old: SUBJECTS[name][i % len(SUBJECTS[name])] for i, old in enumerate(subjects)}
@@ -157,7 +186,10 @@ def _part(store: Store, name: SplitName) -> dict[str, Any]:
         "confidence": np.array(split.confidence, np.float32)[..., None],
         "joint3d_image": np.array(split.label_px, np.float32),
     }
-    texts = {"camera_name": [v.camera for v in split.videos], "source": [source_of[v.source] for v in split.videos]}
+    texts = {
+        "camera_name": [v.camera for v in split.videos],
+        "source": [source_of[v.source] for v in split.videos],
+    }
     if name == "test":
         arrays["joints_2.5d_image"] = np.array(split.truth_mm, np.float32)
         arrays["2.5d_factor"] = np.array(split.factor, np.float32)
@@ -176,14 +208,19 @@ def _clips(split: Split, n_frames: int, stride: int) -> Iterator[dict[str, np.nd
     for frames in clip_index([(v.start, v.n_frames) for v in split.videos], n_frames, stride):
         video = split.videos[int(np.searchsorted(starts, frames[0], side="right")) - 1]
         middle = (1, video.height / video.width)
-        xy, label = (np.asarray(a[frames], np.float64) / (video.width / 2) for a in (split.joint_2d, split.label_px))
+        xy, label = (
+            np.asarray(a[frames], np.float64) / (video.width / 2)
+            for a in (split.joint_2d, split.label_px)
+        )
         label[..., :2] -= middle
         seen = np.concatenate([xy - middle, split.confidence[frames][..., None]], axis=-1)
         yield {"data_input": seen.astype(np.float32), "data_label": label.astype(np.float32)}
 
 
 def _with_others(joints: np.ndarray) -> np.ndarray:
-    """32 joints in metres (n,32,3), float32: the 17 in their places, each other one where the one before it is."""
+    """32 joints in metres (n,32,3), float32: the 17 in their places, each other one where the
+    one before it is.
+    """
     place = np.searchsorted(KEPT, np.arange(N_PUBLISHED), side="right") - 1
     return (joints[:, place] / 1000).astype(np.float32)
 
@@ -194,7 +231,9 @@ def _view(split: Split, video: Video, world: np.ndarray, subject: str, input_2d:
     seen = project(world_to_camera(world, camera), camera, h36m=True)
     if input_2d == "detected":
         frames = slice(video.start, video.start + video.n_frames)
-        seen = seen + (np.asarray(split.joint_2d[frames], np.float64) - split.label_px[frames][..., :2])
+        seen = seen + (
+            np.asarray(split.joint_2d[frames], np.float64) - split.label_px[frames][..., :2]
+        )
     return seen.astype(np.float32)
 
 
@@ -217,7 +256,9 @@ def _write(path: Path, write: Any) -> Path:
             write(stream)
         os.replace(partial, path)
     except OSError as error:
-        raise DataError(f"{path}: could not be written ({error.strerror or error}), nothing was changed") from error
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return path

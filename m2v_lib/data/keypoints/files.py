@@ -1,7 +1,9 @@
-"""What the keypoint files of detectors say, whatever they are called: content decides which reader is used.
+"""What the keypoint files of detectors say, whatever they are called: content decides which
+reader is used.
 
-JSON of COCO (results and annotations, PoseTrack's too), AlphaPose, OpenPose, MMPose and MediaPipe is in
-`keypoint_json`, plain tables (.npz, .csv) are in `keypoint_tables`; both give `Detections`. Nothing is converted here.
+JSON of COCO (results and annotations, PoseTrack's too), AlphaPose, OpenPose, MMPose and
+MediaPipe is in `keypoint_json`, plain tables (.npz, .csv) are in `keypoint_tables`; both give
+`Detections`. Nothing is converted here.
 """
 # m detections, K keypoints of a layout
 
@@ -18,7 +20,8 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 
-#: no detector writes more frames than a day of video at 60 fps; a larger number is not a frame number
+#: no detector writes more frames than a day of video at 60 fps; a larger number is not a frame
+#: number
 MAX_FRAMES: Final = 24 * 3600 * 60
 
 
@@ -36,7 +39,9 @@ class Header:
 
 @dataclass(frozen=True)
 class Detections:
-    """One row a person and frame: frame (m,), person (m,) names or None, points (m,K,2), confidence (m,K)."""
+    """One row a person and frame: frame (m,), person (m,) names or None, points (m,K,2),
+    confidence (m,K).
+    """
 
     format: str
     frame: np.ndarray
@@ -48,7 +53,9 @@ class Detections:
 
 @dataclass
 class Rows:
-    """Collects detections one by one and makes arrays of them, naming the first that does not fit the others."""
+    """Collects detections one by one and makes arrays of them, naming the first that does not
+    fit the others.
+    """
 
     path: Path | str
     frame: list[int] = field(default_factory=list)
@@ -59,8 +66,11 @@ class Rows:
         """`values` is flat (x, y, c, x, y, c ...), or a row [x, y, c] a keypoint."""
         if isinstance(values, list) and values and isinstance(values[0], (int, float)):
             if len(values) % 3:
-                raise DataError(f"{self.path}: {self._here()} has {len(values)} numbers, expected x, y, confidence "
-                                "for each keypoint")  # fmt: skip
+                raise DataError(
+                    f"{self.path}: {self._here()} has {len(values)} numbers, expected x, y, "
+                    "confidence "
+                    "for each keypoint"
+                )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
         self.frame.append(whole(frame, f"{self.path}: {self._here()}: frame"))
         self.person.append(None if person is None else _name(person))
@@ -73,25 +83,36 @@ class Rows:
         """All rows as arrays. Raises DataError for ragged, empty or non-numeric ones."""
         if not self.values:
             frames = f" in {header.n_frames} frames" if header.n_frames else ""
-            raise DataError(f"{self.path}: no person{frames}, expected at least one detection ({format})")
+            raise DataError(
+                f"{self.path}: no person{frames}, expected at least one detection ({format})"
+            )
         points = self._array()
         return Detections(
-            format, np.array(self.frame, np.int64), tuple(self.person), points[..., :2], points[..., 2], header
+            format,
+            np.array(self.frame, np.int64),
+            tuple(self.person),
+            points[..., :2],
+            points[..., 2],
+            header,
         )
 
     def _array(self) -> np.ndarray:
         counts = [len(v) if isinstance(v, (list, np.ndarray)) else -1 for v in self.values]
         odd = next((i for i, count in enumerate(counts) if count != counts[0] or count < 1), None)
         if odd is not None:
-            raise DataError(f"{self.path}: detection {odd} has {max(counts[odd], 0)} keypoints, "
-                            f"expected {counts[0] if counts[0] > 0 else 'at least one'} as in the first")  # fmt: skip
+            raise DataError(
+                f"{self.path}: detection {odd} has {max(counts[odd], 0)} keypoints, "
+                f"expected {counts[0] if counts[0] > 0 else 'at least one'} as in the first"
+            )
         try:
             array = np.array(self.values, np.float64)
         except (TypeError, ValueError):
             array = np.empty(0)
         if array.ndim != 3 or array.shape[2] != 3:
             bad = next((i for i, v in enumerate(self.values) if not _is_triples(v)), 0)
-            raise DataError(f"{self.path}: detection {bad} is not made of numbers x, y, confidence a keypoint")
+            raise DataError(
+                f"{self.path}: detection {bad} is not made of numbers x, y, confidence a keypoint"
+            )
         return array
 
 
@@ -107,7 +128,9 @@ def whole(value: object, where: str) -> int:
 
 
 def from_first(rows: Rows) -> None:
-    """Count frames from the first one: for formats that list every frame, beginning at 0, 1 or anywhere."""
+    """Count frames from the first one: for formats that list every frame, beginning at 0, 1 or
+    anywhere.
+    """
     first = min(rows.frame, default=0)
     rows.frame = [frame - first for frame in rows.frame]
 
@@ -115,8 +138,10 @@ def from_first(rows: Rows) -> None:
 def size_of(values: dict[str, Any], where: str) -> tuple[int | None, int | None]:
     """`width` and `height` of a table, None where absent."""
     given = [values.get(key) for key in ("width", "height")]
-    return tuple(None if v is None else whole(v, f"{where}: {k}") or None  # type: ignore[return-value]
-                 for k, v in zip(("width", "height"), given, strict=True))  # fmt: skip
+    return tuple(
+        None if v is None else whole(v, f"{where}: {k}") or None  # type: ignore[return-value]
+        for k, v in zip(("width", "height"), given, strict=True)
+    )
 
 
 def rate_of(values: dict[str, Any], where: str) -> float | None:
@@ -151,14 +176,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         cut = ", truncated?" if error.pos >= len(error.doc.rstrip()) - 1 else ""
-        raise DataError(f"{path}: not valid JSON at line {error.lineno}, column {error.colno}{cut}") from error
+        raise DataError(
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}{cut}"
+        ) from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: cannot be read as JSON text ({error})") from error
 
 
 def read_detections(path: Path | str) -> Detections:
-    """Whatever a detector wrote: a file of any known kind, or a folder with one JSON file a frame."""
-    from m2v_lib.data.keypoints import json_files as keypoint_json, tables as keypoint_tables
+    """Whatever a detector wrote: a file of any known kind, or a folder with one JSON file a
+    frame.
+    """
+    from m2v_lib.data.keypoints import json_files as keypoint_json
+    from m2v_lib.data.keypoints import tables as keypoint_tables
 
     path = Path(path)
     if path.is_dir():
@@ -180,11 +210,20 @@ def read_detections(path: Path | str) -> Detections:
 def kind_of(head: bytes) -> str:
     """What a file that is no keypoints begins like, in words."""
     known: Iterable[tuple[bytes, str]] = (
-        (b"ftyp", "a video (MP4)"), (b"\x1aE\xdf\xa3", "a video (Matroska)"), (b"AVI ", "a video (AVI)"),
-        (b"WAVE", "a sound file"), (b"ID3", "a sound file"), (b"OggS", "a sound file"), (b"fLaC", "a sound file"),
-        (b"\x89PNG", "a picture"), (b"\xff\xd8\xff", "a picture"), (b"\x93NUMPY", "a bare .npy array"),
-    )  # fmt: skip
-    return next((name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty")
+        (b"ftyp", "a video (MP4)"),
+        (b"\x1aE\xdf\xa3", "a video (Matroska)"),
+        (b"AVI ", "a video (AVI)"),
+        (b"WAVE", "a sound file"),
+        (b"ID3", "a sound file"),
+        (b"OggS", "a sound file"),
+        (b"fLaC", "a sound file"),
+        (b"\x89PNG", "a picture"),
+        (b"\xff\xd8\xff", "a picture"),
+        (b"\x93NUMPY", "a bare .npy array"),
+    )
+    return next(
+        (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"
+    )
 
 
 def _is_triples(values: object) -> bool:

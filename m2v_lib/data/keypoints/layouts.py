@@ -1,9 +1,12 @@
-"""Which of a detector's keypoints make the 17 Human3.6M joints, for six layouts (spec sections 7 and 8).
+"""Which of a detector's keypoints make the 17 Human3.6M joints, for six layouts (spec sections 7
+and 8).
 
-Every H36M joint is the mean of one or more keypoints of the layout: one where the detector gives that joint, two for
-the middle of the hips, the shoulders or the eyes, four for the belly. A derived joint takes the mean confidence of its
-keypoints and is missing (confidence 0) as soon as one of them is. Three joints mean something else than in H36M:
-- head (10): COCO, BODY_25 and MediaPipe have none, the middle of the eyes stands in, some 12 cm below the crown;
+Every H36M joint is the mean of one or more keypoints of the layout: one where the detector gives
+that joint, two for the middle of the hips, the shoulders or the eyes, four for the belly. A
+derived joint takes the mean confidence of its keypoints and is missing (confidence 0) as soon as
+one of them is. Three joints mean something else than in H36M:
+- head (10): COCO, BODY_25 and MediaPipe have none, the middle of the eyes stands in, some 12 cm
+  below the crown;
 - neck (8): where no neck is given, the middle of the shoulders, a little below H36M's;
 - belly (7): halfway from hips to neck, on the straight line that a bent spine leaves.
 """
@@ -22,7 +25,9 @@ from m2v_lib.skeletons.h36m import JOINTS, N_JOINTS
 
 @dataclass(frozen=True)
 class Layout:
-    """A detector's joints by name, and for each H36M joint the keypoints whose mean it is (`()`: never given)."""
+    """A detector's joints by name, and for each H36M joint the keypoints whose mean it is (`()`:
+    never given).
+    """
 
     name: str
     keypoints: tuple[str, ...]
@@ -33,7 +38,9 @@ class Layout:
         return len(self.keypoints)
 
     def weights(self) -> np.ndarray:
-        """The mapping as a matrix (J, K): each row sums to 1, or is 0 where the layout lacks the joint."""
+        """The mapping as a matrix (J, K): each row sums to 1, or is 0 where the layout lacks the
+        joint.
+        """
         weights = np.zeros((N_JOINTS, self.n_keypoints))
         for joint, sources in enumerate(self.sources):
             for source in sources:
@@ -41,23 +48,35 @@ class Layout:
         return weights
 
     def to_h36m(self, points: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Keypoints (m,K,2) and confidence (m,K) -> joints (m,17,2), 0 where missing, and confidence (m,17)."""
+        """Keypoints (m,K,2) and confidence (m,K) -> joints (m,17,2), 0 where missing, and
+        confidence (m,17).
+        """
         weights = self.weights()
         lacking = (confidence <= 0).astype(float) @ (weights > 0).T > 0
         found = ~lacking & (weights.sum(1) > 0)
         joints = np.einsum("jk,mkc->mjc", weights, np.where(confidence[..., None] > 0, points, 0.0))
         return np.where(found[..., None], joints, 0.0), np.where(found, confidence @ weights.T, 0.0)
 
-    def from_h36m(self, joints: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Joints (m,17,2) and confidence (m,17) as this layout's keypoints (m,K,2) and (m,K); what H36M lacks is 0.
+    def from_h36m(
+        self, joints: np.ndarray, confidence: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Joints (m,17,2) and confidence (m,17) as this layout's keypoints (m,K,2) and (m,K);
+        what H36M lacks is 0.
 
-        `to_h36m` gives back every joint that has a keypoint of its own, and the head between the two eyes.
+        `to_h36m` gives back every joint that has a keypoint of its own, and the head between the
+        two eyes.
         """
-        points, scores = np.zeros((len(joints), self.n_keypoints, 2)), np.zeros((len(joints), self.n_keypoints))
+        points, scores = (
+            np.zeros((len(joints), self.n_keypoints, 2)),
+            np.zeros((len(joints), self.n_keypoints)),
+        )
         for joint, sources in sorted(enumerate(self.sources), key=lambda row: -len(row[1])):
             alone = all(sum(source in other for other in self.sources) == 1 for source in sources)
             if len(sources) == 1 or alone:
-                points[:, list(sources)], scores[:, list(sources)] = joints[:, [joint]], confidence[:, [joint]]
+                points[:, list(sources)], scores[:, list(sources)] = (
+                    joints[:, [joint]],
+                    confidence[:, [joint]],
+                )
         return points, scores
 
 
@@ -71,20 +90,26 @@ def _layout(name: str, keypoints: str, middle: Mapping[str, Sequence[str]]) -> L
     return Layout(name, names, tuple(rows))
 
 
-_SHOULDERS, _HIPS, _EYES = ("left_shoulder", "right_shoulder"), ("left_hip", "right_hip"), ("left_eye", "right_eye")
+_SHOULDERS, _HIPS, _EYES = (
+    ("left_shoulder", "right_shoulder"),
+    ("left_hip", "right_hip"),
+    ("left_eye", "right_eye"),
+)
 _NO_NECK: Final = {"root": _HIPS, "neck": _SHOULDERS, "belly": (*_SHOULDERS, *_HIPS), "head": _EYES}
-_COCO = """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist
-right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
+_COCO = """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow
+right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
 _FEET = "left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"
-_BODY_25 = """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip right_hip
-right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe left_small_toe
-left_heel right_big_toe right_small_toe right_heel"""
-_MEDIAPIPE = """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear
-right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky
-right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle
-right_ankle left_heel right_heel left_foot_index right_foot_index"""
-_POSETRACK = """nose head_bottom head_top left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow
-left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
+_BODY_25 = """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
+mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye
+right_ear left_ear left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"""
+_MEDIAPIPE = """nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye
+right_eye_outer left_ear right_ear mouth_left mouth_right left_shoulder right_shoulder left_elbow
+right_elbow left_wrist right_wrist left_pinky right_pinky left_index right_index left_thumb
+right_thumb left_hip right_hip left_knee right_knee left_ankle right_ankle left_heel right_heel
+left_foot_index right_foot_index"""
+_POSETRACK = """nose head_bottom head_top left_ear right_ear left_shoulder right_shoulder
+left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle
+right_ankle"""
 
 #: by name; `h36m17` is the package's own order
 LAYOUTS: Final[dict[str, Layout]] = {
@@ -92,15 +117,27 @@ LAYOUTS: Final[dict[str, Layout]] = {
     for layout in (
         _layout("h36m17", " ".join(joint.replace(" ", "_") for joint in JOINTS), {}),
         _layout("coco17", _COCO, _NO_NECK),
-        _layout("halpe26", f"{_COCO} head neck hip {_FEET}", {"root": ("hip",), "belly": ("hip", "neck")}),
-        _layout("body25", _BODY_25, {"root": ("mid_hip",), "belly": ("mid_hip", "neck"), "head": _EYES}),
+        _layout(
+            "halpe26",
+            f"{_COCO} head neck hip {_FEET}",
+            {"root": ("hip",), "belly": ("hip", "neck")},
+        ),
+        _layout(
+            "body25", _BODY_25, {"root": ("mid_hip",), "belly": ("mid_hip", "neck"), "head": _EYES}
+        ),
         _layout("mediapipe33", _MEDIAPIPE, _NO_NECK),
-        _layout("posetrack18", _POSETRACK, {
-            "root": _HIPS, "neck": ("head_bottom",), "head": ("head_top",),
-            "belly": ("head_bottom", "head_bottom", *_HIPS),
-        }),
+        _layout(
+            "posetrack18",
+            _POSETRACK,
+            {
+                "root": _HIPS,
+                "neck": ("head_bottom",),
+                "head": ("head_top",),
+                "belly": ("head_bottom", "head_bottom", *_HIPS),
+            },
+        ),
     )
-}  # fmt: skip
+}
 #: whole-body layouts begin with the body: 133 keypoints of COCO-WholeBody, 136 of Halpe
 _BY_COUNT: Final = {25: "body25", 26: "halpe26", 33: "mediapipe33", 133: "coco17", 136: "halpe26"}
 
@@ -112,19 +149,25 @@ def by_names(names: Sequence[str]) -> Layout | None:
 
 
 def by_count(n_keypoints: int) -> Layout | None:
-    """The layout that so many keypoints begin with, where only one does; 17 is no answer (three layouts have 17)."""
+    """The layout that so many keypoints begin with, where only one does; 17 is no answer (three
+    layouts have 17).
+    """
     return LAYOUTS[_BY_COUNT[n_keypoints]] if n_keypoints in _BY_COUNT else None
 
 
 def guess_17(points: np.ndarray, confidence: np.ndarray) -> str | None:
-    """Tell COCO's 17 from H36M's by the points (m,17,2): COCO's first five lie in the face, H36M's in the right leg.
+    """Tell COCO's 17 from H36M's by the points (m,17,2): COCO's first five lie in the face,
+    H36M's in the right leg.
 
-    The spread of joints 0..4 over the spread of all 17, median over complete detections: about 0.1 in the face and
+    The spread of joints 0..4 over the spread of all 17, median over complete detections: about
+    0.1 in the face and
     0.6 in the leg. None where no detection is complete or the figure lies between 0.3 and 0.45.
     """
     whole = points[(confidence > 0).all(1)]
     if not len(whole):
         return None
-    face, body = (np.linalg.norm(p - p.mean(1, keepdims=True), axis=-1).mean(1) for p in (whole[:, :5], whole))
+    face, body = (
+        np.linalg.norm(p - p.mean(1, keepdims=True), axis=-1).mean(1) for p in (whole[:, :5], whole)
+    )
     ratio = float(np.median(face / np.maximum(body, 1e-9)))
     return "coco17" if ratio < 0.3 else "h36m17" if ratio > 0.45 else None

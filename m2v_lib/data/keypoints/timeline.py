@@ -1,4 +1,5 @@
-"""From what a detector saw to a regular series: gaps filled in and marked, from one frame rate to another.
+"""From what a detector saw to a regular series: gaps filled in and marked, from one frame rate
+to another.
 
 Both steps look only at neighbours in time, so that a stream gives what a file gives.
 """
@@ -16,7 +17,8 @@ from m2v_lib.skeletons.h36m import N_JOINTS, PARENTS
 
 #: somebody unseen for longer (s) is not guessed at
 MAX_GAP: Final = 0.5
-#: the confidence of what is filled in falls to half in this time (s) since the joint was last seen
+#: the confidence of what is filled in falls to half in this time (s) since the joint was last
+#: seen
 HALF_LIFE: Final = 0.1
 #: times sampled at once
 BLOCK: Final = 1024
@@ -29,8 +31,9 @@ def unbroken(frames: np.ndarray, fps: float) -> Iterator[slice]:
 
 
 def dense(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Values (n,...) of rising frame numbers as one row a frame from the first to the last, 0 in the gaps; where there
-    are none, the values themselves."""
+    """Values (n,...) of rising frame numbers as one row a frame from the first to the last, 0 in
+    the gaps; where there are none, the values themselves.
+    """
     if frames[-1] - frames[0] + 1 == len(values):
         return values
     out = np.zeros((int(frames[-1] - frames[0]) + 1, *values.shape[1:]), values.dtype)
@@ -43,13 +46,15 @@ def fill(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Replace joints whose confidence is 0 or below `threshold` by their neighbours in time.
 
-    xy (n,J,2), confidence (n,J) -> the same filled in, and filled (n,J) bool. Between two sightings a joint moves in a
-    straight line, before the first and after the last it stands still; one that is never seen is put on its parent in
-    the skeleton. Its confidence is that of the nearer sighting, halved every 0.1 s away from it; never seen: 0.
-    float32 stays float32.
+    xy (n,J,2), confidence (n,J) -> the same filled in, and filled (n,J) bool. Between two
+    sightings a joint moves in a straight line, before the first and after the last it stands
+    still; one that is never seen is put on its parent in the skeleton. Its confidence is that of
+    the nearer sighting, halved every 0.1 s away from it; never seen: 0. float32 stays float32.
     """
     seen = confidence > max(threshold, 0.0)
-    xy, confidence = (np.array(values, np.result_type(values, np.float32)) for values in (xy, confidence))
+    xy, confidence = (
+        np.array(values, np.result_type(values, np.float32)) for values in (xy, confidence)
+    )
     n = len(xy)
     at = np.arange(n)
     for joint in range(xy.shape[1]):
@@ -60,14 +65,20 @@ def fill(
             xy[:, joint, axis] = np.interp(at, known, xy[known, joint, axis])
         after = np.searchsorted(known, at).clip(0, len(known) - 1)
         before = (after - 1).clip(0)
-        nearest = np.where(np.abs(known[before] - at) < np.abs(known[after] - at), known[before], known[after])
-        confidence[:, joint] = confidence[nearest, joint] * 0.5 ** (np.abs(nearest - at) / fps / HALF_LIFE)
+        nearest = np.where(
+            np.abs(known[before] - at) < np.abs(known[after] - at), known[before], known[after]
+        )
+        confidence[:, joint] = confidence[nearest, joint] * 0.5 ** (
+            np.abs(nearest - at) / fps / HALF_LIFE
+        )
     _put_on_parents(xy, confidence, np.asarray(seen.any(0)))
     return xy, confidence, ~seen
 
 
 def _put_on_parents(xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray) -> None:
-    """Joints never seen lie on their nearest seen ancestor; the root, if never seen, on the middle of all others."""
+    """Joints never seen lie on their nearest seen ancestor; the root, if never seen, on the
+    middle of all others.
+    """
     if xy.shape[1] != N_JOINTS or ever.all():
         return
     if not ever[0]:
@@ -79,10 +90,12 @@ def _put_on_parents(xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray) ->
 
 
 def sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values (n,...) at 0 .. n-1, evaluated at the times `at` (m,) in frames, held beyond the ends.
+    """Values (n,...) at 0 .. n-1, evaluated at the times `at` (m,) in frames, held beyond the
+    ends.
 
-    Catmull-Rom: the cubic through two neighbours with slopes from theirs; straight lines stay straight. The next two
-    frames are all it needs to know of the future. Done in blocks, so that only the result grows with the length.
+    Catmull-Rom: the cubic through two neighbours with slopes from theirs; straight lines stay
+    straight. The next two frames are all it needs to know of the future. Done in blocks, so that
+    only the result grows with the length.
     """
     out = np.empty((len(at), *values.shape[1:]))
     for first in range(0, len(at), BLOCK):
@@ -96,15 +109,24 @@ def _sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     i = np.floor(at).astype(int)
     u = (at - i).reshape(-1, *[1] * (values.ndim - 1))
     before, here, after, later = (values[np.clip(i + k, 0, n - 1)] for k in (-1, 0, 1, 2))
-    before = np.where((i == 0).reshape(u.shape), 2 * here - after, before)  # the line goes on at the ends
+    before = np.where(
+        (i == 0).reshape(u.shape), 2 * here - after, before
+    )  # the line goes on at the ends
     later = np.where((i >= n - 2).reshape(u.shape), 2 * after - here, later)
     slope, next_slope = (after - before) / 2, (later - here) / 2
     rise = after - here
-    return here + u * slope + u**2 * (3 * rise - 2 * slope - next_slope) + u**3 * (slope + next_slope - 2 * rise)
+    return (
+        here
+        + u * slope
+        + u**2 * (3 * rise - 2 * slope - next_slope)
+        + u**3 * (slope + next_slope - 2 * rise)
+    )
 
 
 def at_rate(n_frames: int, fps: float, new_fps: float) -> np.ndarray:
-    """Times (m,) in frames at `fps` of frames at `new_fps`, from the first of n until the last is reached."""
+    """Times (m,) in frames at `fps` of frames at `new_fps`, from the first of n until the last
+    is reached.
+    """
     return np.arange(n_at_rate(n_frames, fps, new_fps)) * fps / new_fps
 
 

@@ -1,4 +1,6 @@
-"""Who is who from frame to frame: detections joined into tracks by where the keypoints are expected next."""
+"""Who is who from frame to frame: detections joined into tracks by where the keypoints are
+expected next.
+"""
 # m detections, J joints, A tracks, B detections of one frame
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ class _Track:
         return self.joints + self.velocity * (frame - self.frame)
 
     def move(self, frame: int, joints: np.ndarray, seen: np.ndarray) -> None:
-        """Take the detection; velocity is a running mean, so that one bad frame throws nobody off."""
+        """Take the detection; velocity is a running mean, so that one bad frame throws nobody
+        off.
+        """
         both = self.seen & seen
         if both.any():
             step = np.median((joints - self.joints)[both], axis=0) / (frame - self.frame)
@@ -37,11 +41,13 @@ class _Track:
 
 
 class Tracker:
-    """Gives each detection of one frame after another a track's number, from 0 in the order of appearance.
+    """Gives each detection of one frame after another a track's number, from 0 in the order of
+    appearance.
 
-    In every frame the pairing of tracks and detections with the smallest sum of distances is taken (Hungarian method).
-    A distance is the mean over joints seen in both, between detection and the track's last pose moved on at its mean
-    velocity, in units of body size. Without `fps` a track ends after 25 unseen frames.
+    In every frame the pairing of tracks and detections with the smallest sum of distances is
+    taken (Hungarian method). A distance is the mean over joints seen in both, between detection
+    and the track's last pose moved on at its mean velocity, in units of body size. Without `fps`
+    a track ends after 25 unseen frames.
     """
 
     def __init__(self, fps: float | None = None) -> None:
@@ -50,7 +56,9 @@ class Tracker:
         self.n_tracks = 0
 
     def step(self, frame: int, joints: np.ndarray, confidence: np.ndarray) -> np.ndarray:
-        """Numbers (B,) of the detections of `frame`: joints (B,J,2) px, confidence (B,J) with 0 for a missing joint."""
+        """Numbers (B,) of the detections of `frame`: joints (B,J,2) px, confidence (B,J) with 0
+        for a missing joint.
+        """
         seen, names = confidence > 0, np.full(len(joints), -1)
         self.tracks = [track for track in self.tracks if frame - track.frame <= self.max_gap]
         pairs = [(track, b) for track in self.tracks for b in range(len(joints))]
@@ -67,8 +75,12 @@ class Tracker:
         return names
 
 
-def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: float | None = None) -> np.ndarray:
-    """A track number (m,) for each detection of a recording: frame (m,), joints (m,J,2) px, confidence (m,J)."""
+def link(
+    frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: float | None = None
+) -> np.ndarray:
+    """A track number (m,) for each detection of a recording: frame (m,), joints (m,J,2) px,
+    confidence (m,J).
+    """
     tracker, names = Tracker(fps), np.full(len(frame), -1)
     order = np.argsort(frame, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
@@ -77,7 +89,9 @@ def link(frame: np.ndarray, joints: np.ndarray, confidence: np.ndarray, fps: flo
 
 
 def _distance(track: _Track, frame: int, joints: np.ndarray, seen: np.ndarray) -> float:
-    """Mean joint distance in body sizes; between the bodies' middles where no joint is seen in both."""
+    """Mean joint distance in body sizes; between the bodies' middles where no joint is seen in
+    both.
+    """
     expected = track.expected(frame)
     size = max(_size(expected[track.seen]), _size(joints[seen]), 1.0)
     both = track.seen & seen
@@ -94,7 +108,8 @@ def _size(points: np.ndarray) -> float:
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:
     """Pairs (row, column) of a cost matrix (A,B), min(A,B) of them, with the smallest sum.
 
-    The Hungarian method by shortest augmenting paths: rows enter one by one, potentials u, v keep reduced costs >= 0.
+    The Hungarian method by shortest augmenting paths: rows enter one by one, potentials u, v
+    keep reduced costs >= 0.
     """
     if cost.shape[0] > cost.shape[1]:
         return sorted((a, b) for b, a in assign(cost.T))

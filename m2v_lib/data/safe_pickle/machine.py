@@ -1,7 +1,9 @@
-"""A pickle reader that cannot run anything: a small stack machine that builds containers, text, numbers and numpy data.
+"""A pickle reader that cannot run anything: a small stack machine that builds containers, text,
+numbers and numpy data.
 
-A pickle is a program. Python's own unpickler calls what the program names; this one knows a dozen names, builds what
-they stand for itself, and stops at any other. Arrays are views of the file's bytes, so a mapped file costs no memory.
+A pickle is a program. Python's own unpickler calls what the program names; this one knows a
+dozen names, builds what they stand for itself, and stops at any other. Arrays are views of the
+file's bytes, so a mapped file costs no memory.
 """
 
 from __future__ import annotations
@@ -13,14 +15,25 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.safe_pickle.plain_arrays import NotPlain, make_array, make_dtype, make_scalar, swap_to
+from m2v_lib.data.safe_pickle.plain_arrays import (
+    NotPlain,
+    make_array,
+    make_dtype,
+    make_scalar,
+    swap_to,
+)
 
-#: what a pickle of numpy data names (numpy 1 and 2, Python 2 and 3) -> what the machine builds for it
+#: what a pickle of numpy data names (numpy 1 and 2, Python 2 and 3) -> what the machine builds
+#: for it
 NAMES: Final = {
     **{f"numpy.{core}.multiarray._reconstruct": "array" for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": "scalar" for core in ("core", "_core")},
     **{f"numpy.{core}.numeric._frombuffer": "frombuffer" for core in ("core", "_core")},
-    **{f"{module}.{name}": name for module in ("builtins", "__builtin__") for name in ("set", "frozenset", "bytes")},
+    **{
+        f"{module}.{name}": name
+        for module in ("builtins", "__builtin__")
+        for name in ("set", "frozenset", "bytes")
+    },
     "numpy.ndarray": "ndarray",
     "numpy.memmap": "ndarray",
     "numpy.dtype": "dtype",
@@ -29,7 +42,14 @@ NAMES: Final = {
 }
 MAX_CONTAINERS: Final = 16_000_000  # an instruction of one byte makes an empty list of 56
 LARGE: Final = 1 << 16  # bytes that stay a view of the file
-KEYS: Final = (str, int, float, bool, bytes, type(None))  # what may be a key: hashing deep tuples can crash Python
+KEYS: Final = (
+    str,
+    int,
+    float,
+    bool,
+    bytes,
+    type(None),
+)  # what may be a key: hashing deep tuples can crash Python
 
 
 class _Name(str):
@@ -37,7 +57,9 @@ class _Name(str):
 
 
 class _Pending:
-    """An array, or a dtype, whose contents come with a later instruction; ``keys`` is where the memo holds it."""
+    """An array, or a dtype, whose contents come with a later instruction; ``keys`` is where the
+    memo holds it.
+    """
 
     def __init__(self, dtype: np.dtype[Any] | None = None) -> None:
         self.dtype, self.keys = dtype, list[int]()
@@ -70,7 +92,9 @@ class Machine:
                     break
                 step = steps.get(code)
                 if step is None:
-                    raise NotPlain(f"holds the instruction {bytes([code])!r}, which plain data does not need")
+                    raise NotPlain(
+                        f"holds the instruction {bytes([code])!r}, which plain data does not need"
+                    )
                 step(self)
             result = self.stack.pop()
             if self.n_pending or type(result) is _Name:
@@ -78,16 +102,18 @@ class Machine:
         except NotPlain as refusal:
             raise DataError(f"{self.where}: {refusal} (at byte {begin} of the pickle)") from None
         except (IndexError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
-            raise DataError(f"{self.where}: is no pickle of plain data, or is damaged (at byte {begin})") from error
+            raise DataError(
+                f"{self.where}: is no pickle of plain data, or is damaged (at byte {begin})"
+            ) from error
         return result
-
-    # --- reading -------------------------------------------------------------------------------------------------
 
     def take(self, n: int) -> memoryview:
         """The next n bytes."""
         end = self.at + n
         if n < 0 or end > self.size:
-            raise NotPlain(f"says that {n} bytes follow where {self.size - self.at} are left (truncated?)")
+            raise NotPlain(
+                f"says that {n} bytes follow where {self.size - self.at} are left (truncated?)"
+            )
         part = self.view[self.at : end]
         self.at = end
         return part
@@ -104,7 +130,9 @@ class Machine:
         return part
 
     def text(self, n: int) -> str:
-        """UTF-8 text of n bytes; short texts that come again are one object, as 1.5 million file names need."""
+        """UTF-8 text of n bytes; short texts that come again are one object, as 1.5 million file
+        names need.
+        """
         raw = self.take(n)
         if n > 64:
             return str(raw, "utf-8")
@@ -123,8 +151,6 @@ class Machine:
     def old_text(self, raw: bytes | memoryview) -> str | bytes | memoryview:
         """Python 2's ``str``: text where it is ASCII, else bytes."""
         return str(raw, "ascii") if len(raw) <= LARGE and bytes(raw).isascii() else raw
-
-    # --- the stack -----------------------------------------------------------------------------------------------
 
     def container(self, value: Any) -> None:
         self.n_containers += 1
@@ -160,11 +186,11 @@ class Machine:
         for key, value in zip(flat[::2], flat[1::2], strict=True):
             target[checked_key(key)] = value
 
-    # --- what stands for a call ----------------------------------------------------------------------------------
-
     def name(self, name: str) -> None:
         if name not in NAMES:
-            raise NotPlain(f"asks for {name[:80]!r}, which is not numpy data; nothing of it was run")
+            raise NotPlain(
+                f"asks for {name[:80]!r}, which is not numpy data; nothing of it was run"
+            )
         self.stack.append(_Name(NAMES[name]))
 
     def reduce(self) -> None:
@@ -193,7 +219,9 @@ class Machine:
 def checked_key(key: Any) -> Any:
     flat = key if type(key) is tuple else (key,)
     if not all(type(part) in KEYS or isinstance(part, np.generic) for part in flat):
-        raise NotPlain(f"has a {type(key).__name__} as the key of a dictionary or the member of a set")
+        raise NotPlain(
+            f"has a {type(key).__name__} as the key of a dictionary or the member of a set"
+        )
     return key
 
 

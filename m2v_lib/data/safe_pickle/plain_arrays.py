@@ -1,4 +1,6 @@
-"""From bytes to numpy arrays of plain numbers, booleans and text, with every length checked before memory is taken."""
+"""From bytes to numpy arrays of plain numbers, booleans and text, with every length checked
+before memory is taken.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ MAX_DIMENSIONS: Final = 8
 
 
 class NotPlain(Exception):
-    """What a file holds is not plain data; the text is the end of a sentence that begins with the file."""
+    """What a file holds is not plain data; the text is the end of a sentence that begins with
+    the file.
+    """
 
 
 def make_dtype(code: Any) -> np.dtype[Any]:
@@ -26,7 +30,9 @@ def make_dtype(code: Any) -> np.dtype[Any]:
 
 
 def swap_to(dtype: np.dtype[Any], state: tuple[Any, ...]) -> np.dtype[Any]:
-    """The dtype with the byte order its pickled state names; a state that says more (fields, sizes) is refused."""
+    """The dtype with the byte order its pickled state names; a state that says more (fields,
+    sizes) is refused.
+    """
     order, *inside = state[1:7]
     if order not in ("<", ">", "|", "=") or any(part is not None for part in inside[:3]):
         raise NotPlain("holds an array of records, expected numbers, booleans or text")
@@ -36,20 +42,28 @@ def swap_to(dtype: np.dtype[Any], state: tuple[Any, ...]) -> np.dtype[Any]:
 
 
 def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
-    """The array of a shape over ``contents``: bytes, which it does not copy, or for objects a list of all items."""
+    """The array of a shape over ``contents``: bytes, which it does not copy, or for objects a
+    list of all items.
+    """
     if not isinstance(dtype, np.dtype) or not DTYPE.fullmatch(dtype.str):
         raise NotPlain(f"holds an array of {dtype!r:.80}, expected numbers, booleans or text")
     n = check_shape(shape)
     if order not in ("C", "F"):
         raise NotPlain("holds an array in neither C nor Fortran order")
     if dtype.hasobject:
-        return _objects(contents, n).reshape(shape)  # listed row by row, whatever the array's order was
+        return _objects(contents, n).reshape(
+            shape
+        )  # listed row by row, whatever the array's order was
     contents = contents.encode("latin-1") if isinstance(contents, str) else contents
     if not isinstance(contents, (bytes, memoryview)):
         raise NotPlain(f"holds an array of {dtype} without bytes")
     if dtype.itemsize == 0 or len(contents) != n * dtype.itemsize:
-        raise NotPlain(f"says that an array is {shape} of {dtype}, but has {len(contents)} bytes for it")
-    return _sound(np.frombuffer(contents, dtype) if n else np.empty(0, dtype)).reshape(shape, order=order)
+        raise NotPlain(
+            f"says that an array is {shape} of {dtype}, but has {len(contents)} bytes for it"
+        )
+    return _sound(np.frombuffer(contents, dtype) if n else np.empty(0, dtype)).reshape(
+        shape, order=order
+    )
 
 
 def make_scalar(dtype: Any, contents: Any) -> Any:
@@ -79,7 +93,9 @@ def _objects(contents: Any, n: int) -> np.ndarray:
 
 
 def _sound(flat: np.ndarray) -> np.ndarray:
-    """The array if its bytes are values of its dtype: text of real characters, booleans of 0 and 1."""
+    """The array if its bytes are values of its dtype: text of real characters, booleans of 0 and
+    1.
+    """
     if flat.dtype.kind == "U" and (flat.view(f"{flat.dtype.byteorder}u4") > 0x10FFFF).any():
         raise NotPlain("holds text with characters that do not exist")
     return flat.view(np.uint8) != 0 if flat.dtype.kind == "b" else flat

@@ -1,8 +1,9 @@
 """Pickles and object arrays from elsewhere: read as data, never run (design section 9).
 
-``read_pickle`` and ``read_object_npz`` build dicts, lists, tuples, sets, text, numbers and numpy arrays. A file that
-asks for anything else is refused with the name it asked for; so are truncated files and bombs.
-Arrays are read-only views of the file's bytes (of a large pickle: of the mapped file); copy before writing to one.
+``read_pickle`` and ``read_object_npz`` build dicts, lists, tuples, sets, text, numbers and numpy
+arrays. A file that asks for anything else is refused with the name it asked for; so are
+truncated files and bombs. Arrays are read-only views of the file's bytes (of a large pickle: of
+the mapped file); copy before writing to one.
 """
 
 from __future__ import annotations
@@ -18,37 +19,53 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.safe_pickle.steps import run_pickle
 from m2v_lib.data.safe_pickle.plain_arrays import NotPlain, make_array
+from m2v_lib.data.safe_pickle.steps import run_pickle
 
 MAPPED: Final = 1 << 24  # pickles of more bytes are mapped, not read
 MAX_BYTES: Final = 8 << 30  # of an .npz, unpacked
 MAX_RATIO: Final = 200  # unpacked to packed; joint positions come to less than ten
 SMALL: Final = 1 << 26  # unpacked, may have any ratio
-_BROKEN: Final = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
+_BROKEN: Final = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+)
 
 
 def read_pickle(path: Path | str) -> Any:
-    """What a pickle (protocol 2 to 5) holds. Every fault is a ``DataError`` of one sentence that names the file."""
+    """What a pickle (protocol 2 to 5) holds. Every fault is a ``DataError`` of one sentence that
+    names the file.
+    """
     path = Path(path)
     return run_pickle(_contents(path), str(path))
 
 
 def read_object_npz(path: Path | str) -> dict[str, Any]:
-    """The arrays of an ``.npz``, object arrays included; one object in no dimension (a dict, say) is given as itself.
+    """The arrays of an ``.npz``, object arrays included; one object in no dimension (a dict,
+    say) is given as itself.
 
-    Every fault is a ``DataError`` of one sentence that names the file and, where it can, the array.
+    Every fault is a ``DataError`` of one sentence that names the file and, where it can, the
+    array.
     """
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
             _check_sizes(path, members)
-            return {m.filename[:-4]: _array(f"{path}: array {m.filename[:-4]!r}", archive, m) for m in members}
+            return {
+                m.filename[:-4]: _array(f"{path}: array {m.filename[:-4]!r}", archive, m)
+                for m in members
+            }
     except OSError as error:
         raise _unreadable(path, error) from error
     except _BROKEN as error:
-        raise DataError(f"{path}: is not a whole .npz file ({' '.join(str(error).split())[:120]})") from error
+        raise DataError(
+            f"{path}: is not a whole .npz file ({' '.join(str(error).split())[:120]})"
+        ) from error
 
 
 def _contents(path: Path) -> bytes | mmap.mmap:
@@ -56,7 +73,9 @@ def _contents(path: Path) -> bytes | mmap.mmap:
         if (size := path.stat().st_size) == 0:
             raise DataError(f"{path}: is empty, expected a pickle")
         with path.open("rb") as stream:
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size > MAPPED else None
+            mapped = (
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) if size > MAPPED else None
+            )
             contents = stream.read() if mapped is None else mapped
     except OSError as error:
         raise _unreadable(path, error) from error
@@ -67,17 +86,25 @@ def _contents(path: Path) -> bytes | mmap.mmap:
 
 def _unreadable(path: Path, error: OSError) -> DataError:
     missing = isinstance(error, FileNotFoundError)
-    return DataError(f"{path}: no such file" if missing else f"{path}: cannot be read ({error.strerror or error})")
+    return DataError(
+        f"{path}: no such file"
+        if missing
+        else f"{path}: cannot be read ({error.strerror or error})"
+    )
 
 
 def _check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuse what would unpack to far more than it is; the sizes hold, as reading stops where they end."""
+    """Refuse what would unpack to far more than it is; the sizes hold, as reading stops where
+    they end.
+    """
     if not members:
         raise DataError(f"{path}: holds no array, expected an .npz written by numpy")
     total = sum(info.file_size for info in members)
     packed = min(sum(info.compress_size for info in members), os.path.getsize(path))
     if total > MAX_BYTES or total > max(SMALL, MAX_RATIO * packed):
-        raise DataError(f"{path}: would unpack {packed} bytes to {total}, which no file of poses does")
+        raise DataError(
+            f"{path}: would unpack {packed} bytes to {total}, which no file of poses does"
+        )
     for info in members:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DataError(f"{path}: {info.filename} is packed in a way that numpy does not use")
@@ -92,7 +119,9 @@ def _array(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
     except NotPlain as refusal:
         raise DataError(f"{where} {refusal}") from None
     except (ValueError, TypeError, SyntaxError) as error:
-        raise DataError(f"{where} has no .npy header ({' '.join(str(error).split())[:120]})") from error
+        raise DataError(
+            f"{where} has no .npy header ({' '.join(str(error).split())[:120]})"
+        ) from error
     found = run_pickle(contents, where, start)
     if not isinstance(found, np.ndarray) or not found.dtype.hasobject:
         raise DataError(f"{where} says it holds objects, but its pickle is no array of objects")
@@ -114,7 +143,10 @@ def _header(contents: bytearray) -> tuple[np.dtype[Any], tuple[int, ...], bool, 
     """dtype, shape, Fortran order and the offset of the data of a .npy file."""
     stream = io.BytesIO(bytes(contents[: 1 << 16]))
     version = np.lib.format.read_magic(stream)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    read = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
     if read is None:
         raise ValueError(f"format version {version}")
     shape, fortran, dtype = read(stream)

@@ -1,4 +1,6 @@
-"""What each instruction of a pickle does to the machine: reading numbers and text, filling containers."""
+"""What each instruction of a pickle does to the machine: reading numbers and text, filling
+containers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from m2v_lib.data.safe_pickle.plain_arrays import NotPlain
 
 
 def run_pickle(data: bytes | bytearray | mmap.mmap, where: str, start: int = 0) -> Any:
-    """What the pickle that begins at byte ``start`` describes; a ``DataError`` that begins with ``where`` otherwise."""
+    """What the pickle that begins at byte ``start`` describes; a ``DataError`` that begins with
+    ``where`` otherwise.
+    """
     return Machine(data, where, start).run(STEPS)
 
 
@@ -68,7 +72,8 @@ def _push(make: Callable[[Machine], Any]) -> Callable[[Machine], None]:
     return lambda m: m.stack.append(make(m))
 
 
-#: instruction -> what it does; the letters are those of the pickle format (Lib/pickletools.py lists them)
+#: instruction -> what it does; the letters are those of the pickle format (Lib/pickletools.py
+#: lists them)
 STEPS: Final[dict[int, Callable[[Machine], object]]] = {
     ord(code): step
     for code, step in {

@@ -1,8 +1,11 @@
-"""CMU motion capture as published: ASF skeletons and AMC motions to 17 joints in world mm at 50 Hz.
+"""CMU motion capture as published: ASF skeletons and AMC motions to 17 joints in world mm at 50
+Hz.
 
-An ASF file lists bones: direction and length at rest, an axis triple that defines the bone's own frame, and which
-rotations (dof) a motion gives. An AMC file lists these numbers frame by frame. A bone's end is at
-  x[b] = x[parent] + G[b] (length d),   G[b] = G[parent] C M C^-1,   G[root] from the root's own angles,
+An ASF file lists bones: direction and length at rest, an axis triple that defines the bone's own
+frame, and which rotations (dof) a motion gives. An AMC file lists these numbers frame by frame.
+A bone's end is at
+  x[b] = x[parent] + G[b] (length d),   G[b] = G[parent] C M C^-1,   G[root] from the root's own
+  angles,
 with C from the axis triple and M from the frame's angles, both applied x first, then y, then z.
 """
 # n frames at the source rate, m frames at the new one, J = 17 joints
@@ -16,19 +19,32 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.geometry.kinematics import axis_rotation
 from m2v_lib.data.sources.mocap import Clip, Pack
-from m2v_lib.geometry.resampling import resample, steady_segments
 from m2v_lib.data.store import DataError
+from m2v_lib.geometry.kinematics import axis_rotation
+from m2v_lib.geometry.resampling import resample, steady_segments
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 INCH_MM: Final = 25.4
 #: the ends of which bones the 17 joints are; joint 0 is the middle of 1 and 4
 JOINT_BONES: Final = {
-    1: "rhipjoint", 2: "rfemur", 3: "rtibia", 4: "lhipjoint", 5: "lfemur", 6: "ltibia", 7: "lowerback", 8: "thorax",
-    9: "upperneck", 10: "head", 11: "lclavicle", 12: "lhumerus", 13: "lwrist",
-    14: "rclavicle", 15: "rhumerus", 16: "rwrist",
-}  # fmt: skip
+    1: "rhipjoint",
+    2: "rfemur",
+    3: "rtibia",
+    4: "lhipjoint",
+    5: "lfemur",
+    6: "ltibia",
+    7: "lowerback",
+    8: "thorax",
+    9: "upperneck",
+    10: "head",
+    11: "lclavicle",
+    12: "lhumerus",
+    13: "lwrist",
+    14: "rclavicle",
+    15: "rhumerus",
+    16: "rwrist",
+}
 FOOT_BONES: Final = ("lfoot", "rfoot", "ltoes", "rtoes")
 #: the order of rotations in every CMU file
 XYZ: Final = ("x", "y", "z")
@@ -37,7 +53,9 @@ SOURCE_FPS: Final = 120.0
 
 @dataclass(frozen=True)
 class Bone:
-    """One bone: parent's name, rest vector (3,) mm, frame C (3,3) and the rotations a motion gives, e.g. ("x", "z")."""
+    """One bone: parent's name, rest vector (3,) mm, frame C (3,3) and the rotations a motion
+    gives, e.g. ("x", "z").
+    """
 
     parent: str
     vector: np.ndarray
@@ -47,7 +65,9 @@ class Bone:
 
 @dataclass(frozen=True)
 class Skeleton:
-    """Bones in an order in which parents come first; ``scale`` is mm per length unit of the files."""
+    """Bones in an order in which parents come first; ``scale`` is mm per length unit of the
+    files.
+    """
 
     bones: dict[str, Bone]
     scale: float
@@ -59,11 +79,10 @@ def euler(degrees: np.ndarray) -> np.ndarray:
     return z @ y @ x
 
 
-# ---- reading ---------------------------------------------------------------------------------------------------------
-
-
 def read_asf(path: Path | str) -> Skeleton:
-    """Read an ASF skeleton; lengths become mm by CMU's convention (value / unit length, in inches)."""
+    """Read an ASF skeleton; lengths become mm by CMU's convention (value / unit length, in
+    inches).
+    """
     path = Path(path)
     sections = _sections(path, _read_text(path))
     try:
@@ -74,16 +93,24 @@ def read_asf(path: Path | str) -> Skeleton:
         bones = dict(_bone(block, scale) for block in _blocks(sections["bonedata"]))
         return Skeleton(_in_order(path, bones, sections["hierarchy"]), scale)
     except (KeyError, IndexError) as error:
-        raise DataError(f"{path}: an ASF file lacks {error}, expected units, bonedata and hierarchy") from error
+        raise DataError(
+            f"{path}: an ASF file lacks {error}, expected units, bonedata and hierarchy"
+        ) from error
     except ValueError as error:
-        raise error if isinstance(error, DataError) else DataError(f"{path}: not an ASF file ({error})") from error
+        raise (
+            error
+            if isinstance(error, DataError)
+            else DataError(f"{path}: not an ASF file ({error})")
+        ) from error
 
 
 def _read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}), expected an ASF or AMC file") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}), expected an ASF or AMC file"
+        ) from error
 
 
 def _sections(path: Path, text: str) -> dict[str, list[str]]:
@@ -130,7 +157,9 @@ def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> d
     while waiting := [name for name in bones if name not in out]:
         ready = [name for name in waiting if parent.get(name) == "root" or parent.get(name) in out]
         if not ready:
-            raise DataError(f"{path}: bone {waiting[0]} hangs on no root in :hierarchy, expected one tree")
+            raise DataError(
+                f"{path}: bone {waiting[0]} hangs on no root in :hierarchy, expected one tree"
+            )
         for name in ready:
             bone = bones[name]
             out[name] = Bone(parent[name], bone.vector, bone.frame, bone.dof)
@@ -138,9 +167,14 @@ def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> d
 
 
 def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
-    """Read an AMC motion: angles (n, dof) in degrees by bone; "root" is (n,6): position in file units, then angles."""
+    """Read an AMC motion: angles (n, dof) in degrees by bone; "root" is (n,6): position in file
+    units, then angles.
+    """
     path = Path(path)
-    widths = {"root": 6, **{name: len(bone.dof) for name, bone in skeleton.bones.items() if bone.dof}}
+    widths = {
+        "root": 6,
+        **{name: len(bone.dof) for name, bone in skeleton.bones.items() if bone.dof},
+    }
     rows: dict[str, list[list[float]]] = {name: [] for name in widths}
     frame = 0
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
@@ -155,20 +189,25 @@ def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
             if len(values) != widths[words[0]] or not np.isfinite(values).all():
                 raise ValueError
         except (ValueError, KeyError):
-            expected = f"{widths[words[0]]} numbers" if words[0] in widths else "a bone of the skeleton"
-            raise DataError(f"{path}: line {number} ({words[0]}, frame {frame}): expected {expected}") from None
+            expected = (
+                f"{widths[words[0]]} numbers" if words[0] in widths else "a bone of the skeleton"
+            )
+            raise DataError(
+                f"{path}: line {number} ({words[0]}, frame {frame}): expected {expected}"
+            ) from None
         rows[words[0]].append(values)
     for name, given in rows.items():
         if len(given) != frame or frame == 0:
-            raise DataError(f"{path}: {name} has {len(given)} of {frame} frames, expected all (truncated?)")
+            raise DataError(
+                f"{path}: {name} has {len(given)} of {frame} frames, expected all (truncated?)"
+            )
     return {name: np.array(given) for name, given in rows.items()}
 
 
-# ---- forward kinematics ----------------------------------------------------------------------------------------------
-
-
 def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """End of every bone (n,3) mm in the file's frame (y up); "root" is the pelvis root of the rig."""
+    """End of every bone (n,3) mm in the file's frame (y up); "root" is the pelvis root of the
+    rig.
+    """
     n = len(motion["root"])
     ends = {"root": motion["root"][:, :3] * skeleton.scale}
     turned = {"root": euler(motion["root"][:, 3:])}
@@ -182,7 +221,9 @@ def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np
 
 
 def to_joints(ends: dict[str, np.ndarray]) -> np.ndarray:
-    """The 17 joints (n,J,3) in a world with z up, from bone ends with y up: (x, y, z) -> (x, -z, y)."""
+    """The 17 joints (n,J,3) in a world with z up, from bone ends with y up: (x, y, z) -> (x, -z,
+    y).
+    """
     joints = np.zeros((len(ends["root"]), N_JOINTS, 3))
     for joint, name in JOINT_BONES.items():
         joints[:, joint] = ends[name]
@@ -190,12 +231,11 @@ def to_joints(ends: dict[str, np.ndarray]) -> np.ndarray:
     return joints[..., [0, 2, 1]] * (1, -1, 1)
 
 
-# ---- conversion ------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Segment:
-    """A converted stretch: frames ``begin .. end`` of the file became ``clip``; floor height (mm) of the whole file."""
+    """A converted stretch: frames ``begin .. end`` of the file became ``clip``; floor height
+    (mm) of the whole file.
+    """
 
     clip: Clip
     source_file: str
@@ -206,7 +246,9 @@ class Segment:
 def convert(
     asf: Path | str, amc: Path | str, *, action: str, action_class: str, fps: float = 50.0
 ) -> tuple[Segment, ...]:
-    """One AMC file as clips ``CMU_<file>#0``, ``#1`` ...: forward kinematics, faults cut out, spline to ``fps``."""
+    """One AMC file as clips ``CMU_<file>#0``, ``#1`` ...: forward kinematics, faults cut out,
+    spline to ``fps``.
+    """
     amc = Path(amc)
     skeleton = read_asf(asf)
     if missing := {*JOINT_BONES.values(), *FOOT_BONES} - skeleton.bones.keys():
@@ -218,7 +260,11 @@ def convert(
     for number, (begin, end) in enumerate(steady_segments(joints, SOURCE_FPS)):
         positions = resample(joints[begin:end], SOURCE_FPS, fps).astype(np.float32)
         name, subject = f"CMU_{amc.stem}#{number}", f"CMU_{amc.stem.split('_')[0]}"
-        found.append(Segment(Clip(name, subject, action, action_class, positions), amc.name, (begin, end), floor))
+        found.append(
+            Segment(
+                Clip(name, subject, action, action_class, positions), amc.name, (begin, end), floor
+            )
+        )
     return tuple(found)
 
 
@@ -230,4 +276,8 @@ def to_pack(segments: Sequence[Segment], fps: float = 50.0) -> Pack:
         "source_fps": np.float32(SOURCE_FPS),
         "floor_z": np.array([segment.floor_z for segment in segments], np.float32),
     }
-    return Pack(tuple(segment.clip for segment in segments), fps, {key: np.asarray(v) for key, v in extra.items()})
+    return Pack(
+        tuple(segment.clip for segment in segments),
+        fps,
+        {key: np.asarray(v) for key, v in extra.items()},
+    )

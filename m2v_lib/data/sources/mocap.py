@@ -1,7 +1,9 @@
-"""Motion capture packs: reading and writing the one ``.npz`` layout, and turning a pack into a store.
+"""Motion capture packs: reading and writing the one ``.npz`` layout, and turning a pack into a
+store.
 
-A pack holds 17 Human3.6M joints in world millimetres, z up, frames of all clips one after another. Every clip is seen
-by the four Human3.6M cameras and by the noisy detector; subjects are split into train and test (design section 6).
+A pack holds 17 Human3.6M joints in world millimetres, z up, frames of all clips one after
+another. Every clip is seen by the four Human3.6M cameras and by the noisy detector; subjects are
+split into train and test (design section 6).
 """
 # n frames of all clips, J = 17 joints
 
@@ -17,10 +19,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
 from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.detector_noise import DetectorModel, detect
 from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
+from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
 from m2v_lib.skeletons.h36m import N_JOINTS, PARENTS
 
 PACK_FILE: Final = "cmu_mocap_h36m17_50hz_train.npz"
@@ -29,9 +31,24 @@ VAL_SUBJECTS: Final = ("CMU_49", "CMU_35")
 CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
 REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
 PACK_JOINTS: Final = (
-    "hip", "rhip", "rknee", "rankle", "lhip", "lknee", "lankle", "spine", "thorax", "neck_nose", "head",
-    "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist",
-)  # fmt: skip
+    "hip",
+    "rhip",
+    "rknee",
+    "rankle",
+    "lhip",
+    "lknee",
+    "lankle",
+    "spine",
+    "thorax",
+    "neck_nose",
+    "head",
+    "lshoulder",
+    "lelbow",
+    "lwrist",
+    "rshoulder",
+    "relbow",
+    "rwrist",
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +64,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Pack:
-    """Clips at one frame rate; ``extra`` keeps whatever else the file says (source files and frames, licence ...)."""
+    """Clips at one frame rate; ``extra`` keeps whatever else the file says (source files and
+    frames, licence ...).
+    """
 
     clips: tuple[Clip, ...]
     fps: float
@@ -58,7 +77,9 @@ class Pack:
 
 
 def read_pack(path: Path | str) -> Pack:
-    """Read a pack; every fault is a ``DataError`` that names the file, the key or frame and what was expected."""
+    """Read a pack; every fault is a ``DataError`` that names the file, the key or frame and what
+    was expected.
+    """
     path = Path(path)
     raw = _load_arrays(path)
     if missing := [key for key in REQUIRED if key not in raw]:
@@ -68,13 +89,19 @@ def read_pack(path: Path | str) -> Pack:
     columns = [raw[key].tolist() for key in CLIP_KEYS]
     clips = tuple(
         Clip(name, subject, action, group, positions[begin:end])
-        for name, subject, action, group, begin, end in zip(*columns, starts[:-1], starts[1:], strict=True)
+        for name, subject, action, group, begin, end in zip(
+            *columns, starts[:-1], starts[1:], strict=True
+        )
     )
-    return Pack(clips, float(raw["fps"]), {key: value for key, value in raw.items() if key not in REQUIRED})
+    return Pack(
+        clips, float(raw["fps"]), {key: value for key, value in raw.items() if key not in REQUIRED}
+    )
 
 
 def write_pack(path: Path | str, pack: Pack) -> Path:
-    """Write a pack in the layout ``read_pack`` reads: beside the target first, then moved into place."""
+    """Write a pack in the layout ``read_pack`` reads: beside the target first, then moved into
+    place.
+    """
     path = Path(path)
     starts = np.cumsum([0, *(len(clip.positions) for clip in pack.clips)]).astype(np.int64)
     columns: dict[str, Any] = {
@@ -84,8 +111,19 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
         "action_class": [clip.action_class for clip in pack.clips],
     }
     positions = np.concatenate([clip.positions for clip in pack.clips]).astype(np.float32)
-    fixed = {"units": "mm", "up_axis": "z", "joint_names": PACK_JOINTS, "parents": np.array(PARENTS, np.int8)}
-    arrays = {"positions": positions, "clip_start": starts, "fps": np.float32(pack.fps), **columns, **fixed}
+    fixed = {
+        "units": "mm",
+        "up_axis": "z",
+        "joint_names": PACK_JOINTS,
+        "parents": np.array(PARENTS, np.int8),
+    }
+    arrays = {
+        "positions": positions,
+        "clip_start": starts,
+        "fps": np.float32(pack.fps),
+        **columns,
+        **fixed,
+    }
     arrays = {key: np.asarray(value) for key, value in {**arrays, **pack.extra}.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
@@ -94,7 +132,9 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
         os.replace(partial, path)
     except OSError as error:
-        raise DataError(f"{path}: could not be written ({error.strerror or error}), nothing was changed") from error
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
     return path
@@ -108,28 +148,44 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: no such file, expected a motion capture pack (.npz)") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise DataError(f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})") from error
+        raise DataError(
+            f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})"
+        ) from error
 
 
-def _check_pack(path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray) -> None:
+def _check_pack(
+    path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray
+) -> None:
     if positions.ndim != 3 or positions.shape[1:] != (N_JOINTS, 3):
-        raise DataError(f"{path}: positions has shape {positions.shape}, expected (frames, {N_JOINTS} joints, 3)")
+        raise DataError(
+            f"{path}: positions has shape {positions.shape}, expected (frames, {N_JOINTS} joints, "
+            "3)"
+        )
     if str(raw["units"]) != "mm" or str(raw.get("up_axis", "z")) != "z":
         said = f"{raw['units']}, {raw.get('up_axis', 'z')} up"
         raise DataError(f"{path}: units and up_axis say {said}, expected mm, z up")
     if raw["fps"].size != 1 or not 1 <= float(raw["fps"]) <= 1000:
         raise DataError(f"{path}: fps is {raw['fps']}, expected one number of frames a second")
     if len(starts) < 2:
-        raise DataError(f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip")
+        raise DataError(
+            f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip"
+        )
     if starts[0] != 0 or starts[-1] != len(positions) or (np.diff(starts) < 1).any():
-        raise DataError(f"{path}: clip_start must rise from 0 to {len(positions)}, the number of frames")
+        raise DataError(
+            f"{path}: clip_start must rise from 0 to {len(positions)}, the number of frames"
+        )
     for key in CLIP_KEYS:
         if raw[key].shape != (len(starts) - 1,):
-            raise DataError(f"{path}: {key} has shape {raw[key].shape}, expected one entry for {len(starts) - 1} clips")
+            raise DataError(
+                f"{path}: {key} has shape {raw[key].shape}, expected one entry for "
+                f"{len(starts) - 1} clips"
+            )
     if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
         raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")
     if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != PACK_JOINTS:
-        raise DataError(f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}")
+        raise DataError(
+            f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}"
+        )
     check_finite(positions, f"{path}: positions")
     check_millimetres(positions, f"{path}: positions")
 
@@ -153,15 +209,25 @@ def prepare_pack(
     val_subjects: Sequence[str] = VAL_SUBJECTS,
     input_noise_seed: int = 0,
 ) -> Path:
-    """Read a pack and film it (``prepare_mocap``); ``input_noise_seed`` fixes the 2D detector's noise."""
+    """Read a pack and film it (``prepare_mocap``); ``input_noise_seed`` fixes the 2D detector's
+    noise.
+    """
     if len(sources) != 1:
-        raise DataError(f"{store_name}: got {len(sources)} sources, expected one motion capture pack (.npz)")
+        raise DataError(
+            f"{store_name}: got {len(sources)} sources, expected one motion capture pack (.npz)"
+        )
     pack = read_pack(sources[0])
     sha256 = hashlib.sha256(sources[0].read_bytes()).hexdigest()
     return prepare_mocap(
-        root, store_name, pack, source=f"{sources[0].name} (sha256 {sha256[:12]})", test_subjects=tuple(test_subjects),
-        val_subjects=tuple(val_subjects), detector=DetectorModel(seed=input_noise_seed), recipe=recipe,
-    )  # fmt: skip
+        root,
+        store_name,
+        pack,
+        source=f"{sources[0].name} (sha256 {sha256[:12]})",
+        test_subjects=tuple(test_subjects),
+        val_subjects=tuple(val_subjects),
+        detector=DetectorModel(seed=input_noise_seed),
+        recipe=recipe,
+    )
 
 
 def prepare_mocap(
@@ -175,10 +241,12 @@ def prepare_mocap(
     detector: DetectorModel | None = None,
     recipe: str = "",
 ) -> Path:
-    """Project every clip by the four cameras, detect, split by subject and write the store ``<root>/<name>``.
+    """Project every clip by the four cameras, detect, split by subject and write the store
+    ``<root>/<name>``.
 
-    Videos are called ``<clip>.<camera>`` and labelled with the clip's action class. Validation subjects stay in the
-    train split (the loader holds them out). Positions are used as captured: no floor is subtracted.
+    Videos are called ``<clip>.<camera>`` and labelled with the clip's action class. Validation
+    subjects stay in the train split (the loader holds them out). Positions are used as captured:
+    no floor is subtracted.
     """
     detector = detector or DetectorModel()
     groups: dict[str, list[Clip]] = {"train": [], "test": []}
@@ -187,8 +255,10 @@ def prepare_mocap(
     for split, clips in groups.items():
         if not clips:
             found = ", ".join(pack.subjects())
-            raise DataError(f"{source}: split {split} is empty: test subjects are {', '.join(test_subjects)}, "
-                            f"the pack has {found}")  # fmt: skip
+            raise DataError(
+                f"{source}: split {split} is empty: test subjects are {', '.join(test_subjects)}, "
+                f"the pack has {found}"
+            )
     train_subjects = {clip.subject for clip in groups["train"]}
     meta = Meta(
         name=name,
@@ -202,19 +272,34 @@ def prepare_mocap(
     return write_store(root, meta, *(film(clips, detector) for clips in groups.values()))
 
 
-def film(clips: Sequence[Clip], detector: DetectorModel, cameras: Sequence[Camera] | None = None) -> Split:
+def film(
+    clips: Sequence[Clip], detector: DetectorModel, cameras: Sequence[Camera] | None = None
+) -> Split:
     """Each clip seen by each camera (all four by default), as one split."""
     cameras = tuple(cameras or load_cameras().values())
     n = sum(len(clip.positions) for clip in clips) * len(cameras)
-    joint_2d, confidence = np.empty((n, N_JOINTS, 2), np.float32), np.empty((n, N_JOINTS), np.float32)
+    joint_2d, confidence = (
+        np.empty((n, N_JOINTS, 2), np.float32),
+        np.empty((n, N_JOINTS), np.float32),
+    )
     label, truth = np.empty((n, N_JOINTS, 3), np.float32), np.empty((n, N_JOINTS, 3), np.float32)
     factor, videos, start = np.empty(n, np.float32), [], 0
     for clip, camera in _takes(clips, cameras):
         end = start + len(clip.positions)
-        video = Video(f"{clip.name}.{camera.name}", clip.subject, clip.action_class, camera.name,
-                      start, end - start, camera.width, camera.height)  # fmt: skip
+        video = Video(
+            f"{clip.name}.{camera.name}",
+            clip.subject,
+            clip.action_class,
+            camera.name,
+            start,
+            end - start,
+            camera.width,
+            camera.height,
+        )
         label_px, mm_per_px = to_image_and_depth(_in_front(clip, camera), camera)
-        joint_2d[start:end], confidence[start:end] = detect(label_px[..., :2], mm_per_px, video.source, detector)
+        joint_2d[start:end], confidence[start:end] = detect(
+            label_px[..., :2], mm_per_px, video.source, detector
+        )
         label[start:end], factor[start:end] = label_px, mm_per_px
         truth[start:end] = label_px * mm_per_px[:, None, None]
         videos.append(video)
@@ -227,10 +312,14 @@ def _takes(clips: Sequence[Clip], cameras: Sequence[Camera]) -> Iterator[tuple[C
 
 
 def _in_front(clip: Clip, camera: Camera) -> np.ndarray:
-    """The clip's positions as float64; a joint nearer than 30 cm to the lens plane is an error naming the frame."""
+    """The clip's positions as float64; a joint nearer than 30 cm to the lens plane is an error
+    naming the frame.
+    """
     positions = clip.positions.astype(np.float64)
     nearest = world_to_camera(positions, camera)[..., 2].min(1)
     if nearest.min() < 300:
-        raise DataError(f"{clip.name}: frame {int(nearest.argmin())} is {nearest.min():.0f} mm from camera "
-                        f"{camera.name}, expected at least 300 mm in front of it")  # fmt: skip
+        raise DataError(
+            f"{clip.name}: frame {int(nearest.argmin())} is {nearest.min():.0f} mm from camera "
+            f"{camera.name}, expected at least 300 mm in front of it"
+        )
     return positions

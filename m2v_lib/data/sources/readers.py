@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
 
+
 @dataclass(frozen=True)
 class Reader:
-    """One kind of data. ``function`` of ``module`` is ``prepare(root, name, sources, *, recipe, **options) -> folder``;
-    the module's ``looks_like(path)`` knows its files by content.
+    """One kind of data. ``function`` of ``module`` is ``prepare(root, name, sources, *, recipe,
+    **options) -> folder``; the module's ``looks_like(path)`` knows its files by content.
 
-    version: raised by whoever changes what ends up in a store, which is then made anew; moving or tidying code is no
-    such change. files: sets of names looked for under $M2V_DATA, the first complete one is taken; advice: what to do
-    when there is none.
+    version: raised by whoever changes what ends up in a store, which is then made anew; moving
+    or tidying code is no such change. files: sets of names looked for under $M2V_DATA, the first
+    complete one is taken; advice: what to do when there is none.
     """
 
     module: str
@@ -36,7 +37,9 @@ class Reader:
 
     def check_options(self, kind: str, options: Mapping[str, Any]) -> None:
         known = [
-            p.name for p in inspect.signature(self.call(self.function)).parameters.values() if p.kind is p.KEYWORD_ONLY
+            p.name
+            for p in inspect.signature(self.call(self.function)).parameters.values()
+            if p.kind is p.KEYWORD_ONLY
         ]
         known.remove("recipe")
         if unknown := [key for key in options if key not in known]:
@@ -47,27 +50,45 @@ class Reader:
 READERS: Final = {
     "synthetic": Reader("synthetic", "prepare_people", 1),
     "mocap": Reader(
-        "mocap", "prepare_pack", 1, (("cmu_mocap_h36m17_50hz_train.npz",),),
+        "mocap",
+        "prepare_pack",
+        1,
+        (("cmu_mocap_h36m17_50hz_train.npz",),),
         "run `python data_scripts/fetch_cmu.py` to download CMU motion capture",
     ),
     "h36m": Reader(
-        "h36m", "prepare_h36m", 1,
-        (("h36m_sh_conf_cam_source_final.pkl",),
-         ("data_3d_h36m.npz", "data_2d_h36m_cpn_ft_h36m_dbb.npz"), ("data_3d_h36m.npz", "data_2d_h36m_gt.npz")),
+        "h36m",
+        "prepare_h36m",
+        1,
+        (
+            ("h36m_sh_conf_cam_source_final.pkl",),
+            ("data_3d_h36m.npz", "data_2d_h36m_cpn_ft_h36m_dbb.npz"),
+            ("data_3d_h36m.npz", "data_2d_h36m_gt.npz"),
+        ),
         "data_scripts/README.md says where users of Human3.6M get it",
     ),
     "mpi_inf_3dhp": Reader(
-        "mpi_inf_3dhp", "prepare_3dhp", 1, (("data_train_3dhp.npz", "data_test_3dhp.npz"),),
+        "mpi_inf_3dhp",
+        "prepare_3dhp",
+        1,
+        (("data_train_3dhp.npz", "data_test_3dhp.npz"),),
         "data_scripts/README.md says how to make them from the original files",
     ),
     "ntu60": Reader(
-        "ntu", "prepare_ntu60", 1, (("ntu60_hrnet.pkl",),), "data_scripts/README.md says how to get it",
+        "ntu",
+        "prepare_ntu60",
+        1,
+        (("ntu60_hrnet.pkl",),),
+        "data_scripts/README.md says how to get it",
     ),
     "keypoints": Reader(
-        "unlabelled", "prepare_keypoints", 1, (("posetrack18",),),
+        "unlabelled",
+        "prepare_keypoints",
+        1,
+        (("posetrack18",),),
         "data_scripts/README.md says which files of detectors and of PoseTrack18 are read",
     ),
-}  # fmt: skip
+}
 
 
 def kind_of(name: str, sources: Sequence[Path]) -> str:
@@ -75,19 +96,32 @@ def kind_of(name: str, sources: Sequence[Path]) -> str:
     if name in READERS:
         return name
     if not sources:
-        raise DataError(f"{name}: no such data set, expected one of {', '.join(READERS)} or a name with --source FILE")
+        raise DataError(
+            f"{name}: no such data set, expected one of {', '.join(READERS)} or a name with "
+            "--source FILE"
+        )
     with_files = [kind for kind, reader in READERS.items() if reader.files]
-    found = [kind for kind in with_files if any(READERS[kind].call("looks_like")(path) for path in sources)]
+    found = [
+        kind
+        for kind in with_files
+        if any(READERS[kind].call("looks_like")(path) for path in sources)
+    ]
     if len(found) > 1 and "keypoints" in found:  # tables of keypoints are many things
         found.remove("keypoints")
     if len(found) != 1:
         what = "files of several kinds" if found else "no file that is known"
-        raise DataError(f"{', '.join(map(str, sources))}: {what}, expected those of {', '.join(found or with_files)}")
+        raise DataError(
+            f"{', '.join(map(str, sources))}: {what}, expected those of "
+            f"{', '.join(found or with_files)}"
+        )
     return found[0]
 
 
 def find_sources(kind: str, given: Sequence[Path]) -> list[Path]:
-    """The given files and folders, all there; without any, those of the kind under $M2V_DATA (else ``data``)."""
+    """The given files and folders, all there; without any, those of the kind under $M2V_DATA
+    (else
+    ``data``).
+    """
     reader = READERS[kind]
     if not reader.files:
         if given:
@@ -107,11 +141,15 @@ def find_sources(kind: str, given: Sequence[Path]) -> list[Path]:
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, or of all files below a folder with their names; a long one shows how far it is."""
+    """sha256 of a file, or of all files below a folder with their names; a long one shows how
+    far it is.
+    """
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     size = sum(file.stat().st_size for file in files)
-    with tqdm(total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2, leave=False) as bar:
+    with tqdm(
+        total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2, leave=False
+    ) as bar:
         for file in files:
             if file != path:
                 digest.update(file.relative_to(path).as_posix().encode())
@@ -124,5 +162,7 @@ def sha256_of(path: Path) -> str:
 
 def _below(base: Path, name: str) -> Path | None:
     """A file of the name in a folder or up to two levels below."""
-    found: Iterable[Path] = (path for level in ("", "*/", "*/*/") for path in sorted(base.glob(level + name)))
+    found: Iterable[Path] = (
+        path for level in ("", "*/", "*/*/") for path in sorted(base.glob(level + name))
+    )
     return next(iter(found), None)

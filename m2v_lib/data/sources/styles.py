@@ -1,7 +1,9 @@
-"""What the synthetic people do: each style turns time into joint angles (degrees), smooth in time.
+"""What the synthetic people do: each style turns time into joint angles (degrees), smooth in
+time.
 
-Angles are (flex, away, twist) of a joint's child bones: flex lifts a hanging limb forward, away lifts it sideways from
-the body, twist turns it outward about itself. A style varies its tempo and size with the generator it is given.
+Angles are (flex, away, twist) of a joint's child bones: flex lifts a hanging limb forward, away
+lifts it sideways from the body, twist turns it outward about itself. A style varies its tempo
+and size with the generator it is given.
 """
 # n frames
 
@@ -37,9 +39,16 @@ def pulse(time: Wave, hertz: float, phase: float = 0.0, sharp: float = 1.0) -> W
     return (0.5 + 0.5 * swing(time, hertz, phase - 0.25)) ** sharp
 
 
-def _gait(time: Wave, hertz: float, stride: float, knee: float, lean: float, elbow: float) -> Angles:
-    """Legs half a period apart, arms against the legs; the knee bends most as its thigh swings forward."""
-    angles: Angles = {"root": (-lean, 0, 4 * swing(time, hertz)), "belly": (0, 0, -8 * swing(time, hertz))}
+def _gait(
+    time: Wave, hertz: float, stride: float, knee: float, lean: float, elbow: float
+) -> Angles:
+    """Legs half a period apart, arms against the legs; the knee bends most as its thigh swings
+    forward.
+    """
+    angles: Angles = {
+        "root": (-lean, 0, 4 * swing(time, hertz)),
+        "belly": (0, 0, -8 * swing(time, hertz)),
+    }
     for side, phase in (("right", 0.0), ("left", 0.5)):
         thigh = swing(time, hertz, phase)
         angles[f"{side} hip"] = (0.25 * stride + stride * thigh, 1, 0)
@@ -65,7 +74,9 @@ def run(time: Wave, rng: np.random.Generator) -> Act:
 
 
 def _crouch(depth: Wave, lean: float) -> Angles:
-    """Knees and hips bent by ``depth`` degrees together, so that the shins tilt less than the thighs."""
+    """Knees and hips bent by ``depth`` degrees together, so that the shins tilt less than the
+    thighs.
+    """
     angles: Angles = {"root": (-lean * depth / 100, 0, 0), "belly": (-0.2 * depth, 0, 0)}
     for side in ("right", "left"):
         angles[f"{side} hip"] = (0.72 * depth + lean * depth / 100, 6, 0)
@@ -111,11 +122,17 @@ def wave(time: Wave, rng: np.random.Generator) -> Act:
 def jump(time: Wave, rng: np.random.Generator) -> Act:
     """Crouch, swing the arms, leave the floor, land in a crouch."""
     hertz = rng.uniform(0.55, 0.75)
-    depth = rng.uniform(60, 80) * (pulse(time, hertz, 0.0, sharp=2) + 0.7 * pulse(time, hertz, 0.35, sharp=3))
+    depth = rng.uniform(60, 80) * (
+        pulse(time, hertz, 0.0, sharp=2) + 0.7 * pulse(time, hertz, 0.35, sharp=3)
+    )
     lift = rng.uniform(220, 380) * pulse(time, hertz, 0.68, sharp=3)
     angles = _crouch(depth, lean=25)
     for side in ("right", "left"):
-        angles[f"{side} shoulder"] = (60 * pulse(time, hertz, 0.68) - 30, 8 + 35 * pulse(time, hertz, 0.68, 2), 0)
+        angles[f"{side} shoulder"] = (
+            60 * pulse(time, hertz, 0.68) - 30,
+            8 + 35 * pulse(time, hertz, 0.68, 2),
+            0,
+        )
         angles[f"{side} elbow"] = (25 + 20 * swing(time, hertz), 0, 0)
     return Act(angles, lift=lift, turn=rng.uniform(20, 60) * swing(time, 0.08))
 

@@ -1,9 +1,11 @@
-"""Keypoint files as a store of 2D alone, for pre-training: PoseTrack18's annotations, or a folder of any detector's.
+"""Keypoint files as a store of 2D alone, for pre-training: PoseTrack18's annotations, or a
+folder of any detector's.
 
-Every person of every recording becomes a video at 50 frames a second, cut where nobody was seen for half a second;
-what was missing in between is filled in with low confidence (`timeline.fill`). Recordings below a folder called val or
-test are the test split. Where an image size is unknown (PoseTrack18 says none), a person's frame is a square of twice
-the larger side of the box of the joints, around its middle: the crop of spec section 7's evaluation.
+Every person of every recording becomes a video at 50 frames a second, cut where nobody was seen
+for half a second; what was missing in between is filled in with low confidence
+(`timeline.fill`). Recordings below a folder called val or test are the test split. Where an
+image size is unknown (PoseTrack18 says none), a person's frame is a square of twice the larger
+side of the box of the joints, around its middle: the crop of spec section 7's evaluation.
 """
 # n frames of a piece, J = 17 joints
 
@@ -19,10 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoints.files import read_detections
 from m2v_lib.data.keypoints import Person, Tracks, read_keypoints, recordings
-from m2v_lib.data.store import Meta, Split, Video, no_labels, write_store
+from m2v_lib.data.keypoints.files import read_detections
 from m2v_lib.data.keypoints.timeline import at_rate, dense, fill, sample, unbroken
+from m2v_lib.data.store import Meta, Split, Video, no_labels, write_store
 
 FPS: Final = 50.0
 MIN_SECONDS: Final = 0.5  # of a piece
@@ -33,7 +35,9 @@ TEST_FOLDERS: Final = ("val", "test")
 
 @dataclass(frozen=True)
 class Piece:
-    """One person at 50 frames a second: xy (n,17,2) px of an image width x height, confidence (n,17)."""
+    """One person at 50 frames a second: xy (n,17,2) px of an image width x height, confidence
+    (n,17).
+    """
 
     xy: np.ndarray
     confidence: np.ndarray
@@ -51,10 +55,11 @@ def prepare_keypoints(
     fps: float | None = None,
     layout: str | None = None,
 ) -> Path:
-    """Write the store `<root>/<name>` from keypoint files and folders of them; returns its folder.
+    """Write the store `<root>/<name>` from keypoint files and folders of them; returns its
+    folder.
 
-    size ("1280x720" or two numbers), fps and layout are for files that do not say them; fps must be known.
-    Raises DataError, also where no piece is long enough.
+    size ("1280x720" or two numbers), fps and layout are for files that do not say them; fps must
+    be known. Raises DataError, also where no piece is long enough.
     """
     splits: dict[str, list[tuple[Video, Piece]]] = {"train": [], "test": []}
     formats: Counter[str] = Counter()
@@ -62,18 +67,37 @@ def prepare_keypoints(
     for source, path in tqdm(found, desc="reading keypoints", unit="file", delay=2, leave=False):
         tracks = read_keypoints(path, size=parse_size(size), fps=fps, layout=layout)
         formats[f"{tracks.format}, {tracks.layout}"] += 1
-        split = splits["test" if set(path.relative_to(source).parts[:-1]) & set(TEST_FOLDERS) else "train"]
+        split = splits[
+            "test" if set(path.relative_to(source).parts[:-1]) & set(TEST_FOLDERS) else "train"
+        ]
         for label, piece in pieces(tracks, str(path)):
             source_name = f"{path.relative_to(source.parent).as_posix()}#{label}"
             start = split[-1][0].start + split[-1][0].n_frames if split else 0
-            video = Video(source_name, source_name, "unlabelled", "", start, len(piece.xy), piece.width, piece.height)
+            video = Video(
+                source_name,
+                source_name,
+                "unlabelled",
+                "",
+                start,
+                len(piece.xy),
+                piece.width,
+                piece.height,
+            )
             split.append((video, piece))
-    meta = Meta(name=name, fps=FPS, protocol="detected 2D without labels", source=", ".join(s.name for s in sources),
-                detector={"model": "unknown", "files": dict(formats)}, units="px", recipe=recipe)  # fmt: skip
+    meta = Meta(
+        name=name,
+        fps=FPS,
+        protocol="detected 2D without labels",
+        source=", ".join(s.name for s in sources),
+        detector={"model": "unknown", "files": dict(formats)},
+        units="px",
+        recipe=recipe,
+    )
     if not splits["train"]:
         where = ", ".join(map(str, sources))
         raise DataError(
-            f"{where}: nobody is seen for {MIN_SECONDS:g} s in {len(found)} recordings outside val and test"
+            f"{where}: nobody is seen for {MIN_SECONDS:g} s in {len(found)} recordings outside "
+            "val and test"
         )
     return write_store(root, meta, *(_split(entries) for entries in splits.values()))
 
@@ -136,5 +160,8 @@ def _split(entries: list[tuple[Video, Piece]]) -> Split:
     confidence = [piece.confidence for _, piece in entries] or [np.empty((0, 17))]
     n = sum(len(part) for part in xy)
     return Split(
-        np.concatenate(xy), np.concatenate(confidence), videos=tuple(video for video, _ in entries), **no_labels(n)
+        np.concatenate(xy),
+        np.concatenate(confidence),
+        videos=tuple(video for video, _ in entries),
+        **no_labels(n),
     )

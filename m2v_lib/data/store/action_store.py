@@ -1,7 +1,9 @@
-"""Action data on disk: people's 2D joints in labelled samples, one mapped file and one description.
+"""Action data on disk: people's 2D joints in labelled samples, one mapped file and one
+description.
 
-``<root>/<name>/{actions.safetensors, actions.json}``. A sample is a short recording of one action by one or two people.
-All samples' frames stand one after another; within a sample first all frames of its first person, then of its second.
+``<root>/<name>/{actions.safetensors, actions.json}``. A sample is a short recording of one
+action by one or two people. All samples' frames stand one after another; within a sample first
+all frames of its first person, then of its second.
 """
 # S samples, n rows (a row is one person in one frame), J = 17 joints
 
@@ -37,9 +39,10 @@ FILE, DESCRIPTION = "actions.safetensors", "actions.json"
 class ActionData:
     """Samples and the rows they are made of.
 
-    joint_2d (n,17,2) px and confidence (n,17), both in Human3.6M order; coco_score (n,17): the scores as the source
-    has them, in COCO order, which the released code takes for the confidence (audit F3). Of each sample (S,) int64:
-    label (index into classes), n_frames, n_persons, width and height (px); xsub, xview: TRAIN, TEST or NEITHER.
+    joint_2d (n,17,2) px and confidence (n,17), both in Human3.6M order; coco_score (n,17): the
+    scores as the source has them, in COCO order, which the released code takes for the
+    confidence (audit F3). Of each sample (S,) int64: label (index into classes), n_frames,
+    n_persons, width and height (px); xsub, xview: TRAIN, TEST or NEITHER.
     """
 
     joint_2d: np.ndarray
@@ -65,20 +68,31 @@ class ActionData:
 
     def sample(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Joints (M,T,17,2) px and confidence (M,T,17) of one sample."""
-        rows, people = slice(self.starts[i], self.starts[i + 1]), (self.n_persons[i], self.n_frames[i])
-        return self.joint_2d[rows].reshape(*people, N_JOINTS, 2), self.confidence[rows].reshape(*people, N_JOINTS)
+        rows, people = (
+            slice(self.starts[i], self.starts[i + 1]),
+            (self.n_persons[i], self.n_frames[i]),
+        )
+        return self.joint_2d[rows].reshape(*people, N_JOINTS, 2), self.confidence[rows].reshape(
+            *people, N_JOINTS
+        )
 
     def part(self, protocol: str, part: Part) -> np.ndarray:
-        """Numbers of the samples that train or test under a protocol. Raises DataError when there are none."""
+        """Numbers of the samples that train or test under a protocol. Raises DataError when
+        there are none.
+        """
         chosen = np.flatnonzero(getattr(self, protocol) == (TRAIN if part == "train" else TEST))
         if not len(chosen):
-            raise DataError(f"protocol {protocol} has no {part} sample among {len(self)}, expected at least one")
+            raise DataError(
+                f"protocol {protocol} has no {part} sample among {len(self)}, expected at least one"
+            )
         return chosen
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActionMeta:
-    """What action data says of itself; ``fingerprint`` is filled in by ``write_actions``, ``recipe`` by ``prepare``."""
+    """What action data says of itself; ``fingerprint`` is filled in by ``write_actions``,
+    ``recipe`` by ``prepare``.
+    """
 
     name: str
     protocol: str
@@ -102,8 +116,10 @@ class ActionStore:
     def verify(self) -> None:
         """Read the file whole and compare it with the fingerprint."""
         if (found := fingerprint([self.path / FILE])) != self.meta.fingerprint:
-            raise DataError(f"{self.path}: contents have sha256 {found[:12]}, {DESCRIPTION} says "
-                            f"{self.meta.fingerprint[:12]}")  # fmt: skip
+            raise DataError(
+                f"{self.path}: contents have sha256 {found[:12]}, {DESCRIPTION} says "
+                f"{self.meta.fingerprint[:12]}"
+            )
 
 
 def is_action_store(name: str, root: Path | None = None) -> bool:
@@ -115,25 +131,35 @@ def open_action_store(name: str, root: Path | None = None) -> ActionStore:
     """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
     path = (Path(root) if root else default_root()) / name
     if not (path / DESCRIPTION).is_file():
-        raise DataError(f"{path}: no action data {name!r} here, make it with `m2v data prepare {name} --source FILE`")
+        raise DataError(
+            f"{path}: no action data {name!r} here, make it with `m2v data prepare {name} "
+            "--source FILE`"
+        )
     return ActionStore(path, ActionMeta(**_read_description(path)["meta"]))
 
 
 def list_action_stores(root: Path | None = None) -> list[ActionStore]:
     """All action data under ``root``, by name."""
     root = Path(root) if root else default_root()
-    return [open_action_store(path.parent.name, root) for path in sorted(root.glob(f"[!.]*/{DESCRIPTION}"))]
+    return [
+        open_action_store(path.parent.name, root)
+        for path in sorted(root.glob(f"[!.]*/{DESCRIPTION}"))
+    ]
 
 
 def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
-    """Check the data, write them beside ``<root>/<name>`` and move them into place; returns that folder.
+    """Check the data, write them beside ``<root>/<name>`` and move them into place; returns that
+    folder.
 
-    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves older data of the name as they were.
+    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves older data of the
+    name as they were.
     """
     check_actions(data, meta.name)
     root, target = Path(root), Path(root) / meta.name
     if (target / "meta.json").exists():
-        raise DataError(f"{target}: is a store of another kind, choose another name for the action data")
+        raise DataError(
+            f"{target}: is a store of another kind, choose another name for the action data"
+        )
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
     try:
@@ -144,28 +170,40 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
         building.chmod(0o755)
         swap_in(building, target)
     except OSError as error:
-        raise DataError(f"{target}: could not be written ({error.strerror or error}), nothing was changed") from error
+        raise DataError(
+            f"{target}: could not be written ({error.strerror or error}), nothing was changed"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target
 
 
 def check_actions(data: ActionData, where: str) -> None:
-    """Raise ``DataError`` (one sentence that begins with ``where``) unless the data keep every promise above."""
+    """Raise ``DataError`` (one sentence that begins with ``where``) unless the data keep every
+    promise above.
+    """
     n_samples = len(data)
     if n_samples == 0:
         raise DataError(f"{where}: holds no sample, expected at least one")
     for key in SAMPLES:
         if getattr(data, key).shape != (n_samples,):
-            raise DataError(f"{where}: {key} has shape {getattr(data, key).shape}, expected one of {n_samples} samples")
+            raise DataError(
+                f"{where}: {key} has shape {getattr(data, key).shape}, expected one of "
+                f"{n_samples} samples"
+            )
     for key in ("n_frames", "n_persons", "width", "height"):
         _require(getattr(data, key) > 0, data.names, f"{where}: {key} is not positive")
-    _require((data.label >= 0) & (data.label < len(data.classes)), data.names,
-             f"{where}: label is not one of {len(data.classes)} classes")  # fmt: skip
+    _require(
+        (data.label >= 0) & (data.label < len(data.classes)),
+        data.names,
+        f"{where}: label is not one of {len(data.classes)} classes",
+    )
     for key, shape in ROWS.items():
         if getattr(data, key).shape != (data.starts[-1], *shape):
             found = getattr(data, key).shape
-            raise DataError(f"{where}: {key} has shape {found}, expected {(data.starts[-1], *shape)}")
+            raise DataError(
+                f"{where}: {key} has shape {found}, expected {(data.starts[-1], *shape)}"
+            )
         check_finite(getattr(data, key), f"{where}: {key}")
 
 
@@ -181,5 +219,10 @@ def _read_description(path: Path) -> dict[str, Any]:
         if set(raw) == {"meta", "classes", "names"} and set(raw["meta"]) == known:
             return raw
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path / DESCRIPTION}: cannot be read as the description of action data ({error})") from error
-    raise DataError(f"{path / DESCRIPTION}: expected the keys meta ({', '.join(sorted(known))}), classes and names")
+        raise DataError(
+            f"{path / DESCRIPTION}: cannot be read as the description of action data ({error})"
+        ) from error
+    raise DataError(
+        f"{path / DESCRIPTION}: expected the keys meta ({', '.join(sorted(known))}), classes and "
+        "names"
+    )

@@ -1,7 +1,9 @@
-"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json`` (design section 3).
+"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json``
+(design section 3).
 
-``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos one after another;
-``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256 fingerprint of both files.
+``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos
+one after another; ``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256
+fingerprint of both files.
 """
 # n frames of all videos of a split, J = 17 joints
 
@@ -28,7 +30,9 @@ from m2v_lib.skeletons.h36m import N_JOINTS
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
 GROUND_TRUTH: Final = "ground truth"  # Meta.detector["model"] where nothing was detected
-CAMERA_SPACE: Final = "camera space"  # Meta.detector["labels"] of detected 2D whose labels are no projection
+CAMERA_SPACE: Final = (
+    "camera space"  # Meta.detector["labels"] of detected 2D whose labels are no projection
+)
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = {
@@ -45,12 +49,14 @@ LABELS: Final = ("label_px", "truth_mm", "factor")
 class Split:
     """Frames of all videos one after another, float32.
 
-    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1], a heat map's peak to MAX_CONFIDENCE.
-    label_px (n,17,3) px: the true projection and, as z, depth relative to the root in the same scale (spec 5.1).
-    truth_mm (n,17,3) mm: ``label_px * factor``, what evaluation compares with; factor (n,) mm per px.
-    valid (n,) bool: the frames that count in the metric (MPI-INF-3DHP); None: all do. A store holds it only where some
-    do not. An array given to ``write_store`` may have any number type and be a view of a mapped file.
-    Where only 2D is known (see ``Meta.labelled``) label_px, truth_mm and factor are NaN, and no file holds them.
+    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1], a heat map's peak to
+    MAX_CONFIDENCE. label_px (n,17,3) px: the true projection and, as z, depth relative to the
+    root in the same scale (spec 5.1). truth_mm (n,17,3) mm: ``label_px * factor``, what
+    evaluation compares with; factor (n,) mm per px. valid (n,) bool: the frames that count in
+    the metric (MPI-INF-3DHP); None: all do. A store holds it only where some do not. An array
+    given to ``write_store`` may have any number type and be a view of a mapped file. Where only
+    2D is known (see ``Meta.labelled``) label_px, truth_mm and factor are NaN, and no file holds
+    them.
     """
 
     joint_2d: np.ndarray
@@ -68,7 +74,10 @@ class Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Meta:
-    """What a store says of itself; ``fingerprint`` is filled in by ``write_store``, ``recipe`` by ``prepare``."""
+    """What a store says of itself; ``fingerprint`` is filled in by ``write_store``, ``recipe``
+    by
+    ``prepare``.
+    """
 
     name: str
     fps: float
@@ -85,7 +94,9 @@ class Meta:
 
     @property
     def labelled(self) -> bool:
-        """Whether there is 3D: a store of keypoints alone has units "px" and serves pre-training only."""
+        """Whether there is 3D: a store of keypoints alone has units "px" and serves pre-training
+        only.
+        """
         return self.units == "mm"
 
     @property
@@ -95,7 +106,9 @@ class Meta:
 
     @property
     def label_is_projection(self) -> bool:
-        """Whether x, y of ``label_px`` are the true projection, and not camera space in another unit."""
+        """Whether x, y of ``label_px`` are the true projection, and not camera space in another
+        unit.
+        """
         return not self.input_is_truth and self.detector.get("labels") != CAMERA_SPACE
 
 
@@ -111,7 +124,9 @@ class Store:
         return _read_meta(self.path)["videos"]
 
     def split(self, name: SplitName) -> Split:
-        """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory, writing alters no file."""
+        """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory,
+        writing alters no file.
+        """
         if name not in SPLITS:
             raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
         expected = [key for key in ARRAYS if self.meta.labelled or key not in LABELS]
@@ -124,7 +139,9 @@ class Store:
         """Read both files whole and compare them with the fingerprint."""
         if (found := _fingerprint(self.path)) != self.meta.fingerprint:
             said = self.meta.fingerprint
-            raise DataError(f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}")
+            raise DataError(
+                f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}"
+            )
 
 
 def default_root() -> Path:
@@ -142,7 +159,9 @@ def open_store(name: str, root: Path | None = None) -> Store:
     """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
     path = (Path(root) if root else default_root()) / name
     if (path / "actions.json").is_file():
-        raise DataError(f"{path}: holds action data, which `m2v action` uses, expected a store for lifting")
+        raise DataError(
+            f"{path}: holds action data, which `m2v action` uses, expected a store for lifting"
+        )
     if not (path / "meta.json").is_file():
         raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
     raw = _read_meta(path)["meta"]
@@ -150,8 +169,10 @@ def open_store(name: str, root: Path | None = None) -> Store:
         raw[key] = tuple(raw[key])
     meta = Meta(**raw)
     if meta.units not in ("mm", "px") or (meta.skeleton, meta.n_joints) != ("h36m17", N_JOINTS):
-        raise DataError(f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
-                        f"expected {N_JOINTS} of h36m17 in mm")  # fmt: skip
+        raise DataError(
+            f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
+            f"expected {N_JOINTS} of h36m17 in mm"
+        )
     return Store(path, meta)
 
 
@@ -161,13 +182,16 @@ def no_labels(n_frames: int) -> dict[str, np.ndarray]:
 
 
 def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
-    """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns that folder.
+    """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns
+    that folder.
 
-    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of the name as it was.
+    Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of
+    the name as it was.
     """
     splits = {"train": train, "test": test}
     for name, split in splits.items():
-        if meta.labelled or name == "train" or split.n_frames:  # keypoints alone need no test split
+        # keypoints alone need no test split
+        if meta.labelled or name == "train" or split.n_frames:
             check_split(split, f"{meta.name}: split {name}", labelled=meta.labelled)
     root, target = Path(root), Path(root) / meta.name
     root.mkdir(parents=True, exist_ok=True)
@@ -176,21 +200,28 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
         _write_files(building, meta, splits)
         swap_in(building, target)
     except OSError as error:
-        raise DataError(f"{target}: could not be written ({error.strerror or error}), nothing was changed") from error
+        raise DataError(
+            f"{target}: could not be written ({error.strerror or error}), nothing was changed"
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return target
 
 
 def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
-    """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every promise above."""
+    """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every
+    promise above.
+    """
     n = split.n_frames
     if n == 0 or not split.videos:
         raise DataError(f"{where} is empty, expected at least one video")
     for name, shape in ARRAYS.items():
         array = getattr(split, name)
         if array.shape != (n, *shape):
-            raise DataError(f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} joints)")
+            raise DataError(
+                f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} "
+                "joints)"
+            )
         if array.dtype.kind not in "fiu":
             raise DataError(f"{where}: {name} holds {array.dtype}, expected numbers")
     _check_valid(split.valid, n, where)
@@ -204,7 +235,9 @@ def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
     if not labelled:
         return
     if split.factor.min() <= 0:
-        raise DataError(f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)")
+        raise DataError(
+            f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)"
+        )
     check_millimetres(split.truth_mm, f"{where}: truth_mm")
 
 
@@ -214,17 +247,23 @@ def _check_valid(valid: np.ndarray | None, n: int, where: str) -> None:
     if valid.shape != (n,) or valid.dtype != bool:
         raise DataError(f"{where}: valid is {valid.dtype} {valid.shape}, expected bool {(n,)}")
     if not valid.any():
-        raise DataError(f"{where}: no frame is valid, expected at least one that counts in the metric")
+        raise DataError(
+            f"{where}: no frame is valid, expected at least one that counts in the metric"
+        )
 
 
 def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
     expected = 0
     for video in videos:
         if video.start != expected or video.n_frames < 1:
-            raise DataError(f"{where}: video {video.source} covers {video.n_frames} frames from {video.start}, "
-                            f"expected to begin at {expected}")  # fmt: skip
+            raise DataError(
+                f"{where}: video {video.source} covers {video.n_frames} frames from {video.start}, "
+                f"expected to begin at {expected}"
+            )
         if video.width < 1 or video.height < 1:
-            raise DataError(f"{where}: video {video.source} has image size {video.width} x {video.height}")
+            raise DataError(
+                f"{where}: video {video.source} has image size {video.width} x {video.height}"
+            )
         expected += video.n_frames
     if expected != n:
         raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
@@ -239,12 +278,16 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
         (folder / f"{name}.safetensors").chmod(0o644)
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
-    (folder / "meta.json").write_text(json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n")
+    (folder / "meta.json").write_text(
+        json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n"
+    )
     folder.chmod(0o755)
 
 
 def swap_in(building: Path, target: Path) -> None:
-    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an empty one is replaced."""
+    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an
+    empty one is replaced.
+    """
     aside = target.with_name(f".{target.name}-old-{os.getpid()}")
     if target.exists():
         os.replace(target, aside)
@@ -264,8 +307,13 @@ def _read_meta(path: Path) -> dict[str, Any]:
         if set(raw["videos"]) == set(SPLITS) and set(raw["meta"]) == known:
             return raw
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(f"{path}/meta.json: cannot be read as the description of a store ({error})") from error
-    raise DataError(f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos (train, test)")
+        raise DataError(
+            f"{path}/meta.json: cannot be read as the description of a store ({error})"
+        ) from error
+    raise DataError(
+        f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos "
+        "(train, test)"
+    )
 
 
 def _fingerprint(folder: Path) -> str:

@@ -1,6 +1,8 @@
-"""Safetensors files of any size: written block by block, read by mapping, and their common fingerprint.
+"""Safetensors files of any size: written block by block, read by mapping, and their common
+fingerprint.
 
-The bytes are those ``safetensors.numpy.save_file`` writes; that function holds a second copy of everything in memory.
+The bytes are those ``safetensors.numpy.save_file`` writes; that function holds a second copy of
+everything in memory.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
 
-#: kinds of numbers a file holds, by their safetensors name; floats of other widths are written as float32
+#: kinds of numbers a file holds, by their safetensors name; floats of other widths are written
+#: as float32
 TYPES: Final[dict[str, np.dtype[Any]]] = {
     "I64": np.dtype(np.int64),
     "F32": np.dtype(np.float32),
@@ -28,13 +31,17 @@ BLOCK_BYTES: Final = 1 << 24
 
 
 def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays (bool, int64, else as float32), each read in blocks along its first axis; long writes show a bar.
+    """Write arrays (bool, int64, else as float32), each read in blocks along its first axis;
+    long writes show a bar.
 
-    An array may be a view of a mapped file: no more than a block of it is held at a time. Raises OSError.
+    An array may be a view of a mapped file: no more than a block of it is held at a time. Raises
+    OSError.
     """
     header: dict[str, dict[str, Any]] = {}
     size = 0
-    order = sorted(arrays, key=lambda key: (-TYPES[_type(arrays[key])].itemsize, key))  # as safetensors sorts
+    order = sorted(
+        arrays, key=lambda key: (-TYPES[_type(arrays[key])].itemsize, key)
+    )  # as safetensors sorts
     for key in order:
         kind, shape = _type(arrays[key]), list(arrays[key].shape)
         end = size + math.prod(shape) * TYPES[kind].itemsize
@@ -44,7 +51,9 @@ def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     text += b" " * (-len(text) % 8)
     with (
         file.open("wb") as stream,
-        tqdm(total=size, desc=f"writing {file.name}", unit="B", unit_scale=True, delay=2, leave=False) as bar,
+        tqdm(
+            total=size, desc=f"writing {file.name}", unit="B", unit_scale=True, delay=2, leave=False
+        ) as bar,
     ):
         stream.write(len(text).to_bytes(8, "little") + text)
         for key in order:
@@ -54,7 +63,9 @@ def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
         os.fsync(stream.fileno())
 
 
-def map_tensors(file: Path, expected: Collection[str], optional: Collection[str] = ()) -> dict[str, np.ndarray]:
+def map_tensors(
+    file: Path, expected: Collection[str], optional: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """The ``expected`` tensors, and the ``optional`` ones that are there, mapped copy-on-write.
 
     A missing tensor, a foreign or a truncated file is a ``DataError``.
@@ -67,7 +78,9 @@ def map_tensors(file: Path, expected: Collection[str], optional: Collection[str]
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read as a safetensors file ({error})") from error
     if missing := set(expected) - header.keys():
-        raise DataError(f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(expected)}")
+        raise DataError(
+            f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(expected)}"
+        )
     wanted = [*expected, *(key for key in optional if key in header)]
     if size != (said := 8 + n_header + max(header[key]["data_offsets"][1] for key in wanted)):
         raise DataError(f"{file}: is {size} bytes long, its header says {said} (truncated?)")

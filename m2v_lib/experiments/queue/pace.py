@@ -13,11 +13,15 @@ Paces = Mapping[str, Sequence[float]]
 
 
 def paces(records: Iterable[Record], device: str) -> Paces:
-    """By stage, the seconds a unit of work (`step_work`) took in the runs that were made on a device."""
+    """By stage, the seconds a unit of work (`step_work`) took in the runs that were made on a
+    device.
+    """
     found: dict[str, list[float]] = {}
     for record in records:
         result = record.result
-        if ("cpu" if result.get("device") == "cpu" else "cuda") == device and result.get("schedule", {}).get("steps"):
+        if ("cpu" if result.get("device") == "cpu" else "cuda") == device and result.get(
+            "schedule", {}
+        ).get("steps"):
             seconds = result["seconds"] / result["schedule"]["steps"]
             work = step_work(Experiment.from_dict(record.config), result["stage"])
             found.setdefault(result["stage"], []).append(seconds / work)
@@ -27,7 +31,8 @@ def paces(records: Iterable[Record], device: str) -> Paces:
 def expected_minutes(item: Item, known: Paces, n_clips: int | None) -> float | None:
     """About how long the run takes where the `known` runs were made; None where none was.
 
-    A run of another size counts by the work of its step, most alike first: the same stage, then any.
+    A run of another size counts by the work of its step, most alike first: the same stage, then
+    any.
     """
     n_steps = item.exp.run.max_steps or (_full_steps(item, n_clips) if n_clips else 0)
     pace = known.get(item.stage) or [value for values in known.values() for value in values]
@@ -37,13 +42,16 @@ def expected_minutes(item: Item, known: Paces, n_clips: int | None) -> float | N
 
 
 def step_work(exp: Experiment, stage: str) -> float:
-    """Work of one training step in arbitrary units: clips, frames, blocks and a token's products in a block.
+    """Work of one training step in arbitrary units: clips, frames, blocks and a token's products
+    in a block.
 
     The last term stands for what is no product; it weighs in small networks.
     """
     m, clips = exp.model, float(exp.finetune.batch_size)
     if stage == "pretrain":
-        clips = exp.pretrain.batch_size * (exp.pretrain.n_masks + 1 / 3)  # the teacher only goes forward
+        clips = exp.pretrain.batch_size * (
+            exp.pretrain.n_masks + 1 / 3
+        )  # the teacher only goes forward
     streams = 1.0 if m.streams == "both" else 0.5
     token = streams * (12 + 8 * m.mlp_ratio) * m.dim**2 + 4 * m.dim * m.n_frames + 500 * m.dim
     return clips * m.n_frames * m.n_layers * token
@@ -64,6 +72,8 @@ def count_clips(exp: Experiment, stage: str) -> int | None:
     except DataError:
         return None
     held_out = store.meta.val_subjects if exp.data.validation else ()
-    spans = [(v.start, v.n_frames) for v in store.split("train").videos if v.subject not in held_out]
+    spans = [
+        (v.start, v.n_frames) for v in store.split("train").videos if v.subject not in held_out
+    ]
     every = len(clip_index(spans, exp.model.n_frames, exp.data.train_stride))
     return every if stage == "pretrain" else round(every * exp.data.label_fraction)

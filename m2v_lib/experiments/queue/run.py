@@ -22,7 +22,9 @@ from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, keep_record, read_met
 
 @dataclass
 class Queue:
-    """The items and the state of their runs: `runs` is where training writes, `kept` where records are committed."""
+    """The items and the state of their runs: `runs` is where training writes, `kept` where
+    records are committed.
+    """
 
     items: list[Item]
     runs: Path
@@ -30,14 +32,24 @@ class Queue:
     failed: set[str] = field(default_factory=set)
 
     def done(self, item: Item) -> bool:
-        """A run with a result; of a pre-training whose weights a run still waits for, the weights have to be there."""
-        if (self.runs / item.name / "weights.safetensors").exists() and _has_result(self.runs / item.name):
+        """A run with a result; of a pre-training whose weights a run still waits for, the
+        weights have to be there.
+        """
+        if (self.runs / item.name / "weights.safetensors").exists() and _has_result(
+            self.runs / item.name
+        ):
             return True
-        waiting = [other for other in self.items if other.needs == item.name and not self.done(other)]
-        return not waiting and (_has_result(self.kept / item.name) or _has_result(self.runs / item.name))
+        waiting = [
+            other for other in self.items if other.needs == item.name and not self.done(other)
+        ]
+        return not waiting and (
+            _has_result(self.kept / item.name) or _has_result(self.runs / item.name)
+        )
 
     def waiting(self) -> list[Item]:
-        """What is not done, in order; a pre-training made again for its weights, just before who needs them."""
+        """What is not done, in order; a pre-training made again for its weights, just before who
+        needs them.
+        """
         by_name, order = {item.name: item for item in self.items}, dict[str, Item]()
         for item in self.items:
             if self.done(item) or (item.stage == "pretrain" and _has_result(self.kept / item.name)):
@@ -48,14 +60,22 @@ class Queue:
         return list(order.values())
 
     def ready(self) -> list[Item]:
-        """What can be run now: not done, did not fail before, its pre-training there, no other process at it."""
+        """What can be run now: not done, did not fail before, its pre-training there, no other
+        process at it.
+        """
         by_name = {item.name: item for item in self.items}
-        able = [i for i in self.waiting() if i.name not in self.failed and not is_running(self.runs / i.name)]
+        able = [
+            i
+            for i in self.waiting()
+            if i.name not in self.failed and not is_running(self.runs / i.name)
+        ]
         return [item for item in able if not item.needs or self.done(by_name[item.needs])]
 
     @contextmanager
     def claim(self) -> Iterator[Item | None]:
-        """The next run that can be made, kept from other queues while the context lasts; None where there is none."""
+        """The next run that can be made, kept from other queues while the context lasts; None
+        where there is none.
+        """
         self.runs.mkdir(parents=True, exist_ok=True)
         for item in self.ready():
             with _claim_file(self.runs / item.name).open("w") as stream:
@@ -76,8 +96,9 @@ def _has_result(folder: Path) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process trains in this run folder (it holds the lock of `training.loop.sole_trainer`), or a queue is
-    about to start one."""
+    """Whether a process trains in this run folder (it holds the lock of
+    `training.loop.sole_trainer`), or a queue is about to start one.
+    """
     for path in (folder.with_name(f".{folder.name}.lock"), _claim_file(folder)):
         if path.exists():
             with path.open("r+") as stream:
@@ -91,7 +112,9 @@ def _claim_file(folder: Path) -> Path:
 
 
 def _lock(stream: IO[str]) -> bool:
-    """Lock an open file until it is closed; False where another process, or another opening, holds it."""
+    """Lock an open file until it is closed; False where another process, or another opening,
+    holds it.
+    """
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -112,18 +135,24 @@ def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
         total += minutes or 0.0
         began = f", at step {queue.step(item)}" if queue.step(item) else ""
         running = ", running" if is_running(queue.runs / item.name) else ""
-        about = f"about {minutes:.0f} min" if minutes else "duration unknown, no record of this device"
+        about = (
+            f"about {minutes:.0f} min" if minutes else "duration unknown, no record of this device"
+        )
         lines.append(f"{number}. {'; '.join(item.labels)} ({about}{began}{running})")
         lines.append("   " + shlex.join(item.command({"run.device": device})))
     return "\n".join([*lines, f"together about {total / 60:.1f} hours" if total else ""]).rstrip()
 
 
-def run_queue(queue: Queue, settings: Mapping[str, Any], *, max_minutes: float = 0.0, poll: float = 20.0) -> int:
-    """Run what is not done until nothing is left or the time is up, and keep each finished run's record.
+def run_queue(
+    queue: Queue, settings: Mapping[str, Any], *, max_minutes: float = 0.0, poll: float = 20.0
+) -> int:
+    """Run what is not done until nothing is left or the time is up, and keep each finished run's
+    record.
 
-    Each run is a process of its own, so memory is free again after it and its failure stops only what builds on it.
-    Several such queues may work side by side: none takes a run that another is at. `settings` are added to every
-    command. Returns 0 when all is done, 75 (resume me) when the time is up or at SIGTERM, 1 when a run failed.
+    Each run is a process of its own, so memory is free again after it and its failure stops only
+    what builds on it. Several such queues may work side by side: none takes a run that another
+    is at. `settings` are added to every command. Returns 0 when all is done, 75 (resume me) when
+    the time is up or at SIGTERM, 1 when a run failed.
     """
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
     while queue.waiting():

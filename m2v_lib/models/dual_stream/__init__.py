@@ -1,1 +1,3 @@
-"""The parts of a dual-stream block: attention, graph convolution, fusion, MLP. All keep tensors as (B, T, J, D)."""
+"""The parts of a dual-stream block: attention, graph convolution, fusion, MLP. All keep tensors
+as (B, T, J, D).
+"""

@@ -1,4 +1,5 @@
-"""Two parts of the fast path on CPUs, where fresh memory is dear: the MLP in pieces, attention over a short axis.
+"""Two parts of the fast path on CPUs, where fresh memory is dear: the MLP in pieces, attention
+over a short axis.
 
 Both are autograd functions with their gradients written out; `fast` chooses when to use them.
 """
@@ -14,15 +15,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear
 
-# N tokens, D features, F hidden features, G groups times heads, K nodes of a group, E features of a head
+# N tokens, D features, F hidden features, G groups times heads, K nodes of a group, E features
+# of a head
 
-#: Numbers of the hidden layer that are alive at once: with fewer, starting the products costs more than memory saves.
+#: Numbers of the hidden layer that are alive at once: with fewer, starting the products costs
+#: more than memory saves.
 HIDDEN_NUMBERS = 1 << 21
 
 
 @cache
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees (glibc only): fetching the same pages anew each step costs a fifth of it."""
+    """Let this process keep what it frees (glibc only): fetching the same pages anew each step
+    costs a fifth of it.
+    """
     if sys.platform != "linux":
         return
     trim_threshold, mmap_threshold = -1, -3  # names of malloc.h
@@ -32,8 +37,12 @@ def keep_freed_memory() -> None:
         libc.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none") -> Tensor:
-    """x weight^T + bias without gradient, then "gelu" where asked; float32 by oneDNN, on some CPUs faster than MKL."""
+def dense(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str = "none"
+) -> Tensor:
+    """x weight^T + bias without gradient, then "gelu" where asked; float32 by oneDNN, on some
+    CPUs faster than MKL.
+    """
     if x.dtype == torch.float32 and x.device.type == "cpu" and _ONEDNN is not None:
         return _ONEDNN(x, weight, bias, activation, [], "none")
     y = linear(x, weight, bias)
@@ -41,8 +50,14 @@ def dense(x: Tensor, weight: Tensor, bias: Tensor | None = None, activation: str
 
 
 def _onednn_linear() -> Any:
-    """torch.compile's own operator for a linear layer on a CPU, or None where this torch has none."""
-    packet = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
+    """torch.compile's own operator for a linear layer on a CPU, or None where this torch has
+    none.
+    """
+    packet = (
+        getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+        if torch.backends.mkldnn.is_available()
+        else None
+    )
     return getattr(packet, "default", None)
 
 
@@ -54,19 +69,26 @@ def pieces(x_ND: Tensor, n_hidden: int) -> tuple[Tensor, ...]:
     return x_ND.tensor_split(max(1, round(len(x_ND) * n_hidden / HIDDEN_NUMBERS)))
 
 
-def mlp_without_gradient(x_ND: Tensor, w1_FD: Tensor, b1_F: Tensor, w2_DF: Tensor, b2_D: Tensor) -> Tensor:
+def mlp_without_gradient(
+    x_ND: Tensor, w1_FD: Tensor, b1_F: Tensor, w2_DF: Tensor, b2_D: Tensor
+) -> Tensor:
     """fc2(gelu(fc1(x))), some tokens at a time, GELU within the first product."""
-    return torch.cat([dense(dense(x, w1_FD, b1_F, "gelu"), w2_DF, b2_D) for x in pieces(x_ND, len(w1_FD))])
+    return torch.cat(
+        [dense(dense(x, w1_FD, b1_F, "gelu"), w2_DF, b2_D) for x in pieces(x_ND, len(w1_FD))]
+    )
 
 
 class ChunkedMlp(torch.autograd.Function):
-    """fc2(gelu(fc1(x))) for x (N, D), some tokens at a time: what follows GELU exists for one piece only.
+    """fc2(gelu(fc1(x))) for x (N, D), some tokens at a time: what follows GELU exists for one
+    piece only.
 
     Of the hidden layer only the values before GELU are kept for the gradient.
     """
 
     @staticmethod
-    def forward(ctx: Any, x_ND: Tensor, w1_FD: Tensor, b1_F: Tensor, w2_DF: Tensor, b2_D: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x_ND: Tensor, w1_FD: Tensor, b1_F: Tensor, w2_DF: Tensor, b2_D: Tensor
+    ) -> Tensor:
         before = [dense(x, w1_FD, b1_F) for x in pieces(x_ND, len(w1_FD))]
         ctx.save_for_backward(x_ND, w1_FD, w2_DF, *before)
         return torch.cat([dense(gelu(h), w2_DF, b2_D) for h in before])
@@ -77,7 +99,11 @@ class ChunkedMlp(torch.autograd.Function):
         x_ND, w1_FD, w2_DF, *before = ctx.saved_tensors
         sizes = [len(h) for h in before]
         gx = []
-        gw1, gb1, gw2 = torch.zeros_like(w1_FD), w1_FD.new_zeros(len(w1_FD)), torch.zeros_like(w2_DF)
+        gw1, gb1, gw2 = (
+            torch.zeros_like(w1_FD),
+            w1_FD.new_zeros(len(w1_FD)),
+            torch.zeros_like(w2_DF),
+        )
         for x, g, h in zip(x_ND.split(sizes), g_ND.split(sizes), before, strict=True):
             gw2.addmm_(g.T, gelu(h))
             inner = torch.ops.aten.gelu_backward(dense(g, w2_DF.T), h)
@@ -88,7 +114,9 @@ class ChunkedMlp(torch.autograd.Function):
 
 
 class ShortAttention(torch.autograd.Function):
-    """softmax(scale q k^T) v for qkv (3, G, K, E) with few nodes K, by explicit weights; returns (G, K, E)."""
+    """softmax(scale q k^T) v for qkv (3, G, K, E) with few nodes K, by explicit weights; returns
+    (G, K, E).
+    """
 
     @staticmethod
     def forward(ctx: Any, qkv_3GKE: Tensor, scale: float) -> Tensor:
@@ -106,7 +134,9 @@ class ShortAttention(torch.autograd.Function):
         out = torch.empty_like(qkv_3GKE)
         torch.bmm(weights_GKK.mT, g_GKE, out=out[2])
         of_weights = torch.bmm(g_GKE, v.mT)
-        of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights_GKK, -1, weights_GKK.dtype)
+        of_scores = torch.ops.aten._softmax_backward_data(
+            of_weights, weights_GKK, -1, weights_GKK.dtype
+        )
         of_scores.mul_(ctx.scale)
         torch.bmm(of_scores, k, out=out[0])
         torch.bmm(of_scores.mT, q, out=out[1])

@@ -1,11 +1,13 @@
-"""The fast path: what `attention`, `graph`, `fusion` and `mlp` compute, with less memory traffic.
+"""The fast path: what `attention`, `graph`, `fusion` and `mlp` compute, with less memory
+traffic.
 
-Each function takes a layer of the reference path and uses its parameters, so both paths train the same state dict; they
-agree to rounding in outputs, gradients and batch-norm buffers (tests/layers/test_fast.py). What differs:
-attention never writes its (K, K) weights; heads and joints merge by views where the layout allows; V and U of a graph
-convolution are one product; the chain graph is a scaled shift, without a (T, T) product; a similarity graph scales rows
-instead of building A_hat; LayerScale and, at inference, batch norm are folded into the weights before them; fusion of
-two is a sigmoid.
+Each function takes a layer of the reference path and uses its parameters, so both paths train
+the same state dict; they agree to rounding in outputs, gradients and batch-norm buffers
+(tests/layers/test_fast.py). What differs: attention never writes its (K, K) weights; heads and
+joints merge by views where the layout allows; V and U of a graph convolution are one product;
+the chain graph is a scaled shift, without a (T, T) product; a similarity graph scales rows
+instead of building A_hat; LayerScale and, at inference, batch norm are folded into the weights
+before them; fusion of two is a sigmoid.
 """
 
 from __future__ import annotations
@@ -45,13 +47,20 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
             .view(B, T, J, 3, H, E)
             .permute(3, 0, *((1, 4, 2) if spatial else (2, 4, 1)), 5)
         )
-        mixed = ShortAttention.apply(parts.reshape(3, -1, parts.shape[-2], E), layer.scale).view(parts.shape[1:])
+        mixed = ShortAttention.apply(parts.reshape(3, -1, parts.shape[-2], E), layer.scale).view(
+            parts.shape[1:]
+        )
         return mixed.permute(0, *((1, 3, 2) if spatial else (3, 1, 2)), 4).reshape(B, T, J, D)
     if spatial:
         q, k, v = linear(x_BTJD, layer.qkv.weight).view(B * T, J, 3, H, E).permute(2, 0, 3, 1, 4)
     else:  # one product each: then joints and heads are one axis of a view
-        q, k, v = (linear(x_BTJD, w).view(B, T, J * H, E).transpose(1, 2) for w in layer.qkv.weight.chunk(3))
-    return scaled_dot_product_attention(q, k, v, scale=layer.scale).transpose(1, 2).reshape(B, T, J, D)
+        q, k, v = (
+            linear(x_BTJD, w).view(B, T, J * H, E).transpose(1, 2)
+            for w in layer.qkv.weight.chunk(3)
+        )
+    return (
+        scaled_dot_product_attention(q, k, v, scale=layer.scale).transpose(1, 2).reshape(B, T, J, D)
+    )
 
 
 def attention(layer: Attention, x_BTJD: Tensor, scale_D: Tensor | None) -> Tensor:
@@ -81,7 +90,9 @@ def _frozen_batch_norm(layer: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 
 def added(x: Tensor, branch: Tensor) -> Tensor:
-    """x + branch, a residual connection; in place of the branch, which must be fresh, where no gradient needs it."""
+    """x + branch, a residual connection; in place of the branch, which must be fresh, where no
+    gradient needs it.
+    """
     if torch.is_grad_enabled() or branch.dtype != x.dtype:
         return x + branch
     return branch.add_(x)
@@ -92,7 +103,9 @@ def aggregate(graph: nn.Module, x_BTJD: Tensor, own_BTJD: Tensor, u_BTJD: Tensor
     if isinstance(graph, SpatialAggregation):
         return own_BTJD + graph.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
     if isinstance(graph, ChainAggregation):
-        own_T, neighbour_T = (c.to(x_BTJD.dtype).view(-1, 1, 1) for c in (graph.own_T, graph.neighbour_T))
+        own_T, neighbour_T = (
+            c.to(x_BTJD.dtype).view(-1, 1, 1) for c in (graph.own_T, graph.neighbour_T)
+        )
         return _Chain.apply(x_BTJD, own_BTJD, own_T, neighbour_T, graph.previous)
     assert isinstance(graph, SimilarityAggregation)
     near_BJTT = similar_frames(u_BTJD.transpose(1, 2), graph.n_neighbours)
@@ -105,7 +118,9 @@ class _Chain(torch.autograd.Function):
     """own + a_t x_t + b_t x_(t-1), or x_(t+1): two passes over memory forwards, two backwards."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, own: Tensor, a_T11: Tensor, b_T11: Tensor, previous: bool) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, own: Tensor, a_T11: Tensor, b_T11: Tensor, previous: bool
+    ) -> Tensor:
         ctx.save_for_backward(a_T11, b_T11)
         ctx.previous = previous
         out = torch.addcmul(own, x, a_T11)
@@ -118,7 +133,9 @@ class _Chain(torch.autograd.Function):
         (gradient,) = gradients
         a_T11, b_T11 = ctx.saved_tensors
         to_x = gradient * a_T11
-        to, source = (to_x[:, :-1], gradient[:, 1:]) if ctx.previous else (to_x[:, 1:], gradient[:, :-1])
+        to, source = (
+            (to_x[:, :-1], gradient[:, 1:]) if ctx.previous else (to_x[:, 1:], gradient[:, :-1])
+        )
         to.addcmul_(source, b_T11)
         return to_x, gradient, None, None, None
 

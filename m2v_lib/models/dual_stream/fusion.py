@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class AdaptiveFusion(nn.Linear):
-    """Softmax weights over the two streams for every token, from a linear map of both (eq. 2, audit B2).
+    """Softmax weights over the two streams for every token, from a linear map of both (eq. 2,
+    audit B2).
 
     Starts at equal weights: weight 0, bias 0.5 (spec 2.3).
     """
@@ -27,7 +28,9 @@ class AdaptiveFusion(nn.Linear):
 
 
 class MeanFusion(nn.Module):
-    """Equal weights. The paper says summation; the released code halves it, and so do we (audit A5)."""
+    """Equal weights. The paper says summation; the released code halves it, and so do we (audit
+    A5).
+    """
 
     def forward(self, attention_BTJD: Tensor, graph_BTJD: Tensor) -> Tensor:
         return 0.5 * (attention_BTJD + graph_BTJD)

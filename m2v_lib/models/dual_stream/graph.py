@@ -14,13 +14,17 @@ from m2v_lib.skeletons.h36m import bone_adjacency, released_3dhp_adjacency, rele
 
 
 def normalise_adjacency(adjacency: Tensor) -> Tensor:
-    """D^-1/2 A D^-1/2 with the row sums of A as degrees (..., K, K); rows of a directed A need not sum to 1."""
+    """D^-1/2 A D^-1/2 with the row sums of A as degrees (..., K, K); rows of a directed A need
+    not sum to 1.
+    """
     inverse_root = adjacency.sum(-1).rsqrt()
     return inverse_root.unsqueeze(-1) * adjacency * inverse_root.unsqueeze(-2)
 
 
 def chain_adjacency(n_frames: int, *, previous: bool = True) -> Tensor:
-    """Temporal graph (T, T): each frame sees itself and the one before (paper III-A.2) or, released-fixed, after."""
+    """Temporal graph (T, T): each frame sees itself and the one before (paper III-A.2) or,
+    released-fixed, after.
+    """
     eye = torch.eye(n_frames)
     neighbour = torch.diag(torch.ones(n_frames - 1), -1 if previous else 1)
     return eye + neighbour
@@ -28,7 +32,9 @@ def chain_adjacency(n_frames: int, *, previous: bool = True) -> Tensor:
 
 @torch.no_grad()
 def similar_frames(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
-    """Boolean (..., K, K): row k marks the nodes nearest to k by dot product, ties kept (audit C2); no gradient."""
+    """Boolean (..., K, K): row k marks the nodes nearest to k by dot product, ties kept (audit
+    C2); no gradient.
+    """
     similarity = nodes_KD @ nodes_KD.transpose(-1, -2)
     threshold = similarity.topk(n_neighbours, dim=-1).values[..., -1:]
     return similarity >= threshold
@@ -53,15 +59,21 @@ class SpatialAggregation(nn.Module):
         }
         adjacency = torch.as_tensor(made_by[graph](), dtype=torch.float64)
         if adjacency.shape[0] != n_joints:
-            raise ValueError(f"the skeleton graph has {adjacency.shape[0]} joints, the model {n_joints}")
-        self.register_buffer("adjacency_JJ", normalise_adjacency(adjacency).float(), persistent=False)
+            raise ValueError(
+                f"the skeleton graph has {adjacency.shape[0]} joints, the model {n_joints}"
+            )
+        self.register_buffer(
+            "adjacency_JJ", normalise_adjacency(adjacency).float(), persistent=False
+        )
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
         return self.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
 
 
 class ChainAggregation(nn.Module):
-    """A_hat x over time for a graph of each frame and one neighbour; only the two diagonals of A_hat are kept."""
+    """A_hat x over time for a graph of each frame and one neighbour; only the two diagonals of
+    A_hat are kept.
+    """
 
     own_T: Tensor
     neighbour_T: Tensor
@@ -86,7 +98,9 @@ class ChainAggregation(nn.Module):
 
 
 class SimilarityAggregation(nn.Module):
-    """A_hat x over time where each joint's frames see their nearest frames in feature space (released)."""
+    """A_hat x over time where each joint's frames see their nearest frames in feature space
+    (released).
+    """
 
     def __init__(self, n_neighbours: int) -> None:
         super().__init__()
@@ -94,18 +108,23 @@ class SimilarityAggregation(nn.Module):
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
         """Aggregate ``x`` along the graph that the mixer's input ``u`` spans."""
-        adjacency_BJTT = normalise_adjacency(similarity_adjacency(u_BTJD.transpose(1, 2), self.n_neighbours))
+        adjacency_BJTT = normalise_adjacency(
+            similarity_adjacency(u_BTJD.transpose(1, 2), self.n_neighbours)
+        )
         return (adjacency_BJTT @ x_BTJD.transpose(1, 2)).transpose(1, 2)
 
 
 class GraphConv(nn.Module):
     """ReLU(u + BN(A_hat V(u) + U(u))), eq. (7) with V = W1 (neighbours) and U = W2 (self).
 
-    ``bn_axis="channels"`` normalises each feature over all tokens (paper); ``"nodes"`` each joint or frame over
-    batch and features, which ties the weights to J or T (released, audit B9).
+    ``bn_axis="channels"`` normalises each feature over all tokens (paper); ``"nodes"`` each
+    joint or frame over batch and features, which ties the weights to J or T (released, audit
+    B9).
     """
 
-    def __init__(self, dim: int, n_nodes: int, axis: str, aggregation: nn.Module, bn_axis: str) -> None:
+    def __init__(
+        self, dim: int, n_nodes: int, axis: str, aggregation: nn.Module, bn_axis: str
+    ) -> None:
         super().__init__()
         self.axis = axis
         self.bn_axis = bn_axis

@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Linear(d, ratio * d) - GELU - Linear(ratio * d, d), per token (paper eq. 6 and 8, spec 2.4)."""
+    """Linear(d, ratio * d) - GELU - Linear(ratio * d, d), per token (paper eq. 6 and 8, spec
+    2.4).
+    """
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
         super().__init__()
@@ -21,7 +23,9 @@ class Mlp(nn.Module):
 
 
 def layer_scale(dim: int, initial: float) -> nn.Parameter | None:
-    """A learned factor per channel on a residual branch, or None where the recipe has none (audit B6)."""
+    """A learned factor per channel on a residual branch, or None where the recipe has none
+    (audit B6).
+    """
     return nn.Parameter(torch.full((dim,), initial)) if initial > 0 else None
 
 

@@ -1,4 +1,6 @@
-"""The dual-stream Transformer-GCN encoder with its pose head (paper section III-A, spec section 2)."""
+"""The dual-stream Transformer-GCN encoder with its pose head (paper section III-A, spec section
+2).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,26 @@ from m2v_lib.config import ModelConfig
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.attention import Attention
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion, MeanFusion
-from m2v_lib.models.dual_stream.graph import ChainAggregation, GraphConv, SimilarityAggregation, SpatialAggregation
+from m2v_lib.models.dual_stream.graph import (
+    ChainAggregation,
+    GraphConv,
+    SimilarityAggregation,
+    SpatialAggregation,
+)
 from m2v_lib.models.dual_stream.mlp import Mlp, layer_scale, scaled
 
 # B batch, T frames, J joints, D features, R features of the representation, N blocks
 
 PATHS = ("reference", "fast")
 
-# Parameter names are those of the authors' checkpoint files, so that loading one needs no table of names.
+# Parameter names are those of the authors' checkpoint files, so that loading one needs no table
+# of names.
 
 
 class AttentionBlock(nn.Module):
-    """x + attention(LN(x)), then x + MLP(LN(x)) (eq. 6); LayerScale on both branches where the recipe has it."""
+    """x + attention(LN(x)), then x + MLP(LN(x)) (eq. 6); LayerScale on both branches where the
+    recipe has it.
+    """
 
     def __init__(self, cfg: ModelConfig, axis: str) -> None:
         super().__init__()
@@ -47,8 +57,8 @@ class AttentionBlock(nn.Module):
 class GraphBlock(nn.Module):
     """Graph convolution (eq. 7), then x + MLP(LN(x)) (eq. 8).
 
-    ``literal`` follows the equations: the convolution takes x itself and its ReLU is the new x. ``prenorm`` is the
-    released form: the convolution takes LN(x) and is added to x (audit B7).
+    ``literal`` follows the equations: the convolution takes x itself and its ReLU is the new x.
+    ``prenorm`` is the released form: the convolution takes LN(x) and is added to x (audit B7).
     """
 
     def __init__(self, cfg: ModelConfig, axis: str) -> None:
@@ -88,9 +98,11 @@ def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:
 
 
 class DualStreamBlock(nn.Module):
-    """Both streams read the same x, each spatial then temporal; their outputs are fused (eq. 1-2, audit B1, B3).
+    """Both streams read the same x, each spatial then temporal; their outputs are fused (eq.
+    1-2, audit B1, B3).
 
-    `path` says how it is computed, to the same numbers: "reference" by the equations as written, "fast" for training.
+    `path` says how it is computed, to the same numbers: "reference" by the equations as written,
+    "fast" for training.
     """
 
     path = "reference"
@@ -126,11 +138,16 @@ class DualStreamBlock(nn.Module):
             streams.append(self.graph_temporal.fast(self.graph_spatial.fast(x_BTJD)))
         if self.streams != "both":
             return streams[0]
-        return fast.fuse(self.fusion, *streams) if isinstance(self.fusion, AdaptiveFusion) else self.fusion(*streams)
+        return (
+            fast.fuse(self.fusion, *streams)
+            if isinstance(self.fusion, AdaptiveFusion)
+            else self.fusion(*streams)
+        )
 
 
 class DualStreamModel(nn.Module):
-    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in normalised units.
+    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in
+    normalised units.
 
     Raises ValueError for an input of another number of frames, joints or channels.
     """
@@ -145,7 +162,9 @@ class DualStreamModel(nn.Module):
             self.temporal_pos_embed = nn.Parameter(torch.zeros(1, cfg.n_frames, 1, cfg.dim))
         self.layers = nn.ModuleList(DualStreamBlock(cfg) for _ in range(cfg.n_layers))
         self.norm = nn.LayerNorm(cfg.dim)
-        self.rep_logit = nn.Sequential(OrderedDict(fc=nn.Linear(cfg.dim, cfg.dim_rep), act=nn.Tanh()))
+        self.rep_logit = nn.Sequential(
+            OrderedDict(fc=nn.Linear(cfg.dim, cfg.dim_rep), act=nn.Tanh())
+        )
         self.head = nn.Linear(cfg.dim_rep, 3)
 
     def forward(self, x_BTJ3: Tensor) -> Tensor:
@@ -168,7 +187,9 @@ class DualStreamModel(nn.Module):
             return self.joints_embed(x_BTJ3)
 
     def use(self, path: str) -> DualStreamModel:
-        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers are the same."""
+        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the
+        numbers are the same.
+        """
         if path not in PATHS:
             raise ValueError(f"there is no path {path!r}; choose {' or '.join(PATHS)}")
         for block in self.layers:
@@ -186,15 +207,23 @@ class DualStreamModel(nn.Module):
     def check_input(self, x_BTJ3: Tensor) -> None:
         expected = (self.cfg.n_frames, self.cfg.n_joints, 3)
         if x_BTJ3.ndim != 4 or tuple(x_BTJ3.shape[1:]) != expected:
-            raise ValueError(f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}")
+            raise ValueError(
+                f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}"
+            )
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """No autocast where coordinates go in and come out: bfloat16 has three digits, a pose needs four."""
-    return nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    """No autocast where coordinates go in and come out: bfloat16 has three digits, a pose needs
+    four.
+    """
+    return (
+        nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
+    )
 
 
-def build_model(cfg: ModelConfig, *, seed: int | None = None, path: str = "fast") -> DualStreamModel:
+def build_model(
+    cfg: ModelConfig, *, seed: int | None = None, path: str = "fast"
+) -> DualStreamModel:
     """The network with fresh weights, computed by `path` (see `DualStreamModel.use`).
 
     `seed` makes the weights reproducible without touching torch's global state.

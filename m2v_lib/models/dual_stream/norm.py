@@ -12,12 +12,18 @@ from torch import Tensor, nn
 class BatchNorm(nn.BatchNorm1d):
     """`nn.BatchNorm1d` on (rows, channels) or (rows, channels, positions).
 
-    In training on several processes, mean and variance are those of the whole batch, so the numbers are those of one
-    process that holds it. (`nn.SyncBatchNorm` does the same on GPUs only.)
+    In training on several processes, mean and variance are those of the whole batch, so the
+    numbers are those of one process that holds it. (`nn.SyncBatchNorm` does the same on GPUs
+    only.)
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        if (
+            self.training
+            and dist.is_available()
+            and dist.is_initialized()
+            and dist.get_world_size() > 1
+        ):
             return self.forward_synced(x)
         return super().forward(x)
 
@@ -30,7 +36,11 @@ class BatchNorm(nn.BatchNorm1d):
         centred = wide - mean.view(shape)
         variance = all_reduced(centred.square().sum(rows)) / count
         with torch.no_grad():
-            assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+            assert (
+                self.running_mean is not None
+                and self.running_var is not None
+                and self.momentum is not None
+            )
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             unbiased = variance * count / (count - 1)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)

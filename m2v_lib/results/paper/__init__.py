@@ -1,7 +1,8 @@
-"""The numbers the paper prints, one CSV a table, and the words to cite them with. Nothing here is measured.
+"""The numbers the paper prints, one CSV a table, and the words to cite them with. Nothing here
+is measured.
 
-Each line of a CSV is one printed value with its unit and its line in the paper's text. Marks and labels are copied as
-printed; where the print is doubtful `cite` says so (audit A1-A7).
+Each line of a CSV is one printed value with its unit and its line in the paper's text. Marks and
+labels are copied as printed; where the print is doubtful `cite` says so (audit A1-A7).
 """
 
 from __future__ import annotations
@@ -41,11 +42,24 @@ DOUBTS = {
 
 _INT = {"K", "M", "N", "d", "epoch", "name_K", "name_M", "paper_line", "ref", "row"}
 _FLOAT = {"P", "lambda_1", "lambda_2", "name_P", "test_loss", "value"}
-_BOOL = {"AF", "GS", "S1", "SF", "SPE", "TPE", "TrS", "approximate", "in_figure", "marked_underline", "with_stage1"}
+_BOOL = {
+    "AF",
+    "GS",
+    "S1",
+    "SF",
+    "SPE",
+    "TPE",
+    "TrS",
+    "approximate",
+    "in_figure",
+    "marked_underline",
+    "with_stage1",
+}
 
 
 def table(name: str) -> list[dict[str, Any]]:
-    """The printed values of a table, typed; an empty field is None. `table8` does for `table8_module_ablation`.
+    """The printed values of a table, typed; an empty field is None. `table8` does for
+    `table8_module_ablation`.
 
     Raises ConfigError for a name that is unknown or fits several tables.
     """
@@ -62,7 +76,8 @@ def resolve(name: str) -> str:
 
 
 def value(name: str, **where: Any) -> float | None:
-    """The one printed value whose columns equal `where`, e.g. ``value("table8", row=1, metric="MPJPE")``.
+    """The one printed value whose columns equal `where`, e.g. ``value("table8", row=1,
+    metric="MPJPE")``.
 
     None where the paper leaves the field empty; ConfigError unless exactly one value fits.
     """
@@ -73,7 +88,8 @@ def value(name: str, **where: Any) -> float | None:
 
 
 def nth(name: str, row: int, metric: str) -> float | None:
-    """The value of a metric in the row-th printed row, counted from 1: where labels repeat, as in Table VII.
+    """The value of a metric in the row-th printed row, counted from 1: where labels repeat, as
+    in Table VII.
 
     None where the paper leaves the field empty; ConfigError where there is no such row.
     """
@@ -84,7 +100,9 @@ def nth(name: str, row: int, metric: str) -> float | None:
 
 
 def cite(name: str, row: int | str | None = None) -> str:
-    """Where a printed number stands: 'Table VIII, row 2', 'Table III, Ours-L (its 91.8 G are probably 191.8 G)'."""
+    """Where a printed number stands: 'Table VIII, row 2', 'Table III, Ours-L (its 91.8 G are
+    probably 191.8 G)'.
+    """
     full = resolve(name)
     if row is None:
         return TITLES[full]
@@ -94,12 +112,16 @@ def cite(name: str, row: int | str | None = None) -> str:
 
 
 def claims() -> list[dict[str, Any]]:
-    """What the paper says: id, where (section), line of its text, claim; `values` where the sentence has numbers."""
+    """What the paper says: id, where (section), line of its text, claim; `values` where the
+    sentence has numbers.
+    """
     return _entries("claims.yaml")
 
 
 def said(claim: str, value: str) -> float:
-    """A number from a sentence of the paper, e.g. ``said("stage1-mpjpe", "gain")``. Raises ConfigError."""
+    """A number from a sentence of the paper, e.g. ``said("stage1-mpjpe", "gain")``. Raises
+    ConfigError.
+    """
     for entry in claims():
         if entry["id"] == claim and value in entry.get("values", {}):
             return float(entry["values"][value])
@@ -107,8 +129,10 @@ def said(claim: str, value: str) -> float:
 
 
 def conflicts() -> list[dict[str, Any]]:
-    """Where paper, tables and released code disagree: id of the audit's point, about, paper, released, evidence,
-    `fields` ({setting: [paper, released]}) or `no_switch` (why there is none), and the `claims` that settle it."""
+    """Where paper, tables and released code disagree: id of the audit's point, about, paper,
+    released, evidence, `fields` ({setting: [paper, released]}) or `no_switch` (why there is
+    none), and the `claims` that settle it.
+    """
     return _entries("conflicts.yaml")
 
 
@@ -119,7 +143,9 @@ def _entries(name: str) -> list[dict[str, Any]]:
 @cache
 def _read(full_name: str) -> tuple[dict[str, Any], ...]:
     lines = files(__name__).joinpath(f"{full_name}.csv").read_text(encoding="utf-8").splitlines()
-    return tuple({key: _typed(key, text) for key, text in row.items()} for row in csv.DictReader(lines))
+    return tuple(
+        {key: _typed(key, text) for key, text in row.items()} for row in csv.DictReader(lines)
+    )
 
 
 def _typed(column: str, text: str) -> Any:

@@ -1,1 +1,3 @@
-"""Stage 1: predict a teacher's representations of the whole sequence from masked copies of it (paper III-B)."""
+"""Stage 1: predict a teacher's representations of the whole sequence from masked copies of it
+(paper III-B).
+"""

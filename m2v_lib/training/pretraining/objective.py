@@ -16,7 +16,9 @@ from m2v_lib.training.pretraining.teacher import Teacher, effective_rank
 class MaskedPrediction(nn.Module):
     """Student, teacher and, where the fill is learned, its vector."""
 
-    def __init__(self, student: DualStreamModel, cfg: PretrainConfig, generator: torch.Generator) -> None:
+    def __init__(
+        self, student: DualStreamModel, cfg: PretrainConfig, generator: torch.Generator
+    ) -> None:
         super().__init__()
         self.cfg = cfg
         self.student = student
@@ -30,10 +32,12 @@ class MaskedPrediction(nn.Module):
     def forward(
         self, x_BTJ3: Tensor, generator: torch.Generator, own: slice = slice(None)
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Masked-token loss and what the log shows: mask ratio, and `targets` for `collapse_signs`.
+        """Masked-token loss and what the log shows: mask ratio, and `targets` for
+        `collapse_signs`.
 
-        Of several processes each passes the whole batch and its `own` clips: masks and noise are drawn for all, only
-        these clips are computed, and the sum of the losses over the processes is the loss of the batch.
+        Of several processes each passes the whole batch and its `own` clips: masks and noise are
+        drawn for all, only these clips are computed, and the sum of the losses over the
+        processes is the loss of the batch.
         """
         self.student.check_input(x_BTJ3)
         B, T, J, _ = x_BTJ3.shape
@@ -44,7 +48,9 @@ class MaskedPrediction(nn.Module):
         mask = every_mask[views]
         embedded = self.student.embed(x_BTJ3[own])
         clean = self.student.add_positions(embedded)
-        target = self.teacher.targets(clean, self.cfg.target_layers, normalise=self.cfg.norm_targets)
+        target = self.teacher.targets(
+            clean, self.cfg.target_layers, normalise=self.cfg.norm_targets
+        )
         x = self.hide(embedded, clean, mask, self.draw_fill(every_mask, generator)[views])
         for block in self.student.layers:
             x = block(x)
@@ -53,10 +59,16 @@ class MaskedPrediction(nn.Module):
         loss = loss * (mask.sum().to(loss.dtype) / every_mask.sum())
         if self.cfg.loss_scale == "sqrt-dim":
             loss = loss / target.shape[-1] ** 0.5
-        return loss, {"mask_ratio": every_mask.float().mean(), "targets": target, "clean": clean.detach()}
+        return loss, {
+            "mask_ratio": every_mask.float().mean(),
+            "targets": target,
+            "clean": clean.detach(),
+        }
 
     def draw_fill(self, mask_BTJ: Tensor, generator: torch.Generator) -> Tensor:
-        """What stands in place of masked tokens (B M, T, J, D): the learned vector, or noise (audit E4)."""
+        """What stands in place of masked tokens (B M, T, J, D): the learned vector, or noise
+        (audit E4).
+        """
         weight = self.student.joints_embed.weight
         shape = (*mask_BTJ.shape, len(weight))
         if self.cfg.fill == "learned":
@@ -65,7 +77,9 @@ class MaskedPrediction(nn.Module):
         return self.cfg.mask_noise_std * noise
 
     def hide(self, embedded_BTJD: Tensor, clean_BTJD: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
-        """M views (B M, T, J, D) with masked tokens filled; position embeddings go on after, or are lost (E4)."""
+        """M views (B M, T, J, D) with masked tokens filled; position embeddings go on after, or
+        are lost (E4).
+        """
         source = embedded_BTJD if self.cfg.keep_spatial_pos else clean_BTJD
         views = source.repeat_interleave(self.cfg.n_masks, dim=0)
         filled = torch.where(mask.unsqueeze(-1), fill, views)
@@ -73,7 +87,9 @@ class MaskedPrediction(nn.Module):
 
     @torch.no_grad()
     def collapse_signs(self, seen: dict[str, Tensor]) -> dict[str, float]:
-        """What shows collapse: the targets' spread and rank, how far the teacher is, how near targets are to inputs."""
+        """What shows collapse: the targets' spread and rank, how far the teacher is, how near
+        targets are to inputs.
+        """
         rows = seen["targets"].flatten(0, 2).float()
         clean = seen["clean"].flatten(0, 2).float()
         some = rows[:: max(1, len(rows) // 1024)]

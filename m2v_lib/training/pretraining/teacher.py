@@ -1,4 +1,6 @@
-"""The teacher: a copy of the student's blocks that reads the clean sequence (paper III-B.2; audit E1-E3)."""
+"""The teacher: a copy of the student's blocks that reads the clean sequence (paper III-B.2;
+audit E1-E3).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def update(self, student_layers: nn.ModuleList, tau: float) -> None:
-        """theta_teacher <- tau theta_teacher + (1 - tau) theta_student; batch-norm buffers are copied."""
+        """theta_teacher <- tau theta_teacher + (1 - tau) theta_student; batch-norm buffers are
+        copied.
+        """
         mine: list[Tensor] = list(self.layers.parameters())
         theirs = [p.detach() for p in student_layers.parameters()]
         torch._foreach_lerp_(mine, theirs, 1.0 - tau)
@@ -33,7 +37,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def targets(self, clean_BTJD: Tensor, n_layers: int, *, normalise: bool) -> Tensor:
-        """Mean of the last `n_layers` block outputs (B, T, J, D); with both layer norms of eq. (14), or raw (E3)."""
+        """Mean of the last `n_layers` block outputs (B, T, J, D); with both layer norms of eq.
+        (14), or raw (E3).
+        """
         x, outputs = clean_BTJD, []
         for block in self.layers:
             x = block(x)
@@ -53,12 +59,16 @@ class Teacher(nn.Module):
 
 
 def tau_at(step: int, n_steps: int, start: float, end: float) -> float:
-    """Decay after optimiser step `step` of `n_steps` (1-based), rising linearly (paper III-B.2; end: audit E1)."""
+    """Decay after optimiser step `step` of `n_steps` (1-based), rising linearly (paper III-B.2;
+    end: audit E1).
+    """
     return start + (end - start) * (step - 1) / max(n_steps - 1, 1)
 
 
 def effective_rank(rows_ND: Tensor) -> Tensor:
-    """exp(entropy) of the normalised variances along the principal axes: 1 when all rows lie on a line."""
+    """exp(entropy) of the normalised variances along the principal axes: 1 when all rows lie on
+    a line.
+    """
     variance = torch.linalg.svdvals((rows_ND - rows_ND.mean(0)).float()).square()
     share = variance / variance.sum().clamp_min(1e-30)
     return torch.exp(-(share * share.clamp_min(1e-30).log()).sum())

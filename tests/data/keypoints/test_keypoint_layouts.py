@@ -1,4 +1,6 @@
-"""Each layout's mapping onto the 17 joints, by hand: a keypoint's x is its index, so a joint's x says what made it."""
+"""Each layout's mapping onto the 17 joints, by hand: a keypoint's x is its index, so a joint's x
+says what made it.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +16,55 @@ BY_HAND: dict[str, dict[int, float]] = {
     "coco17": {**LIMBS_COCO, 0: 11.5, 7: (5 + 6 + 11 + 12) / 4, 8: 5.5, 9: 0, 10: 1.5},
     "halpe26": {**LIMBS_COCO, 0: 19, 7: 18.5, 8: 18, 9: 0, 10: 17},
     "posetrack18": {**LIMBS_COCO, 0: 11.5, 7: (1 + 11.5) / 2, 8: 1, 9: 0, 10: 2},
-    "body25": {0: 8, 1: 9, 2: 10, 3: 11, 4: 12, 5: 13, 6: 14, 7: 4.5, 8: 1, 9: 0, 10: 15.5,
-               11: 5, 12: 6, 13: 7, 14: 2, 15: 3, 16: 4},
-    "mediapipe33": {0: 23.5, 1: 24, 2: 26, 3: 28, 4: 23, 5: 25, 6: 27, 7: (11 + 12 + 23 + 24) / 4, 8: 11.5, 9: 0,
-                    10: 3.5, 11: 11, 12: 13, 13: 15, 14: 12, 15: 14, 16: 16},
+    "body25": {
+        0: 8,
+        1: 9,
+        2: 10,
+        3: 11,
+        4: 12,
+        5: 13,
+        6: 14,
+        7: 4.5,
+        8: 1,
+        9: 0,
+        10: 15.5,
+        11: 5,
+        12: 6,
+        13: 7,
+        14: 2,
+        15: 3,
+        16: 4,
+    },
+    "mediapipe33": {
+        0: 23.5,
+        1: 24,
+        2: 26,
+        3: 28,
+        4: 23,
+        5: 25,
+        6: 27,
+        7: (11 + 12 + 23 + 24) / 4,
+        8: 11.5,
+        9: 0,
+        10: 3.5,
+        11: 11,
+        12: 13,
+        13: 15,
+        14: 12,
+        15: 14,
+        16: 16,
+    },
     "h36m17": {joint: joint for joint in range(17)},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_each_joint_is_made_of_the_right_keypoints(name: str) -> None:
     layout = LAYOUTS[name]
     index = np.arange(layout.n_keypoints, dtype=float)
-    xy, confidence = layout.to_h36m(np.stack([index, 100 - index], axis=-1)[None], np.ones((1, layout.n_keypoints)))
+    xy, confidence = layout.to_h36m(
+        np.stack([index, 100 - index], axis=-1)[None], np.ones((1, layout.n_keypoints))
+    )
     expected = np.array([BY_HAND[name][joint] for joint in range(17)])
     np.testing.assert_allclose(xy[0], np.stack([expected, 100 - expected], axis=-1))
     np.testing.assert_allclose(confidence, 1.0)
@@ -45,7 +83,11 @@ def test_sides_are_not_swapped(name: str) -> None:
 
 def test_a_derived_joint_has_the_mean_confidence_and_needs_all_its_keypoints() -> None:
     confidence = np.full((3, 17), 0.5)
-    confidence[0, 11], confidence[1, 12], confidence[2, 5] = 1.0, 0.0, 0.0  # left hip, right hip, left shoulder
+    confidence[0, 11], confidence[1, 12], confidence[2, 5] = (
+        1.0,
+        0.0,
+        0.0,
+    )  # left hip, right hip, left shoulder
     points = np.random.default_rng(0).uniform(1, 9, (3, 17, 2))
     xy, out = LAYOUTS["coco17"].to_h36m(points, confidence)
     assert out[0, 0] == 0.75 and out[0, 4] == 1.0 and out[0, 7] == 0.625 and out[0, 8] == 0.5
@@ -66,20 +108,46 @@ def test_layouts_are_known_by_names_and_by_number() -> None:
         assert by_names([name.replace("_", " ").title() for name in layout.keypoints]) is layout
     assert by_names(["nose", "neck"]) is None
     assert {n: getattr(by_count(n), "name", None) for n in (17, 18, 25, 26, 33, 133, 136)} == {
-        17: None, 18: None, 25: "body25", 26: "halpe26", 33: "mediapipe33", 133: "coco17", 136: "halpe26",
-    }  # fmt: skip
+        17: None,
+        18: None,
+        25: "body25",
+        26: "halpe26",
+        33: "mediapipe33",
+        133: "coco17",
+        136: "halpe26",
+    }
 
 
 def test_seventeen_points_of_coco_and_of_human36m_are_told_apart() -> None:
-    standing = np.array([
-        (0, 0), (-9, 0), (-10, 45), (-10, 88), (9, 0), (10, 45), (10, 88), (0, -25), (0, -50), (0, -60), (0, -70),
-        (17, -48), (22, -20), (22, 5), (-17, -48), (-22, -20), (-22, 5),
-    ], float)[None]  # fmt: skip
+    standing = np.array(
+        [
+            (0, 0),
+            (-9, 0),
+            (-10, 45),
+            (-10, 88),
+            (9, 0),
+            (10, 45),
+            (10, 88),
+            (0, -25),
+            (0, -50),
+            (0, -60),
+            (0, -70),
+            (17, -48),
+            (22, -20),
+            (22, 5),
+            (-17, -48),
+            (-22, -20),
+            (-22, 5),
+        ],
+        float,
+    )[None]
     coco, scores = LAYOUTS["coco17"].from_h36m(standing, np.ones((1, 17)))
     coco[0, 3], coco[0, 4] = (5, -62), (-5, -62)  # ears
     assert guess_17(standing, np.ones((1, 17))) == "h36m17"
     assert guess_17(coco, np.ones((1, 17))) == "coco17"
-    assert guess_17(coco, scores) is None, "without ears no detection is complete, and nothing is known"
+    assert guess_17(coco, scores) is None, (
+        "without ears no detection is complete, and nothing is known"
+    )
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -87,6 +155,10 @@ def test_from_the_17_joints_and_back(name: str) -> None:
     layout = LAYOUTS[name]
     joints, scores = np.random.default_rng(1).uniform(1, 9, (4, 17, 2)), np.ones((4, 17))
     xy, confidence = layout.to_h36m(*layout.from_h36m(joints, scores))
-    own = [j for j, sources in enumerate(layout.sources) if len(sources) == 1 or j == JOINTS.index("head")]
+    own = [
+        j
+        for j, sources in enumerate(layout.sources)
+        if len(sources) == 1 or j == JOINTS.index("head")
+    ]
     np.testing.assert_allclose(xy[:, own], joints[:, own])
     assert set(range(17)) - set(own) <= {0, 7, 8} and (confidence == 1).all()

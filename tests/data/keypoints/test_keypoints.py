@@ -1,4 +1,6 @@
-"""Every form of keypoint file: what was written is read, whatever the file is called, and a fault is one sentence."""
+"""Every form of keypoint file: what was written is read, whatever the file is called, and a
+fault is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m2v_lib.geometry.cameras import load_cameras, to_image_and_depth
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import FORMS, write_keypoints
-from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.keypoints import Person, Tracks, read_keypoints, recordings
+from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.sources.synthetic import Plan, make_pack
+from m2v_lib.geometry.cameras import load_cameras, to_image_and_depth
 
 SIZE = (1000, 1002)
-#: joints whose round trip is exact: those with a keypoint of their own, and the head between two eyes
+#: joints whose round trip is exact: those with a keypoint of their own, and the head between two
+#: eyes
 EXACT = {
     name: [j for j, sources in enumerate(layout.sources) if len(sources) == 1 or j == 10]
     for name, layout in LAYOUTS.items()
@@ -27,14 +30,18 @@ EXACT = {
 
 
 def _people() -> Tracks:
-    """Two people of the generator, 40 frames; the second is unseen in frames 12 to 15 and once lacks a wrist."""
+    """Two people of the generator, 40 frames; the second is unseen in frames 12 to 15 and once
+    lacks a wrist.
+    """
     camera = load_cameras()["54138969"]
     clips = make_pack(Plan(n_train=2, n_test=1, n_frames=40, styles=("walk", "wave"))).clips[:2]
     people = []
     for i, clip in enumerate(clips):
         moved = clip.positions.astype(np.float64) + (0, 900 * i, 0)
         xy = to_image_and_depth(moved, camera)[0][..., :2].astype(np.float32)
-        people.append(Person(str(i + 1), np.arange(40), xy, np.full(xy.shape[:2], 0.75, np.float32)))
+        people.append(
+            Person(str(i + 1), np.arange(40), xy, np.full(xy.shape[:2], 0.75, np.float32))
+        )
     first, second = people
     kept = np.r_[0:12, 16:40]
     second = Person("2", kept, second.xy[kept], second.confidence[kept].copy())
@@ -88,8 +95,11 @@ def test_videopose3d_files_and_units_and_notes(tmp_path: Path) -> None:
     points = LAYOUTS["coco17"].from_h36m(TRACKS.people[0].xy, TRACKS.people[0].confidence)[0]
     points[:, 3:5] = points[:, 1:3] + 4  # ears
     metadata = {"layout_name": "coco", "video_metadata": {"v.mp4": {"w": 1000, "h": 1002}}}
-    np.savez(tmp_path / "vp.npz", positions_2d=np.array({"v.mp4": {"custom": [points]}}, object),
-             metadata=np.array(metadata, object))  # fmt: skip
+    np.savez(
+        tmp_path / "vp.npz",
+        positions_2d=np.array({"v.mp4": {"custom": [points]}}, object),
+        metadata=np.array(metadata, object),
+    )
     read = read_keypoints(tmp_path / "vp.npz")
     assert (read.format, read.layout, read.width) == ("VideoPose3D", "coco17", 1000)
     np.testing.assert_allclose(read.people[0].xy[:, 3], TRACKS.people[0].xy[:, 3], atol=1e-3)
@@ -106,8 +116,12 @@ def test_nan_in_a_table_is_a_missing_joint(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", keypoints=keypoints, layout="h36m17")
     person = read_keypoints(tmp_path / "x.npz").people[0]
     assert person.confidence[3, 5] == 0 and (np.delete(person.confidence[3], 5) == 1).all()
-    table = "frame,joint,x,y\n" + "".join(f"0,{j},{x:.2f},{y:.2f}\n" for j, (x, y) in enumerate(TRACKS.people[0].xy[0]))
-    (tmp_path / "x.csv").write_text(table.replace("0,16,", "0,16,nan,nan #", 1).split(" #")[0] + "\n")
+    table = "frame,joint,x,y\n" + "".join(
+        f"0,{j},{x:.2f},{y:.2f}\n" for j, (x, y) in enumerate(TRACKS.people[0].xy[0])
+    )
+    (tmp_path / "x.csv").write_text(
+        table.replace("0,16,", "0,16,nan,nan #", 1).split(" #")[0] + "\n"
+    )
     person = read_keypoints(tmp_path / "x.csv", layout="h36m17").people[0]
     assert person.confidence[0].tolist() == [1.0] * 16 + [0.0]
 
@@ -128,7 +142,10 @@ def test_visibility_marks_become_confidence_and_high_scores_are_cut(tmp_path: Pa
 def test_mediapipe_variants(tmp_path: Path) -> None:
     content = json.loads(write_keypoints(TRACKS, tmp_path / "x", "mediapipe").read_text())
     bare = [{"pose_landmarks": (frame["landmarks"] or [None])[0]} for frame in content["frames"]]
-    rows = [[[m["x"], m["y"], 0.3, m["visibility"]] for m in frame["pose_landmarks"] or []] for frame in bare]
+    rows = [
+        [[m["x"], m["y"], 0.3, m["visibility"]] for m in frame["pose_landmarks"] or []]
+        for frame in bare
+    ]
     for variant in (bare, rows):
         read = read_keypoints(_json(tmp_path, variant), size=SIZE)
         assert (read.format, read.n_frames, len(read.people)) == ("MediaPipe", 40, 1)
@@ -143,16 +160,25 @@ def test_mmpose_frames_without_a_header_and_one_file_a_frame(tmp_path: Path) -> 
     assert read_keypoints(_json(tmp_path, content["instance_info"])).layout == "coco17"
     (tmp_path / "frames").mkdir()
     for frame in content["instance_info"]:
-        (tmp_path / "frames" / f"im_{frame['frame_id']:04d}.json").write_text(json.dumps(frame["instances"]))
+        (tmp_path / "frames" / f"im_{frame['frame_id']:04d}.json").write_text(
+            json.dumps(frame["instances"])
+        )
     read = read_keypoints(tmp_path / "frames")
-    assert (read.format, read.n_frames, [len(p.frames) for p in read.people]) == ("MMPose", 40, [40, 36])
+    assert (read.format, read.n_frames, [len(p.frames) for p in read.people]) == (
+        "MMPose",
+        40,
+        [40, 36],
+    )
     assert read.people[0].frames[0] == 0, "im_0001 is the first frame"
 
 
 def test_crowds_unmarked_people_and_a_byte_order_mark_are_passed_over(tmp_path: Path) -> None:
     content = json.loads(write_keypoints(TRACKS, tmp_path / "x", "posetrack18").read_text())
     one = content["annotations"][0]
-    content["annotations"] += [{**one, "keypoints": [0] * 51}, {k: v for k, v in one.items() if k != "keypoints"}]
+    content["annotations"] += [
+        {**one, "keypoints": [0] * 51},
+        {k: v for k, v in one.items() if k != "keypoints"},
+    ]
     (tmp_path / "bom").write_text(json.dumps(content), encoding="utf-8-sig")
     assert [len(person.frames) for person in read_keypoints(tmp_path / "bom").people] == [40, 36]
 
@@ -170,7 +196,11 @@ def test_recordings_below_a_folder(tmp_path: Path) -> None:
     write_keypoints(TRACKS, tmp_path / "a.json", "alphapose")
     write_keypoints(TRACKS, tmp_path / "b" / "c.npz", "npz")
     (tmp_path / "notes.txt").write_text("nothing")
-    assert [p.relative_to(tmp_path).as_posix() for p in recordings(tmp_path)] == ["a.json", "b/c.npz", "b/video 1"]
+    assert [p.relative_to(tmp_path).as_posix() for p in recordings(tmp_path)] == [
+        "a.json",
+        "b/c.npz",
+        "b/video 1",
+    ]
 
 
 # ---- broken files: how to make one, and the sentence it gives ----
@@ -223,7 +253,9 @@ def _bytes(content: bytes) -> Callable[[Path], Path]:
 
 def _npz(**arrays: Any) -> Callable[[Path], Path]:
     def make(folder: Path) -> Path:
-        np.savez(folder / "bad.npz", **{"keypoints": TRACKS.people[0].xy, "layout": "h36m17", **arrays})
+        np.savez(
+            folder / "bad.npz", **{"keypoints": TRACKS.people[0].xy, "layout": "h36m17", **arrays}
+        )
         return folder / "bad.npz"
 
     return make
@@ -266,73 +298,152 @@ def _landmark(content: dict[str, Any], value: Any) -> dict[str, Any]:
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "ragged": (_spoil("alphapose", _values(lambda v: v.__delitem__(slice(-3, None)), slice(5, 6))),
-               "detection 5 has 25 keypoints, expected 26"),
-    "not threes": (_spoil("alphapose", _values(lambda v: v.pop(), slice(5, 6))), "detection 5 has 77 numbers"),
-    "wrong joint count": (_spoil("alphapose", _values(lambda v: v.__delitem__(slice(-24, None)))),
-                          r"18 keypoints a person are no known layout; expected 17 \(h36m17\)"),
-    "nan": (_spoil("alphapose", _values(lambda v: v.__setitem__(15, float("nan")), slice(2, 3))),
-            r"keypoint 5 of detection 2 \(frame 1\) is not a finite number"),
-    "nan confidence": (_spoil("coco", _values(lambda v: v.__setitem__(17, float("nan")), slice(2, 3))),
-                       "confidence of left_shoulder in detection 2 is nan, expected 0 to 1"),
-    "negative confidence": (_spoil("coco", _values(lambda v: v.__setitem__(2, -0.2), slice(1, 2))),
-                            "confidence of nose in detection 1 is -0.2, expected 0 to 1"),
-    "percent": (_spoil("coco", _values(lambda v: _set(v, slice(2, None, 3), lambda c: 100 * c))),
-                "is 75, expected 0 to 1"),
-    "text for a number": (_spoil("alphapose", _values(lambda v: v.__setitem__(4, "much"), slice(3, 4))),
-                          "detection 3 is not made of numbers"),
+    "ragged": (
+        _spoil("alphapose", _values(lambda v: v.__delitem__(slice(-3, None)), slice(5, 6))),
+        "detection 5 has 25 keypoints, expected 26",
+    ),
+    "not threes": (
+        _spoil("alphapose", _values(lambda v: v.pop(), slice(5, 6))),
+        "detection 5 has 77 numbers",
+    ),
+    "wrong joint count": (
+        _spoil("alphapose", _values(lambda v: v.__delitem__(slice(-24, None)))),
+        r"18 keypoints a person are no known layout; expected 17 \(h36m17\)",
+    ),
+    "nan": (
+        _spoil("alphapose", _values(lambda v: v.__setitem__(15, float("nan")), slice(2, 3))),
+        r"keypoint 5 of detection 2 \(frame 1\) is not a finite number",
+    ),
+    "nan confidence": (
+        _spoil("coco", _values(lambda v: v.__setitem__(17, float("nan")), slice(2, 3))),
+        "confidence of left_shoulder in detection 2 is nan, expected 0 to 1",
+    ),
+    "negative confidence": (
+        _spoil("coco", _values(lambda v: v.__setitem__(2, -0.2), slice(1, 2))),
+        "confidence of nose in detection 1 is -0.2, expected 0 to 1",
+    ),
+    "percent": (
+        _spoil("coco", _values(lambda v: _set(v, slice(2, None, 3), lambda c: 100 * c))),
+        "is 75, expected 0 to 1",
+    ),
+    "text for a number": (
+        _spoil("alphapose", _values(lambda v: v.__setitem__(4, "much"), slice(3, 4))),
+        "detection 3 is not made of numbers",
+    ),
     "truncated": (_truncated, r"not valid JSON at line 1, column \d+, truncated\?"),
     "not JSON": (_text('{"people": [}'), "not valid JSON at line 1, column 13"),
     "other JSON": (_text('{"name": "package"}'), "JSON of no known form, expected COCO results"),
     "a number": (_text("[1, 2, 3]"), "JSON of no known form"),
     "no person": (_text("[]"), "no person, expected at least one detection"),
     "nobody in any frame": (_spoil("mediapipe", _nobody), "no person in 40 frames"),
-    "nobody visible": (_spoil("coco", _values(lambda v: _set(v, slice(2, None, 3), lambda c: 0))),
-                       "no person with a visible joint in 40 frames"),
+    "nobody visible": (
+        _spoil("coco", _values(lambda v: _set(v, slice(2, None, 3), lambda c: 0))),
+        "no person with a visible joint in 40 frames",
+    ),
     "id twice": (_spoil("alphapose", _first(idx=2.0)), "frame 0 has person 2 twice"),
-    "no keypoints": (_spoil("coco", lambda items: [{"image_id": 0, "bbox": []}]),
-                     "an entry has no 'keypoints', it has bbox, image_id"),
-    "no frame number": (_spoil("alphapose", _first(image_id="cat.jpg")), "image_id 'cat.jpg' holds no frame number"),
-    "negative frame": (_spoil("coco", _first(image_id=-3)), "detection 0: frame is '-3', expected a whole number"),
-    "stills, not a video": (_spoil("coco", lambda items: [{**items[i], "image_id": i * 99999} for i in range(9)]),
-                            "image_id runs up to 799992 in 9 images"),
-    "other program": (_text('{"0.jpg": {"version": 1, "bodies": []}}'), "run it without --format open or cmu"),
-    "two videos": (_spoil("posetrack18", lambda c: _other(c, "images", vid_id="000002")), "holds 2 videos"),
-    "sizes differ": (_spoil("posetrack18", lambda c: _other(c, "images", width=640)), "images have 2 different sizes"),
-    "unknown image": (_spoil("posetrack18", lambda c: _other(c, "annotations", image_id=5)),
-                      "an annotation names image 5, which the list of images lacks"),
-    "unknown names": (_spoil("posetrack18", lambda c: _other(c, "categories", keypoints=["a", "b"])),
-                      r"its 2 keypoints \(a, b ...\) are those of no known layout"),
-    "H36M order as COCO": (_spoil("coco", lambda items: [
-        {**item, "keypoints": np.c_[TRACKS.people[0].xy[0], np.ones(17)].ravel().tolist()} for item in items]),
-                           "should be coco17, but its points lie as those of h36m17"),
-    "scores missing": (_spoil("mmpose", lambda c: _instance(c, keypoint_scores=[1.0])),
-                       "frame 1 has not one score for each of its keypoints"),
-    "a landmark without y": (_spoil("mediapipe", lambda c: _landmark(c, {"x": 0.1})),
-                             "frame 4 has a landmark that is neither"),
-    "shares called pixels": (_spoil("mediapipe", lambda c: {**c, "units": "pixels"}),
-                             "says its coordinates are pixels, but they reach 0."),
-    "pixels called shares": (_npz(units="normalised"), "says its coordinates are normalised, but they reach"),
+    "no keypoints": (
+        _spoil("coco", lambda items: [{"image_id": 0, "bbox": []}]),
+        "an entry has no 'keypoints', it has bbox, image_id",
+    ),
+    "no frame number": (
+        _spoil("alphapose", _first(image_id="cat.jpg")),
+        "image_id 'cat.jpg' holds no frame number",
+    ),
+    "negative frame": (
+        _spoil("coco", _first(image_id=-3)),
+        "detection 0: frame is '-3', expected a whole number",
+    ),
+    "stills, not a video": (
+        _spoil("coco", lambda items: [{**items[i], "image_id": i * 99999} for i in range(9)]),
+        "image_id runs up to 799992 in 9 images",
+    ),
+    "other program": (
+        _text('{"0.jpg": {"version": 1, "bodies": []}}'),
+        "run it without --format open or cmu",
+    ),
+    "two videos": (
+        _spoil("posetrack18", lambda c: _other(c, "images", vid_id="000002")),
+        "holds 2 videos",
+    ),
+    "sizes differ": (
+        _spoil("posetrack18", lambda c: _other(c, "images", width=640)),
+        "images have 2 different sizes",
+    ),
+    "unknown image": (
+        _spoil("posetrack18", lambda c: _other(c, "annotations", image_id=5)),
+        "an annotation names image 5, which the list of images lacks",
+    ),
+    "unknown names": (
+        _spoil("posetrack18", lambda c: _other(c, "categories", keypoints=["a", "b"])),
+        r"its 2 keypoints \(a, b ...\) are those of no known layout",
+    ),
+    "H36M order as COCO": (
+        _spoil(
+            "coco",
+            lambda items: [
+                {**item, "keypoints": np.c_[TRACKS.people[0].xy[0], np.ones(17)].ravel().tolist()}
+                for item in items
+            ],
+        ),
+        "should be coco17, but its points lie as those of h36m17",
+    ),
+    "scores missing": (
+        _spoil("mmpose", lambda c: _instance(c, keypoint_scores=[1.0])),
+        "frame 1 has not one score for each of its keypoints",
+    ),
+    "a landmark without y": (
+        _spoil("mediapipe", lambda c: _landmark(c, {"x": 0.1})),
+        "frame 4 has a landmark that is neither",
+    ),
+    "shares called pixels": (
+        _spoil("mediapipe", lambda c: {**c, "units": "pixels"}),
+        "says its coordinates are pixels, but they reach 0.",
+    ),
+    "pixels called shares": (
+        _npz(units="normalised"),
+        "says its coordinates are normalised, but they reach",
+    ),
     "fps": (_spoil("mediapipe", lambda c: {**c, "fps": 0}), "fps is 0, expected frames a second"),
     "other files in the folder": (_two_kinds, "zz_.*: not the keypoints of one frame"),
     "empty folder": (_empty_folder, "no .json file in this folder"),
     "empty file": (_bytes(b""), "is empty, expected keypoints"),
-    "a video": (_bytes(b"\0\0\0\x20ftypisom" + bytes(50)), r"is a video \(MP4\), expected keypoints as JSON"),
+    "a video": (
+        _bytes(b"\0\0\0\x20ftypisom" + bytes(50)),
+        r"is a video \(MP4\), expected keypoints as JSON",
+    ),
     "a sound file": (_bytes(b"RIFF\0\0\0\0WAVEfmt " + bytes(50)), "is a sound file"),
     "a picture": (_bytes(b"\x89PNG\r\n\x1a\n" + bytes(50)), "is a picture"),
-    "npz key": (_npz(keypoints=1, kp=2), r"keypoints has shape \(\), expected \(frames, K, 2 or 3\)"),
+    "npz key": (
+        _npz(keypoints=1, kp=2),
+        r"keypoints has shape \(\), expected \(frames, K, 2 or 3\)",
+    ),
     "npz zero frames": (_npz(keypoints=np.zeros((0, 17, 2))), "no person"),
-    "npz confidence": (_npz(confidence=np.ones((40, 16))), r"confidence has shape \(40, 16\), expected one number"),
+    "npz confidence": (
+        _npz(confidence=np.ones((40, 16))),
+        r"confidence has shape \(40, 16\), expected one number",
+    ),
     "npz layout": (_npz(layout="coco18"), "layout 'coco18' is not known, expected one of h36m17"),
     "npz other layout": (_npz(layout="body25"), "has 17 keypoints a person, expected 25 of body25"),
     "npz frames": (_npz(frames=np.arange(40) + 0.5), "frames is '0.5', expected a whole number"),
     "npz code": (_npz(keypoints=np.array([Path("x")], object)), "keypoints"),
-    "csv header": (_text("time,joint,x,y\n"), "its first line has no columns frame, joint, x, y; found time"),
-    "csv short line": (_text("frame,joint,x,y\n0,0,1,2\n0,1,5\n"), "line 3 has 3 values, expected 4"),
+    "csv header": (
+        _text("time,joint,x,y\n"),
+        "its first line has no columns frame, joint, x, y; found time",
+    ),
+    "csv short line": (
+        _text("frame,joint,x,y\n0,0,1,2\n0,1,5\n"),
+        "line 3 has 3 values, expected 4",
+    ),
     "csv text": (_text("frame,joint,x,y\n0,0,1,two\n"), "line 2 holds something that is no number"),
-    "csv joint twice": (_text("frame,joint,x,y\n0,0,1,2\n0,0,1,2\n"), "line 3 gives joint 0 of frame 0 a second time"),
-    "csv names": (_text("frame,joint,x,y\n0,tail,1,2\n"), r"its joints \(tail ...\) are those of no known layout"),
-}  # fmt: skip
+    "csv joint twice": (
+        _text("frame,joint,x,y\n0,0,1,2\n0,0,1,2\n"),
+        "line 3 gives joint 0 of frame 0 a second time",
+    ),
+    "csv names": (
+        _text("frame,joint,x,y\n0,tail,1,2\n"),
+        r"its joints \(tail ...\) are those of no known layout",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", BROKEN)
@@ -348,9 +459,13 @@ def test_swapped_and_wrong_sizes_are_found(tmp_path: Path) -> None:
     wide = replace(TRACKS, people=tuple(replace(p, xy=p.xy + (800, 0)) for p in TRACKS.people))
     path = write_keypoints(replace(wide, width=None), tmp_path / "x", "alphapose")
     read_keypoints(path, size=(1920, 1080))
-    with pytest.raises(DataError, match="outside 1080 x 1920 but inside 1920 x 1080: width and height swapped"):
+    with pytest.raises(
+        DataError, match="outside 1080 x 1920 but inside 1920 x 1080: width and height swapped"
+    ):
         read_keypoints(path, size=(1080, 1920))
-    with pytest.raises(DataError, match="outside 320 x 180 pixels; expected the size of the image the detector saw"):
+    with pytest.raises(
+        DataError, match="outside 320 x 180 pixels; expected the size of the image the detector saw"
+    ):
         read_keypoints(path, size=(320, 180))
     path = write_keypoints(TRACKS, tmp_path / "y", "csv")
     with pytest.raises(DataError, match="says its image is 1000 x 1002, not 1002 x 1000"):
@@ -360,7 +475,8 @@ def test_swapped_and_wrong_sizes_are_found(tmp_path: Path) -> None:
 def test_shares_of_an_unknown_image_and_other_scales_are_refused(tmp_path: Path) -> None:
     content = json.loads(write_keypoints(TRACKS, tmp_path / "x", "mediapipe").read_text())
     with pytest.raises(
-        DataError, match=r"shares of the image \(up to 0\.\d\d\), not pixels; give its width and height"
+        DataError,
+        match=r"shares of the image \(up to 0\.\d\d\), not pixels; give its width and height",
     ):
         read_keypoints(_json(tmp_path, {"frames": content["frames"]}))
     np.savez(tmp_path / "x.npz", keypoints=TRACKS.people[0].xy / 500 - 1, layout="h36m17")
@@ -374,6 +490,11 @@ def test_what_the_caller_says_must_not_contradict_the_file(tmp_path: Path) -> No
         read_keypoints(path, fps=25)
     with pytest.raises(DataError, match="says its layout is h36m17, not coco17"):
         read_keypoints(path, layout="coco17")
-    np.savez(tmp_path / "x.npz", keypoints=np.where(np.arange(17)[:, None] > 3, TRACKS.people[0].xy, np.nan))
-    with pytest.raises(DataError, match="17 keypoints a person may be coco17 or h36m17: name the layout"):
+    np.savez(
+        tmp_path / "x.npz",
+        keypoints=np.where(np.arange(17)[:, None] > 3, TRACKS.people[0].xy, np.nan),
+    )
+    with pytest.raises(
+        DataError, match="17 keypoints a person may be coco17 or h36m17: name the layout"
+    ):
         read_keypoints(tmp_path / "x.npz")

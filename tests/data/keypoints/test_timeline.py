@@ -1,4 +1,6 @@
-"""Filling gaps and changing the frame rate: by hand, against scipy, and looking no further than it may."""
+"""Filling gaps and changing the frame rate: by hand, against scipy, and looking no further than
+it may.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_a_joint_never_seen_lies_on_its_parent_with_confidence_0() -> None:
     filled, out, marked = fill(xy, seen, 20.0)
     np.testing.assert_allclose(filled[:, 2], xy[:, 1])
     np.testing.assert_allclose(filled[:, 3], xy[:, 1])
-    np.testing.assert_allclose(filled[:, 0], xy[:, [j for j in range(17) if j not in (0, 2, 3)]].mean(1))
+    np.testing.assert_allclose(
+        filled[:, 0], xy[:, [j for j in range(17) if j not in (0, 2, 3)]].mean(1)
+    )
     assert (out[:, [0, 2, 3]] == 0).all() and marked[:, [0, 2, 3]].all() and not marked[:, 1].any()
 
 
@@ -75,9 +79,13 @@ def test_samples_meet_the_frames_and_keep_straight_lines() -> None:
 def test_samples_are_those_of_a_hermite_cubic_with_mean_slopes() -> None:
     scipy = pytest.importorskip("scipy.interpolate")
     values = np.random.default_rng(1).normal(size=12)
-    at = np.linspace(1, 10, 200)  # one frame from either end, where slopes are those of the neighbours
+    at = np.linspace(
+        1, 10, 200
+    )  # one frame from either end, where slopes are those of the neighbours
     slopes = np.gradient(values)
-    np.testing.assert_allclose(sample(values, at), scipy.CubicHermiteSpline(np.arange(12), values, slopes)(at))
+    np.testing.assert_allclose(
+        sample(values, at), scipy.CubicHermiteSpline(np.arange(12), values, slopes)(at)
+    )
 
 
 def test_a_sample_knows_two_frames_of_the_future() -> None:
@@ -88,8 +96,19 @@ def test_a_sample_knows_two_frames_of_the_future() -> None:
     np.testing.assert_array_equal(sample(values, at), sample(changed, at))
 
 
-@pytest.mark.parametrize(("fps", "new", "n", "expected"), [(25, 50, 3, [0, 0.5, 1, 1.5, 2]), (60, 50, 7, [0, 1.2, 2.4, 3.6, 4.8, 6.0]), (30, 50, 1, [0]), (30, 50, 3, [0, 0.6, 1.2, 1.8, 2.4])])  # fmt: skip  # noqa: E501
-def test_times_of_another_rate_reach_the_last_frame(fps: float, new: float, n: int, expected: list[float]) -> None:
+# fmt: skip
+@pytest.mark.parametrize(
+    ("fps", "new", "n", "expected"),
+    [
+        (25, 50, 3, [0, 0.5, 1, 1.5, 2]),
+        (60, 50, 7, [0, 1.2, 2.4, 3.6, 4.8, 6.0]),
+        (30, 50, 1, [0]),
+        (30, 50, 3, [0, 0.6, 1.2, 1.8, 2.4]),
+    ],
+)
+def test_times_of_another_rate_reach_the_last_frame(
+    fps: float, new: float, n: int, expected: list[float]
+) -> None:
     np.testing.assert_allclose(at_rate(n, fps, new), expected)
 
 

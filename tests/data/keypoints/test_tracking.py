@@ -1,4 +1,6 @@
-"""Telling people apart: the assignment against scipy, two people who cross, gaps, and who comes and goes."""
+"""Telling people apart: the assignment against scipy, two people who cross, gaps, and who comes
+and goes.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +9,53 @@ from scipy.optimize import linear_sum_assignment
 
 from m2v_lib.data.keypoints.tracking import assign, link
 
-SHAPE = np.array([(0, 0), (-9, 0), (-10, 45), (-10, 88), (9, 0), (10, 45), (10, 88), (0, -25), (0, -50), (0, -60),
-                  (0, -70), (17, -48), (22, -20), (22, 5), (-17, -48), (-22, -20), (-22, 5)], float)  # fmt: skip
+SHAPE = np.array(
+    [
+        (0, 0),
+        (-9, 0),
+        (-10, 45),
+        (-10, 88),
+        (9, 0),
+        (10, 45),
+        (10, 88),
+        (0, -25),
+        (0, -50),
+        (0, -60),
+        (0, -70),
+        (17, -48),
+        (22, -20),
+        (22, 5),
+        (-17, -48),
+        (-22, -20),
+        (-22, 5),
+    ],
+    float,
+)
 
 
 def test_assignment_has_the_smallest_sum() -> None:
     rng = np.random.default_rng(0)
     for _ in range(400):
-        cost = rng.random(rng.integers(1, 7, 2)).round(int(rng.integers(1, 4)))  # rounding makes ties
+        cost = rng.random(rng.integers(1, 7, 2)).round(
+            int(rng.integers(1, 4))
+        )  # rounding makes ties
         pairs = assign(cost)
         rows, columns = linear_sum_assignment(cost)
-        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == min(cost.shape)
+        assert (
+            len(pairs)
+            == len({a for a, _ in pairs})
+            == len({b for _, b in pairs})
+            == min(cost.shape)
+        )
         assert np.isclose(sum(cost[pair] for pair in pairs), cost[rows, columns].sum())
 
 
 def people(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Detections of people at x (frames, people) px, NaN where nobody is seen, in a random order within each frame.
+    """Detections of people at x (frames, people) px, NaN where nobody is seen, in a random order
+    within each frame.
 
-    Each joint is off by 1.5 px, each body as a whole by 3. Every second person turns the other way.
+    Each joint is off by 1.5 px, each body as a whole by 3. Every second person turns the other
+    way.
     """
     rng = np.random.default_rng(1)
     frame, joints, who = [], [], []
@@ -70,7 +101,9 @@ def test_a_short_gap_keeps_the_name_and_a_long_one_does_not() -> None:
 
 
 def test_who_walks_on_unseen_is_met_where_the_walk_leads() -> None:
-    x = 100 + 8 * np.arange(80.0)[:, None].repeat(8, axis=1) + 2000 * np.arange(8)  # eight walkers far apart
+    x = (
+        100 + 8 * np.arange(80.0)[:, None].repeat(8, axis=1) + 2000 * np.arange(8)
+    )  # eight walkers far apart
     x[40:60] = np.nan
     assert [len(found) for found in names(x)] == [1] * 8
 
@@ -91,7 +124,9 @@ def test_who_stands_far_away_is_somebody_else() -> None:
 
 
 def test_missing_joints_do_not_lose_a_person() -> None:
-    frame, joints, _ = people(np.stack([100 + 3 * np.arange(50.0), 400 - 1 * np.arange(50.0)], axis=1))
+    frame, joints, _ = people(
+        np.stack([100 + 3 * np.arange(50.0), 400 - 1 * np.arange(50.0)], axis=1)
+    )
     confidence = np.full(joints.shape[:2], 0.9)
     confidence[np.random.default_rng(2).random(confidence.shape) < 0.6] = 0
     confidence[:, 0] = np.maximum(confidence[:, 0], 0.1)

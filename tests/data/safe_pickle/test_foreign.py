@@ -1,4 +1,6 @@
-"""Foreign files: numpy data comes back as it was; what is anything else is refused by name, and nothing of it runs."""
+"""Foreign files: numpy data comes back as it was; what is anything else is refused by name, and
+nothing of it runs.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m2v_lib.data.safe_pickle import reader as foreign
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.safe_pickle import reader as foreign
 from m2v_lib.data.safe_pickle.reader import read_object_npz, read_pickle
 
 RNG = np.random.default_rng(0)
@@ -30,7 +32,21 @@ DATA: dict[Any, Any] = {
     "large": np.arange(20_000),
     "scalars": [np.float32(3), np.int64(7), np.str_("text"), np.bool_(True)],
     "source": [f"s_{i // 10}" for i in range(3000)],
-    "plain": (1, -5, 300, 70_000, 2**70, -(2**70), 2.5, True, False, None, "é" * 300, b"12", b"x" * 300),
+    "plain": (
+        1,
+        -5,
+        300,
+        70_000,
+        2**70,
+        -(2**70),
+        2.5,
+        True,
+        False,
+        None,
+        "é" * 300,
+        b"12",
+        b"x" * 300,
+    ),
     "sets": {"set": {1, 2}, "frozen": frozenset(["a"]), "ordered": OrderedDict(a=1, b=[])},
     3: {(1, "pair"): [[], {}, ()]},
 }
@@ -68,14 +84,18 @@ def test_a_pickle_of_numpy_data_comes_back(
 
 def test_one_object_in_two_places_stays_one(tmp_path: Path) -> None:
     array, inner = np.arange(3), [1]
-    back = read_pickle(saved(tmp_path / "a.pkl", pickle.dumps([array, array, inner, inner, "abc", "abc"])))
+    back = read_pickle(
+        saved(tmp_path / "a.pkl", pickle.dumps([array, array, inner, inner, "abc", "abc"]))
+    )
     assert back[0] is back[1] and back[2] is back[3] and back[4] is back[5]
 
 
 def test_equal_texts_are_one_object(tmp_path: Path) -> None:
     """Names per frame, each pickled on its own, must not cost 75 bytes a frame."""
     names = [f"s_09_act_{i % 3}" for i in range(900)]
-    assert len({id(name) for name in read_pickle(saved(tmp_path / "a.pkl", pickle.dumps(names)))}) == 3
+    assert (
+        len({id(name) for name in read_pickle(saved(tmp_path / "a.pkl", pickle.dumps(names)))}) == 3
+    )
 
 
 @pytest.mark.parametrize("core", ["core", "_core"])
@@ -85,15 +105,23 @@ def test_names_of_both_numpy_versions(core: str, tmp_path: Path) -> None:
         for word in ("multiarray", "numeric"):
             for old in ("core", "_core"):
                 was, now = f"numpy.{old}.{word}".encode(), f"numpy.{core}.{word}".encode()
-                raw = raw.replace(bytes([len(was)]) + was, bytes([len(now)]) + now)  # protocol 4: length first
+                raw = raw.replace(
+                    bytes([len(was)]) + was, bytes([len(now)]) + now
+                )  # protocol 4: length first
                 raw = raw.replace(b"c" + was, b"c" + now)
-        if protocol < 4:  # frames of protocol 4 hold lengths that no longer fit, which this reader does not use
+        if (
+            protocol < 4
+            # frames of protocol 4 hold lengths that no longer fit, which this reader does not
+            # use
+        ):
             assert f"numpy.{core}.multiarray".encode() in raw
         assert_same(DATA, read_pickle(saved(tmp_path / "a.pkl", raw)))
 
 
 def test_a_pickle_of_python_2(tmp_path: Path) -> None:
-    """{'x': array(2 floats)} as Python 2 writes it: its ``str`` are bytes, and so are an array's contents."""
+    """{'x': array(2 floats)} as Python 2 writes it: its ``str`` are bytes, and so are an array's
+    contents.
+    """
     raw = (
         b"\x80\x02}U\x01xcnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
         b"(K\x01K\x02\x85cnumpy\ndtype\nU\x02f4K\x00K\x01\x87R(K\x03U\x01<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
@@ -133,7 +161,10 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
     contents = {"empty": b"", "json": b'{"a": 1}', "page": b"<html>", "text protocol": b"(lp0\n."}
     sentences = {"empty": "is empty, expected a pickle"}
     for name, raw in contents.items():
-        with pytest.raises(DataError, match=sentences.get(name, "does not begin as a pickle of protocol 2 or later")):
+        with pytest.raises(
+            DataError,
+            match=sentences.get(name, "does not begin as a pickle of protocol 2 or later"),
+        ):
             read_pickle(saved(tmp_path / name, raw))
     with pytest.raises(DataError, match="is a zip archive"):
         read_pickle(tmp_path / "a.npz")

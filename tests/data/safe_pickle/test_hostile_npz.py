@@ -1,4 +1,6 @@
-"""``.npz`` files that lie about their contents or are broken: one sentence that names file and array."""
+"""``.npz`` files that lie about their contents or are broken: one sentence that names file and
+array.
+"""
 
 from __future__ import annotations
 
@@ -50,12 +52,18 @@ MEMBERS: dict[str, tuple[bytes, str]] = {
     "2 GB header": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{'descr'", "has no .npy header"),
     "version 9": (b"\x93NUMPY\x09\x00\x00\x00", "format version"),
     "code in the header": (header("__import__('os').getcwd()"), "has no .npy header"),
-    "petabyte": (header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}"), "but has 0 bytes"),
+    "petabyte": (
+        header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}"),
+        "but has 0 bytes",
+    ),
     "records": (npy(np.zeros(2, [("a", "f4")])), "expected numbers, booleans or text"),
     "dates": (npy(np.zeros(2, "M8[s]")), "expected numbers, booleans or text"),
     "complex": (npy(np.zeros(2, complex)), "expected numbers, booleans or text"),
     "object without pickle": (OBJECT, "array 'data': does not begin as a pickle"),
-    "object that is a list": (OBJECT + pickle.dumps([1]), "says it holds objects, but its pickle is no array"),
+    "object that is a list": (
+        OBJECT + pickle.dumps([1]),
+        "says it holds objects, but its pickle is no array",
+    ),
     "cut pickle": (OBJECT + pickle.dumps(np.array({"a": 1}, object))[:-9], "array 'data': "),
 }
 
@@ -74,7 +82,10 @@ def test_zip_bombs(tmp_path: Path) -> None:
     path = npz(tmp_path / "bomb.npz", a=zeros, b=zeros, c=zeros)
     del zeros
     tracemalloc.start()
-    with pytest.raises(DataError, match=r"bomb.npz: would unpack \d+ bytes to 300000384, which no file of poses does"):
+    with pytest.raises(
+        DataError,
+        match=r"bomb.npz: would unpack \d+ bytes to 300000384, which no file of poses does",
+    ):
         read_object_npz(path)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
@@ -95,7 +106,9 @@ def test_a_small_array_of_ones_is_no_bomb(tmp_path: Path) -> None:
         (zipfile.ZIP_DEFLATED, 8_000_168, "array 'data' is 168 bytes long, expected 8000168"),
     ],
 )
-def test_a_zip_that_lies_about_its_size(compression: int, size: int, sentence: str, tmp_path: Path) -> None:
+def test_a_zip_that_lies_about_its_size(
+    compression: int, size: int, sentence: str, tmp_path: Path
+) -> None:
     whole = npz(tmp_path / "a.npz", compression, data=npy(np.arange(5))).read_bytes()
     at = whole.rindex(b"PK\x01\x02") + 24
     raw = whole[:at] + struct.pack("<I", size) + whole[at + 4 :]
@@ -104,7 +117,9 @@ def test_a_zip_that_lies_about_its_size(compression: int, size: int, sentence: s
 
 
 def test_damaged_npz_files_never_end_in_another_error(tmp_path: Path) -> None:
-    np.savez_compressed(tmp_path / "whole.npz", a=np.arange(300.0), b=np.array({"x": np.arange(3)}, object))
+    np.savez_compressed(
+        tmp_path / "whole.npz", a=np.arange(300.0), b=np.array({"x": np.arange(3)}, object)
+    )
     whole = (tmp_path / "whole.npz").read_bytes()
     draw = random.Random(1)
     for n in [0, 1, 30, *range(60, len(whole), 7)]:

@@ -1,4 +1,6 @@
-"""Pickles written to do harm or broken on the way: one sentence each, nothing of them runs, no memory is taken."""
+"""Pickles written to do harm or broken on the way: one sentence each, nothing of them runs, no
+memory is taken.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m2v_lib.data.safe_pickle import machine as pickle_machine
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.safe_pickle import machine as pickle_machine
 from m2v_lib.data.safe_pickle.reader import read_object_npz, read_pickle
 
 
@@ -58,7 +60,9 @@ def test_a_call_is_refused_by_name_and_not_run(attack: str, protocol: int, tmp_p
     marker = tmp_path / "was-run"
     hidden = {"train": [np.arange(3), {"deep": make(str(marker))}]}
     path = saved(tmp_path / "a.pkl", pickle.dumps(hidden, protocol))
-    with pytest.raises(DataError, match=rf"asks for '[\w.]*{name}', which is not numpy data; nothing") as caught:
+    with pytest.raises(
+        DataError, match=rf"asks for '[\w.]*{name}', which is not numpy data; nothing"
+    ) as caught:
         read_pickle(path)
     np.savez(tmp_path / "a.npz", data=np.array(hidden, object))
     with pytest.raises(DataError, match=rf"a.npz: array 'data': asks for '[\w.]*{name}'"):
@@ -98,43 +102,94 @@ WRITTEN: dict[str, tuple[bytes, str]] = {
     "persistent on the stack": (b"NQ.", "instruction b'Q'"),
     "buffer from outside": (b"\x97.", r"instruction b'\\x97'"),
     "name in two texts": (b"\x8c\x05posix\x8c\x06system\x93.", "asks for 'posix.system'"),
-    "dotted name": (b"\x8c\x05numpy\x8c\x10ndarray.tofile.x\x93.", "asks for 'numpy.ndarray.tofile.x'"),
+    "dotted name": (
+        b"\x8c\x05numpy\x8c\x10ndarray.tofile.x\x93.",
+        "asks for 'numpy.ndarray.tofile.x'",
+    ),
     "a number as a name": (b"K\x01K\x02\x93.", "asks for '1.2'"),
     "call of a text": (b"X\x06\x00\x00\x00system)R.", "calls something that has no name"),
-    "call of a built array": (array_state(b"K\x00\x85", DTYPE % b"f4", b"C\x00")[:-1] + b")R.", "that has no name"),
+    "call of a built array": (
+        array_state(b"K\x00\x85", DTYPE % b"f4", b"C\x00")[:-1] + b")R.",
+        "that has no name",
+    ),
     "bare class": (b"cnumpy\nndarray\n.", "holds an array without contents, or a bare name"),
-    "class as a factory": (b"cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.", "calls ndarray with other arguments"),
-    "array of another class": (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85C\x01b\x87R.", "calls"),
+    "class as a factory": (
+        b"cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85R.",
+        "calls ndarray with other arguments",
+    ),
+    "array of another class": (
+        b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\x00\x85C\x01b\x87R.",
+        "calls",
+    ),
     "array without contents": (ARRAY + b".", "holds an array without contents"),
     "array used too early": (ARRAY + b"q\x00h\x00.", "uses an array before its contents"),
     "inside of a list": (b"](K\x01tb.", "sets the inside of a list"),
-    "bytes of a size": (b"c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R.", "calls bytes with other arguments"),
-    "another codec": (b"c_codecs\nencode\nX\x01\x00\x00\x00xX\x03\x00\x00\x00zip\x86R.", "calls encode with other"),
+    "bytes of a size": (
+        b"c__builtin__\nbytes\nJ\xff\xff\xff\x7f\x85R.",
+        "calls bytes with other arguments",
+    ),
+    "another codec": (
+        b"c_codecs\nencode\nX\x01\x00\x00\x00xX\x03\x00\x00\x00zip\x86R.",
+        "calls encode with other",
+    ),
     "2 GB of bytes": (b"B\xff\xff\xff\x7f.", r"2147483647 bytes follow where 1 are left"),
     "16 EB of bytes": (b"\x8e" + b"\xff" * 8 + b".", "bytes follow where 1 are left"),
     "2 GB of text": (b"X\xff\xff\xff\x7f.", "2147483647 bytes follow"),
     "2 GB number": (b"\x8b\xff\xff\xff\x7f.", "whole number of 2147483647 bytes"),
     "memo far out": (b"Nr\xff\xff\xff\x7f0.", "instruction b'0'"),
-    "a petabyte array": (array_state(int8(10**15) + b"\x85", DTYPE % b"f4", b"C\x04abcd"), r"but has 4 bytes for it"),
-    "many objects": (array_state(int8(10**15) + b"\x85", DTYPE % b"O8", b"]"), "10{15} objects .* does not list them"),
-    "objects from bytes": (array_state(b"K\x01\x85", DTYPE % b"O8", b"C\x08abcdefgh"), "does not list them"),
-    "negative shape": (array_state(b"J\xff\xff\xff\xff\x85", DTYPE % b"f4", b"C\x00"), "is not whole numbers"),
-    "nine dimensions": (array_state(b"(" + b"K\x01" * 9 + b"t", DTYPE % b"f4", b"C\x04abcd"), "more than eight dim"),
-    "shape of text": (array_state(b"X\x01\x00\x00\x009\x85", DTYPE % b"f4", b"C\x00"), "is not whole numbers"),
-    "raw memory": (array_state(b"K\x01\x85", DTYPE % b"V8", b"C\x08abcdefgh"), "an array of 'V8', expected numbers"),
+    "a petabyte array": (
+        array_state(int8(10**15) + b"\x85", DTYPE % b"f4", b"C\x04abcd"),
+        r"but has 4 bytes for it",
+    ),
+    "many objects": (
+        array_state(int8(10**15) + b"\x85", DTYPE % b"O8", b"]"),
+        "10{15} objects .* does not list them",
+    ),
+    "objects from bytes": (
+        array_state(b"K\x01\x85", DTYPE % b"O8", b"C\x08abcdefgh"),
+        "does not list them",
+    ),
+    "negative shape": (
+        array_state(b"J\xff\xff\xff\xff\x85", DTYPE % b"f4", b"C\x00"),
+        "is not whole numbers",
+    ),
+    "nine dimensions": (
+        array_state(b"(" + b"K\x01" * 9 + b"t", DTYPE % b"f4", b"C\x04abcd"),
+        "more than eight dim",
+    ),
+    "shape of text": (
+        array_state(b"X\x01\x00\x00\x009\x85", DTYPE % b"f4", b"C\x00"),
+        "is not whole numbers",
+    ),
+    "raw memory": (
+        array_state(b"K\x01\x85", DTYPE % b"V8", b"C\x08abcdefgh"),
+        "an array of 'V8', expected numbers",
+    ),
     "dates": (array_state(b"K\x01\x85", DTYPE % b"M8", b"C\x08abcdefgh"), "an array of 'M8'"),
-    "dtype with fields": ((DTYPE % b"f4").replace(b"NNN", b"NN}") + b".", "holds an array of records"),
-    "dtype of a subarray": ((DTYPE % b"f4").replace(b"NNN", b"]NN") + b".", "holds an array of records"),
+    "dtype with fields": (
+        (DTYPE % b"f4").replace(b"NNN", b"NN}") + b".",
+        "holds an array of records",
+    ),
+    "dtype of a subarray": (
+        (DTYPE % b"f4").replace(b"NNN", b"]NN") + b".",
+        "holds an array of records",
+    ),
     "dtype of a false size": (
         (DTYPE % b"f4").replace(b"NNNJ\xff\xff\xff\xff", b"NNNJ\x00\x01\x00\x00"),
         "a false size",
     ),
-    "text of no width": (array_state(int8(10**15) + b"\x85", DTYPE % b"U0", b"C\x00"), "but has 0 bytes for it"),
+    "text of no width": (
+        array_state(int8(10**15) + b"\x85", DTYPE % b"U0", b"C\x00"),
+        "but has 0 bytes for it",
+    ),
     "object as a scalar": (
         b"cnumpy.core.multiarray\nscalar\n" + DTYPE % b"O8" + b"C\x08abcdefgh\x86R.",
         "does not list them",
     ),
-    "characters that are none": (array_state(b"K\x01\x85", DTYPE % b"U1", b"C\x04\xff\xff\xff\xff"), "do not exist"),
+    "characters that are none": (
+        array_state(b"K\x01\x85", DTYPE % b"U1", b"C\x04\xff\xff\xff\xff"),
+        "do not exist",
+    ),
     "unhashable key": (b"}]Ns.", "a list as the key"),
     "tuple of tuples as a key": (b"})" + b"\x85" * 200_000 + b"Ns.", "a tuple as the key"),
     "list in a set": (b"\x8f(]\x90.", "a list as the key of a dictionary or the member of a set"),
@@ -176,7 +231,12 @@ def test_containers_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_truncation_of_a_pickle_is_one_sentence(tmp_path: Path) -> None:
-    small = {"a": np.arange(3), "b": ["x", "y"], "c": np.float32(1), "d": np.array(["text", None], object)}
+    small = {
+        "a": np.arange(3),
+        "b": ["x", "y"],
+        "c": np.float32(1),
+        "d": np.array(["text", None], object),
+    }
     for protocol in (2, 4):
         whole = pickle.dumps(small, protocol)
         for n in range(1, len(whole)):
@@ -185,7 +245,9 @@ def test_every_truncation_of_a_pickle_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_damaged_pickles_never_end_in_another_error(tmp_path: Path) -> None:
-    whole = pickle.dumps({"a": np.arange(3), "b": ["x", {1}], "c": np.array([{"k": np.str_("v")}], object)}, 4)
+    whole = pickle.dumps(
+        {"a": np.arange(3), "b": ["x", {1}], "c": np.array([{"k": np.str_("v")}], object)}, 4
+    )
     draw = random.Random(0)
     refused = 0
     for _ in range(3000):

@@ -1,4 +1,6 @@
-"""The ASF/AMC converter: small rigs by hand, a spline against scipy's, and every raw clip against the given pack."""
+"""The ASF/AMC converter: small rigs by hand, a spline against scipy's, and every raw clip
+against the given pack.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2v_lib.data.sources.amc import INCH_MM, bone_ends, convert, euler, read_amc, read_asf, to_joints, to_pack
+from m2v_lib.data.sources.amc import (
+    INCH_MM,
+    bone_ends,
+    convert,
+    euler,
+    read_amc,
+    read_asf,
+    to_joints,
+    to_pack,
+)
 from m2v_lib.data.sources.mocap import PACK_FILE, read_pack, write_pack
-from m2v_lib.geometry.resampling import cubic_spline, resample, steady_segments
 from m2v_lib.data.store import DataError
+from m2v_lib.geometry.resampling import cubic_spline, resample, steady_segments
 
 CHAIN = (
-    "root lowerback thorax upperneck head", "thorax lclavicle lhumerus lradius lwrist", "thorax rclavicle rhumerus "
-    "rradius rwrist", "root lhipjoint lfemur ltibia lfoot ltoes", "root rhipjoint rfemur rtibia rfoot rtoes",
-)  # fmt: skip
+    "root lowerback thorax upperneck head",
+    "thorax lclavicle lhumerus lradius lwrist",
+    "thorax rclavicle rhumerus rradius rwrist",
+    "root lhipjoint lfemur ltibia lfoot ltoes",
+    "root rhipjoint rfemur rtibia rfoot rtoes",
+)
 UNIT_MM = INCH_MM / 0.5
 
 
 def write_rig(folder: Path, n_frames: int = 4, turn: int = 90, bend: int = 30) -> tuple[Path, Path]:
-    """A toy ASF/AMC pair: every bone 10 units along +x; the left humerus bends about its own z, framed 90 deg about x.
+    """A toy ASF/AMC pair: every bone 10 units along +x; the left humerus bends about its own z,
+    framed 90 deg about x.
 
     A frame turns the root by ``turn`` and bends the humerus by ``bend`` degrees.
     """
@@ -29,14 +44,27 @@ def write_rig(folder: Path, n_frames: int = 4, turn: int = 90, bend: int = 30) -
     bones = [
         f"begin\n id {i}\n name {child}\n direction 1 0 0\n length 10\n"
         f"axis {90 if child == 'lhumerus' else 0} 0 0 XYZ\n"
-        + ("dof rz\n limits (-180 180)\n" if child in ("lhumerus", "lowerback") else "") + "end"
+        + ("dof rz\n limits (-180 180)\n" if child in ("lhumerus", "lowerback") else "")
+        + "end"
         for i, (_, child) in enumerate(links)
-    ]  # fmt: skip
-    head = ":version 1.10\n:units\n mass 1.0\n length 0.5\n angle deg\n:root\n order TX TY TZ RX RY RZ\n:bonedata\n"
-    tree = "\n:hierarchy\nbegin\n" + "\n".join(f"{parent} {child}" for parent, child in links) + "\nend\n"
+    ]
+    head = (
+        ":version 1.10\n:units\n mass 1.0\n length 0.5\n angle deg\n:root\n order TX TY TZ RX RY "
+        "RZ\n:bonedata\n"
+    )
+    tree = (
+        "\n:hierarchy\nbegin\n"
+        + "\n".join(f"{parent} {child}" for parent, child in links)
+        + "\nend\n"
+    )
     (folder / "77.asf").write_text("# toy\n" + head + "\n".join(bones) + tree)
-    frames = [f"{t + 1}\nroot 1 2 3 0 0 {turn * t}\nlowerback 0\nlhumerus {bend * t}" for t in range(n_frames)]
-    (folder / "77_01.amc").write_text("#!toy\n:FULLY-SPECIFIED\n:DEGREES\n" + "\n".join(frames) + "\n")
+    frames = [
+        f"{t + 1}\nroot 1 2 3 0 0 {turn * t}\nlowerback 0\nlhumerus {bend * t}"
+        for t in range(n_frames)
+    ]
+    (folder / "77_01.amc").write_text(
+        "#!toy\n:FULLY-SPECIFIED\n:DEGREES\n" + "\n".join(frames) + "\n"
+    )
     return folder / "77.asf", folder / "77_01.amc"
 
 
@@ -52,9 +80,12 @@ def test_forward_kinematics_by_hand(tmp_path: Path) -> None:
     start = np.array([1, 2, 3]) * UNIT_MM
     np.testing.assert_allclose(ends["root"], [start] * 4)
     np.testing.assert_allclose(ends["lowerback"][0], start + [10 * UNIT_MM, 0, 0])
-    np.testing.assert_allclose(ends["lowerback"][1], start + [0, 10 * UNIT_MM, 0], atol=1e-9)  # the root turned 90 deg
-    # z of a frame turned 90 deg about x is -y of the parent: 90 deg in frame 3 send the humerus from +x to +z,
-    # and the root has by then turned by 270 deg about z, which leaves +z where it is
+    np.testing.assert_allclose(
+        ends["lowerback"][1], start + [0, 10 * UNIT_MM, 0], atol=1e-9
+    )  # the root turned 90 deg
+    # z of a frame turned 90 deg about x is -y of the parent: 90 deg in frame 3 send the humerus
+    # from +x to +z, and the root has by then turned by 270 deg about z, which leaves +z where it
+    # is
     humerus = ends["lhumerus"][3] - ends["lclavicle"][3]
     np.testing.assert_allclose(humerus, [0, 0, 10 * UNIT_MM], atol=1e-9)
 
@@ -74,7 +105,9 @@ def test_y_up_becomes_z_up_without_mirroring(tmp_path: Path) -> None:
 def test_the_spline_is_scipys(n: int) -> None:
     interpolate = pytest.importorskip("scipy.interpolate")
     values, at = np.random.default_rng(n).normal(size=(n, 2, 3)), np.linspace(0, n - 1, 57)
-    np.testing.assert_allclose(cubic_spline(values, at), interpolate.CubicSpline(np.arange(n), values)(at), atol=1e-12)
+    np.testing.assert_allclose(
+        cubic_spline(values, at), interpolate.CubicSpline(np.arange(n), values)(at), atol=1e-12
+    )
 
 
 def test_the_spline_keeps_cubics_and_points() -> None:
@@ -95,26 +128,50 @@ def test_resampling_keeps_time() -> None:
 
 def test_faults_are_cut_with_six_frames_either_side() -> None:
     joints = np.zeros((600, 17, 3))
-    joints[300:, 5, 0] = 200.0  # 24 m/s between frames 299 and 300, fastest accelerations at 298..301
+    joints[300:, 5, 0] = (
+        200.0  # 24 m/s between frames 299 and 300, fastest accelerations at 298..301
+    )
     assert steady_segments(joints, 120) == [(0, 292), (308, 600)]
     joints[100, 5, 1] = 500.0
-    assert steady_segments(joints, 120) == [(109, 292), (308, 600)]  # what is left of the first 100 is under a second
-    assert steady_segments(joints + np.linspace(0, 1e6, 600)[:, None, None], 120) == [(109, 292), (308, 600)]
+    assert steady_segments(joints, 120) == [
+        (109, 292),
+        (308, 600),
+    ]  # what is left of the first 100 is under a second
+    assert steady_segments(joints + np.linspace(0, 1e6, 600)[:, None, None], 120) == [
+        (109, 292),
+        (308, 600),
+    ]
 
 
 def test_a_converted_rig_becomes_a_pack(tmp_path: Path) -> None:
     asf, amc = write_rig(tmp_path, n_frames=130, turn=0, bend=0)
     segments = convert(asf, amc, action="stand", action_class="other")
-    assert [(s.clip.name, s.clip.subject, s.source_frames) for s in segments] == [("CMU_77_01#0", "CMU_77", (0, 130))]
+    assert [(s.clip.name, s.clip.subject, s.source_frames) for s in segments] == [
+        ("CMU_77_01#0", "CMU_77", (0, 130))
+    ]
     back = read_pack(write_pack(tmp_path / "pack.npz", to_pack(segments)))
-    assert back.clips[0].positions.shape == (54, 17, 3) and back.extra["source_file"].tolist() == ["77_01.amc"]
+    assert back.clips[0].positions.shape == (54, 17, 3) and back.extra["source_file"].tolist() == [
+        "77_01.amc"
+    ]
 
 
 AMC_FAULTS = {
-    "missing number": (lambda s: s.replace("root 1 2 3 0 0 90", "root 1 2 3 0 0"), r"9 \(root, frame 2\): .* 6 num"),
-    "not a number": (lambda s: s.replace("lhumerus 30", "lhumerus x"), r"line 11 \(lhumerus, frame 2\): .* 1 num"),
-    "nan": (lambda s: s.replace("lhumerus 30", "lhumerus nan"), r"\(lhumerus, frame 2\): expected 1 numbers"),
-    "foreign bone": (lambda s: s.replace("lowerback", "tail"), r"\(tail, frame 1\): expected a bone of the skeleton"),
+    "missing number": (
+        lambda s: s.replace("root 1 2 3 0 0 90", "root 1 2 3 0 0"),
+        r"9 \(root, frame 2\): .* 6 num",
+    ),
+    "not a number": (
+        lambda s: s.replace("lhumerus 30", "lhumerus x"),
+        r"line 11 \(lhumerus, frame 2\): .* 1 num",
+    ),
+    "nan": (
+        lambda s: s.replace("lhumerus 30", "lhumerus nan"),
+        r"\(lhumerus, frame 2\): expected 1 numbers",
+    ),
+    "foreign bone": (
+        lambda s: s.replace("lowerback", "tail"),
+        r"\(tail, frame 1\): expected a bone of the skeleton",
+    ),
     "cut": (lambda s: s[: s.rindex("lowerback")], "lowerback has 3 of 4 frames, expected all"),
     "empty": (lambda s: "", "root has 0 of 0 frames"),
 }
@@ -132,9 +189,15 @@ def test_a_bad_motion_is_one_sentence(fault: str, tmp_path: Path) -> None:
 
 ASF_FAULTS = {
     "radians": (lambda s: s.replace("angle deg", "angle rad"), "angles are in rad, expected deg"),
-    "no bones": (lambda s: s.replace(":bonedata", ""), "has no :bonedata, expected an ASF skeleton"),
+    "no bones": (
+        lambda s: s.replace(":bonedata", ""),
+        "has no :bonedata, expected an ASF skeleton",
+    ),
     "no tree": (lambda s: s.split(":hierarchy")[0], "an ASF file lacks 'hierarchy'"),
-    "orphan": (lambda s: s.replace("root lhipjoint", "attic lhipjoint"), "bone lhipjoint hangs on no root"),
+    "orphan": (
+        lambda s: s.replace("root lhipjoint", "attic lhipjoint"),
+        "bone lhipjoint hangs on no root",
+    ),
     "axis order": (lambda s: s.replace("90 0 0 XYZ", "90 0 0 ZYX"), "bone lhumerus has axis order"),
 }
 
@@ -180,7 +243,9 @@ def test_every_raw_clip_equals_the_pack_to_its_rounding() -> None:
             i = names.index(segment.clip.name)
             assert segment.source_frames == tuple(frames[i])
             assert segment.floor_z == pytest.approx(float(floor[i]), abs=0.01)
-            assert abs(segment.clip.positions - clips[i].positions).max() < 0.04  # the pack is rounded to 1/16 mm
+            assert (
+                abs(segment.clip.positions - clips[i].positions).max() < 0.04
+            )  # the pack is rounded to 1/16 mm
             seen.append(segment.clip.name)
         assert seen and set(seen) >= {name for name in names if name.startswith(f"CMU_{amc.stem}#")}
     assert len(seen) >= 1

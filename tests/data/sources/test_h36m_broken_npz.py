@@ -1,4 +1,6 @@
-"""Broken ``.npz`` files in Human3.6M's camera-space layout: one sentence that names file and place, no store."""
+"""Broken ``.npz`` files in Human3.6M's camera-space layout: one sentence that names file and
+place, no store.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,10 @@ FILES_2D: dict[str, tuple[Edit, str]] = {
         lambda h: h["positions_2d"]["S9"].pop("wave 1"),
         "S9, wave 1 is missing, expected an array for ea",
     ),
-    "three cameras": (in_2d(lambda v: v[:3]), "S9, wave 1 is no list of them, expected an array for each of 4 cameras"),
+    "three cameras": (
+        in_2d(lambda v: v[:3]),
+        "S9, wave 1 is no list of them, expected an array for each of 4 cameras",
+    ),
     "cameras in another order": (
         in_2d(lambda v: v[::-1]),
         "S9, wave 1, 54138969: its [xy] does not follow [xy] of the",
@@ -54,7 +59,10 @@ FILES_2D: dict[str, tuple[Edit, str]] = {
         r"has shape \(24, 13, 2\), expected \(frames, 17 joints, 2\)",
     ),
     "nan": (in_2d(nan_at_5), "S9, wave 1, 55011271 at frame 5 is not a finite number"),
-    "normalised": (in_2d(lambda v: [a / 500 - 1 for a in v]), "expected pixels and not normalised coordinates"),
+    "normalised": (
+        in_2d(lambda v: [a / 500 - 1 for a in v]),
+        "expected pixels and not normalised coordinates",
+    ),
     "left for right": (
         in_2d(lambda v: [a * [-1, 1] + [1000, 0] for a in v]),
         "its x does not follow x of the 3D joints",
@@ -68,7 +76,9 @@ FILES_2D: dict[str, tuple[Edit, str]] = {
 
 
 @pytest.mark.parametrize("fault", FILES_2D)
-def test_a_broken_2d_file(fault: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_2d_file(
+    fault: str, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     edit, sentence = FILES_2D[fault]
     held = files.npz(CPN)
@@ -97,7 +107,10 @@ FILES_3D: dict[str, tuple[Edit, str]] = {
     ),
     "nan": (in_3d(lambda a: a * np.nan), "S11, wave 1 at frame 0 is not a finite number"),
     "no frame": (in_3d(lambda a: a[:0]), r"S11, wave 1 has shape \(0, 32, 3\)"),
-    "numbers as text": (in_3d(lambda a: a.astype(str)), "S11, wave 1 is no array of numbers, expected positions"),
+    "numbers as text": (
+        in_3d(lambda a: a.astype(str)),
+        "S11, wave 1 is no array of numbers, expected positions",
+    ),
     "no test subject": (
         lambda h: [h["positions_3d"].pop(s) for s in ("S9", "S11")],
         "split test is empty: it needs S9 or S11, the file has S1, S5",
@@ -121,6 +134,7 @@ def test_a_world_that_lies_on_its_side(files: Files, tmp_path: Path) -> None:
             actions[name] = positions[..., [0, 2, 1]]
     path = save_npz(tmp_path / WORLD, **held)
     sentence = (
-        "does not follow . of the 3D joints|expected in front of the lens; are positions_3d in world metres, z up"
+        "does not follow . of the 3D joints|expected in front of the lens; are positions_3d in "
+        "world metres, z up"
     )
     refused(tmp_path, sentence, path, files.folder / CPN, begins=files.folder / CPN)

@@ -1,4 +1,6 @@
-"""NTU RGB+D 60's file: joints by hand, two people followed, and one sentence for every way a file can be broken."""
+"""NTU RGB+D 60's file: joints by hand, two people followed, and one sentence for every way a
+file can be broken.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from m2v_lib.data.store.action_store import NEITHER, TEST, TRAIN, open_action_store
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.sources.ntu import CLASSES, TRAIN_SUBJECTS, follow, looks_like, prepare_ntu60, read_ntu60
+from m2v_lib.data.sources.ntu import (
+    CLASSES,
+    TRAIN_SUBJECTS,
+    follow,
+    looks_like,
+    prepare_ntu60,
+    read_ntu60,
+)
+from m2v_lib.data.store.action_store import NEITHER, TEST, TRAIN, open_action_store
 
 Content = dict[str, Any]
 
@@ -29,20 +38,35 @@ def person(seed: int, n_frames: int, centre: tuple[float, float] = (900.0, 500.0
 def sample(name: str, label: int, people: np.ndarray, seed: int = 0) -> dict[str, Any]:
     score = np.random.default_rng(seed).uniform(0.4, 1, people.shape[:3])
     return {
-        "frame_dir": name, "label": label, "total_frames": people.shape[1], "img_shape": (1080, 1920),
-        "original_shape": (1080, 1920), "keypoint": people.astype(np.float16),
+        "frame_dir": name,
+        "label": label,
+        "total_frames": people.shape[1],
+        "img_shape": (1080, 1920),
+        "original_shape": (1080, 1920),
+        "keypoint": people.astype(np.float16),
         "keypoint_score": score.astype(np.float16),
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
 def content() -> Content:
     two = np.concatenate([person(2, 6), person(3, 6, (300, 500))])
-    names = ["S001C002P001R001A001", "S001C003P001R001A002", "S001C001P003R001A001", "S001C002P001R002A050"]
+    names = [
+        "S001C002P001R001A001",
+        "S001C003P001R001A002",
+        "S001C001P003R001A001",
+        "S001C002P001R002A050",
+    ]
     people = [person(0, 9), person(1, 4), person(4, 7), two]
-    samples = [sample(n, int(n[-3:]) - 1, p, i) for i, (n, p) in enumerate(zip(names, people, strict=True))]
-    split = {"xsub_train": [names[0], names[1], names[3]], "xsub_val": [names[2]],
-             "xview_train": [names[0], names[1]], "xview_val": [names[2]]}  # fmt: skip
+    samples = [
+        sample(n, int(n[-3:]) - 1, p, i) for i, (n, p) in enumerate(zip(names, people, strict=True))
+    ]
+    split = {
+        "xsub_train": [names[0], names[1], names[3]],
+        "xsub_val": [names[2]],
+        "xview_train": [names[0], names[1]],
+        "xview_val": [names[2]],
+    }
     return {"split": split, "annotations": samples}
 
 
@@ -55,14 +79,35 @@ def write(content: Any, folder: Path) -> Path:
 def test_joints_are_the_specs_means_of_coco_keypoints(content: Content, tmp_path: Path) -> None:
     data = read_ntu60(write(content, tmp_path))
     joints, confidence = data.sample(0)
-    coco, score = (np.asarray(content["annotations"][0][key], np.float32) for key in ("keypoint", "keypoint_score"))
-    # Spec section 7, written out: 0 root, 7 belly, 8 neck and 10 head are means, the rest are keypoints.
-    expected = {1: 12, 2: 14, 3: 16, 4: 11, 5: 13, 6: 15, 9: 0, 11: 5, 12: 7, 13: 9, 14: 6, 15: 8, 16: 10}
+    coco, score = (
+        np.asarray(content["annotations"][0][key], np.float32)
+        for key in ("keypoint", "keypoint_score")
+    )
+    # Spec section 7, written out: 0 root, 7 belly, 8 neck and 10 head are means, the rest are
+    # keypoints.
+    expected = {
+        1: 12,
+        2: 14,
+        3: 16,
+        4: 11,
+        5: 13,
+        6: 15,
+        9: 0,
+        11: 5,
+        12: 7,
+        13: 9,
+        14: 6,
+        15: 8,
+        16: 10,
+    }
     for ours, theirs in expected.items():
         np.testing.assert_array_equal(joints[:, :, ours], coco[:, :, theirs])
         np.testing.assert_array_equal(confidence[:, :, ours], score[:, :, theirs])
     for value, source in ((joints, coco), (confidence, score)):
-        root, neck = (source[:, :, 11] + source[:, :, 12]) / 2, (source[:, :, 5] + source[:, :, 6]) / 2
+        root, neck = (
+            (source[:, :, 11] + source[:, :, 12]) / 2,
+            (source[:, :, 5] + source[:, :, 6]) / 2,
+        )
         head = (source[:, :, 1] + source[:, :, 2]) / 2
         for ours, mean in ((0, root), (8, neck), (7, (root + neck) / 2), (10, head)):
             np.testing.assert_allclose(value[:, :, ours], mean, rtol=1e-5)
@@ -71,12 +116,23 @@ def test_joints_are_the_specs_means_of_coco_keypoints(content: Content, tmp_path
 
 def test_samples_labels_sizes_and_splits(content: Content, tmp_path: Path) -> None:
     data = read_ntu60(write(content, tmp_path))
-    assert data.classes == CLASSES and len(CLASSES) == len(set(CLASSES)) == 60 and CLASSES[49] == "punch"
+    assert (
+        data.classes == CLASSES
+        and len(CLASSES) == len(set(CLASSES)) == 60
+        and CLASSES[49] == "punch"
+    )
     assert data.label.tolist() == [0, 1, 0, 49] and data.n_frames.tolist() == [9, 4, 7, 6]
     assert data.n_persons.tolist() == [1, 1, 1, 2] and data.starts.tolist() == [0, 9, 13, 20, 32]
     assert set(data.width) == {1920} and set(data.height) == {1080}
-    assert data.xsub.tolist() == [TRAIN, TRAIN, TEST, TRAIN] and data.xview.tolist() == [TRAIN, TRAIN, TEST, NEITHER]
-    assert data.part("xview", "train").tolist() == [0, 1] and data.part("xsub", "test").tolist() == [2]
+    assert data.xsub.tolist() == [TRAIN, TRAIN, TEST, TRAIN] and data.xview.tolist() == [
+        TRAIN,
+        TRAIN,
+        TEST,
+        NEITHER,
+    ]
+    assert data.part("xview", "train").tolist() == [0, 1] and data.part(
+        "xsub", "test"
+    ).tolist() == [2]
     assert len(TRAIN_SUBJECTS) == 20
 
 
@@ -94,7 +150,9 @@ def test_a_label_map_beside_the_file_names_its_classes(content: Content, tmp_pat
 
 
 def test_people_who_change_places_are_put_back() -> None:
-    walk = np.stack([np.linspace(100, 300, 40), np.linspace(500, 350, 40)])  # towards each other, not past
+    walk = np.stack(
+        [np.linspace(100, 300, 40), np.linspace(500, 350, 40)]
+    )  # towards each other, not past
     body = np.random.default_rng(0).uniform(-30, 30, (2, 1, 17, 2))
     points = body + np.stack([walk, np.full_like(walk, 200)], -1)[:, :, None]
     score = np.broadcast_to(np.array([0.5, 0.9])[:, None, None], (2, 40, 17))
@@ -135,7 +193,9 @@ def test_one_person_and_two_who_keep_their_places_come_back_as_given() -> None:
         np.testing.assert_array_equal(follow(points, score)[0], points)
 
 
-def test_confidences_follow_their_people_and_the_files_order_is_kept_beside(content: Content, tmp_path: Path) -> None:
+def test_confidences_follow_their_people_and_the_files_order_is_kept_beside(
+    content: Content, tmp_path: Path
+) -> None:
     two = content["annotations"][3]
     for key in ("keypoint", "keypoint_score"):
         two[key][:, 3:] = two[key][::-1, 3:].copy()
@@ -143,7 +203,9 @@ def test_confidences_follow_their_people_and_the_files_order_is_kept_beside(cont
     joints, confidence = data.sample(3)
     assert np.abs(np.diff(joints, axis=1)).max() < 20, "somebody jumped"
     np.testing.assert_array_equal(confidence[0, 3:, 9], two["keypoint_score"][1, 3:, 0])
-    np.testing.assert_array_equal(data.coco_score[data.starts[3] :].reshape(2, 6, 17), two["keypoint_score"])
+    np.testing.assert_array_equal(
+        data.coco_score[data.starts[3] :].reshape(2, 6, 17), two["keypoint_score"]
+    )
 
 
 def test_of_a_crowd_the_two_surest_are_kept(content: Content, tmp_path: Path) -> None:
@@ -160,11 +222,15 @@ def _set(i: int, **changes: Any) -> Callable[[Content], object]:
 
 
 def _points(i: int, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[Content], object]:
-    return lambda content: content["annotations"][i].update(keypoint=edit(content["annotations"][i]["keypoint"]))
+    return lambda content: content["annotations"][i].update(
+        keypoint=edit(content["annotations"][i]["keypoint"])
+    )
 
 
 def _score(i: int, edit: Callable[[np.ndarray], np.ndarray]) -> Callable[[Content], object]:
-    return lambda c: c["annotations"][i].update(keypoint_score=edit(c["annotations"][i]["keypoint_score"]))
+    return lambda c: c["annotations"][i].update(
+        keypoint_score=edit(c["annotations"][i]["keypoint_score"])
+    )
 
 
 def _nan(points: np.ndarray) -> np.ndarray:
@@ -184,38 +250,88 @@ def _normalised(content: Content) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
-    "no annotations": (lambda c: c.pop("annotations"), "holds split, expected a dict with the keys split and"),
-    "empty": (lambda c: c.update(annotations=[]), "annotations is no list of samples, expected at least one"),
-    "not a dict": (lambda c: c["annotations"].insert(0, "x"), "annotation 0 is str, expected a dict"),
-    "no score": (lambda c: c["annotations"][1].pop("keypoint_score"), "annotation 1 .*A002.* no key 'keypoint_score'"),
-    "3D skeletons": (_points(1, lambda p: np.zeros((1, 4, 25, 3), np.float16)), r"shape \(1, 4, 25, 3\), expected"),
-    "16 joints": (_points(0, lambda p: p[:, :, :16]), r"annotation 0 .*keypoint has shape \(1, 9, 16, 2\)"),
+    "no annotations": (
+        lambda c: c.pop("annotations"),
+        "holds split, expected a dict with the keys split and",
+    ),
+    "empty": (
+        lambda c: c.update(annotations=[]),
+        "annotations is no list of samples, expected at least one",
+    ),
+    "not a dict": (
+        lambda c: c["annotations"].insert(0, "x"),
+        "annotation 0 is str, expected a dict",
+    ),
+    "no score": (
+        lambda c: c["annotations"][1].pop("keypoint_score"),
+        "annotation 1 .*A002.* no key 'keypoint_score'",
+    ),
+    "3D skeletons": (
+        _points(1, lambda p: np.zeros((1, 4, 25, 3), np.float16)),
+        r"shape \(1, 4, 25, 3\), expected",
+    ),
+    "16 joints": (
+        _points(0, lambda p: p[:, :, :16]),
+        r"annotation 0 .*keypoint has shape \(1, 9, 16, 2\)",
+    ),
     "zero frames": (_points(0, lambda p: p[:, :0]), r"keypoint has shape \(1, 0, 17, 2\)"),
     "nobody": (_points(0, lambda p: p[:0]), r"keypoint has shape \(0, 9, 17, 2\)"),
-    "integers": (_points(0, lambda p: p.astype(np.int64)), "hold int64 and float16, expected floats"),
-    "ragged": (_score(0, lambda s: s[:, :8]), r"keypoint_score has shape \(1, 8, 17\), expected \(1, 9, 17\)"),
+    "integers": (
+        _points(0, lambda p: p.astype(np.int64)),
+        "hold int64 and float16, expected floats",
+    ),
+    "ragged": (
+        _score(0, lambda s: s[:, :8]),
+        r"keypoint_score has shape \(1, 8, 17\), expected \(1, 9, 17\)",
+    ),
     "frame count": (_set(1, total_frames=5), "total_frames says 5, keypoint has 4 frames"),
-    "nan": (_points(0, _nan), "annotation 0 .*: person 0, frame 2 holds a number that is not finite"),
-    "negative confidence": (_score(1, lambda s: -s), "keypoint_score runs from -.* expected 0 to 1"),
-    "confidence in percent": (_score(1, lambda s: 100 * s), "keypoint_score runs from .* expected 0 to 1"),
-    "image size": (_set(2, img_shape=(1080, 1920, 3)), r"img_shape is \(1080, 1920, 3\), expected \(height, width\)"),
+    "nan": (
+        _points(0, _nan),
+        "annotation 0 .*: person 0, frame 2 holds a number that is not finite",
+    ),
+    "negative confidence": (
+        _score(1, lambda s: -s),
+        "keypoint_score runs from -.* expected 0 to 1",
+    ),
+    "confidence in percent": (
+        _score(1, lambda s: 100 * s),
+        "keypoint_score runs from .* expected 0 to 1",
+    ),
+    "image size": (
+        _set(2, img_shape=(1080, 1920, 3)),
+        r"img_shape is \(1080, 1920, 3\), expected \(height, width\)",
+    ),
     "no image": (_set(2, img_shape=(0, 1920)), r"img_shape is \(0, 1920\), expected"),
     "width and height exchanged": (_exchanged, "lie inside img_shape and .* if it were exchanged"),
     "metres or units": (_normalised, "keypoint runs to .* only, expected pixels"),
     "label": (_set(0, label=60), "label is 60, expected a whole number from 0 to 59"),
     "label counted from 1": (_set(0, label=-1), "label is -1, expected"),
     "label as text": (_set(0, label="A001"), "label is 'A001', expected a whole number"),
-    "twice": (_set(1, frame_dir="S001C002P001R001A001"), "frame_dir 'S001C002P001R001A001' occurs twice"),
-    "no test split": (lambda c: c["split"].pop("xsub_val"), "split has no 'xsub_val', expected xsub_train, xsub_val"),
+    "twice": (
+        _set(1, frame_dir="S001C002P001R001A001"),
+        "frame_dir 'S001C002P001R001A001' occurs twice",
+    ),
+    "no test split": (
+        lambda c: c["split"].pop("xsub_val"),
+        "split has no 'xsub_val', expected xsub_train, xsub_val",
+    ),
     "split is a list": (lambda c: c.update(split=[]), "split has list in its place"),
     "empty split": (lambda c: c["split"].update(xview_val=[]), "split xview_val is empty"),
-    "unknown name": (lambda c: c["split"]["xsub_train"].append("S999"), "split xsub_train names 'S999', which no ann"),
-    "trains and tests": (lambda c: c["split"]["xsub_val"].append(c["split"]["xsub_train"][0]), "in both splits of x"),
-}  # fmt: skip
+    "unknown name": (
+        lambda c: c["split"]["xsub_train"].append("S999"),
+        "split xsub_train names 'S999', which no ann",
+    ),
+    "trains and tests": (
+        lambda c: c["split"]["xsub_val"].append(c["split"]["xsub_train"][0]),
+        "in both splits of x",
+    ),
+}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_broken_file_is_one_sentence_and_leaves_nothing(fault: str, content: Content, tmp_path: Path) -> None:
+def test_a_broken_file_is_one_sentence_and_leaves_nothing(
+    fault: str, content: Content, tmp_path: Path
+) -> None:
     edit, sentence = FAULTS[fault]
     edit(content := copy.deepcopy(content))
     path = write(content, tmp_path)
@@ -257,12 +373,25 @@ def test_hostile_truncated_missing_and_foreign_files(content: Content, tmp_path:
 
 def test_prepared_data_come_back_from_disk(content: Content, tmp_path: Path) -> None:
     path = write(content, tmp_path)
-    assert prepare_ntu60(tmp_path / "stores", "mine", [path], recipe="r") == tmp_path / "stores" / "mine"
+    assert (
+        prepare_ntu60(tmp_path / "stores", "mine", [path], recipe="r")
+        == tmp_path / "stores" / "mine"
+    )
     store, direct = open_action_store("mine", tmp_path / "stores"), read_ntu60(path)
     store.verify()
     data = store.data()
     assert (data.names, data.classes) == (direct.names, direct.classes) and store.meta.recipe == "r"
-    for key in ("joint_2d", "confidence", "coco_score", "label", "n_frames", "n_persons", "width", "xsub", "xview"):
+    for key in (
+        "joint_2d",
+        "confidence",
+        "coco_score",
+        "label",
+        "n_frames",
+        "n_persons",
+        "width",
+        "xsub",
+        "xview",
+    ):
         np.testing.assert_array_equal(getattr(data, key), getattr(direct, key), err_msg=key)
 
 

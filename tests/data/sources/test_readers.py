@@ -10,13 +10,12 @@ from fakes.h36m import CPN, N_FRAMES, PICKLE, WORLD, Files
 
 from m2v_lib.cli import main
 from m2v_lib.data import prepare
-from m2v_lib.data.sources import readers
-from m2v_lib.data.store.action_store import open_action_store
 from m2v_lib.data.export import FORMS, export_store
 from m2v_lib.data.sources.mocap import write_pack
 from m2v_lib.data.sources.readers import READERS, find_sources, kind_of, sha256_of
-from m2v_lib.data.store import DataError, open_store
 from m2v_lib.data.sources.synthetic import Plan, make_pack
+from m2v_lib.data.store import DataError, open_store
+from m2v_lib.data.store.action_store import open_action_store
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +39,11 @@ def test_every_reader_is_there_and_names_files_that_exist(kind: str) -> None:
 
 def test_every_kind_is_known_by_content(files: Files, tmp_path: Path) -> None:
     names = {
-        "mocap": ["pack.npz"], "h36m": [PICKLE], "mpi_inf_3dhp": ["data_train_3dhp.npz", "data_test_3dhp.npz"],
+        "mocap": ["pack.npz"],
+        "h36m": [PICKLE],
+        "mpi_inf_3dhp": ["data_train_3dhp.npz", "data_test_3dhp.npz"],
         "ntu60": ["ntu60_hrnet.pkl"],
-    }  # fmt: skip
+    }
     for kind, given in names.items():
         renamed = []
         for i, name in enumerate(given):
@@ -57,11 +58,15 @@ def test_every_kind_is_known_by_content(files: Files, tmp_path: Path) -> None:
 def test_what_is_no_data_set_is_one_sentence(files: Files, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("hello")
-    with pytest.raises(DataError, match="text.txt: no file that is known, expected those of mocap, h36m, mpi_"):
+    with pytest.raises(
+        DataError, match="text.txt: no file that is known, expected those of mocap, h36m, mpi_"
+    ):
         kind_of("mine", [text])
     with pytest.raises(DataError, match="files of several kinds, expected those of mocap, h36m"):
         kind_of("mine", [files.folder / "pack.npz", files.folder / PICKLE])
-    with pytest.raises(DataError, match="mine: no such data set, expected one of synthetic, mocap, h36m"):
+    with pytest.raises(
+        DataError, match="mine: no such data set, expected one of synthetic, mocap, h36m"
+    ):
         kind_of("mine", [])
     with pytest.raises(DataError, match="kind 'h36' is not known, expected one of synthetic"):
         prepare("mine", root=tmp_path, source=text, kind="h36")
@@ -72,14 +77,20 @@ def test_what_is_no_data_set_is_one_sentence(files: Files, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", [kind for kind, reader in READERS.items() if reader.files])
-def test_without_files_the_sentence_names_them(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_files_the_sentence_names_them(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("M2V_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=f"{tmp_path}: holds no {READERS[kind].files[0][0]}.*--source") as caught:
+    with pytest.raises(
+        DataError, match=f"{tmp_path}: holds no {READERS[kind].files[0][0]}.*--source"
+    ) as caught:
         find_sources(kind, [])
     assert READERS[kind].advice in str(caught.value)
 
 
-def test_a_store_is_made_anew_when_a_file_or_an_option_changes(files: Files, tmp_path: Path) -> None:
+def test_a_store_is_made_anew_when_a_file_or_an_option_changes(
+    files: Files, tmp_path: Path
+) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for part in ("train", "test"):
@@ -96,7 +107,9 @@ def test_a_store_is_made_anew_when_a_file_or_an_option_changes(files: Files, tmp
     second = stamp(faulty="kept")
     assert second != first and stamp(faulty="kept") == second
     changed = clips / "train" / "00000002.pkl"
-    changed.write_bytes(changed.read_bytes() + b" ")  # after the pickle's last instruction: same contents, another file
+    changed.write_bytes(
+        changed.read_bytes() + b" "
+    )  # after the pickle's last instruction: same contents, another file
     assert stamp(faulty="kept") != second
 
 
@@ -106,11 +119,17 @@ def test_a_folder_is_told_by_its_files_and_their_names(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(contents)
     a, b, c, d = (sha256_of(tmp_path / name) for name in "abcd")
     assert a == b and len({a, c, d}) == 3
-    assert sha256_of(tmp_path / "a" / "x") == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    assert (
+        sha256_of(tmp_path / "a" / "x")
+        == "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+    )
 
 
 def test_the_command_line_prepares_exports_and_lists(
-    files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    files: Files,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
     words = [
@@ -131,12 +150,34 @@ def test_the_command_line_prepares_exports_and_lists(
     capsys.readouterr()
     assert main(["data", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["mine", "toy", "acts"] and "camera space" in lines[0]
+    assert [line.split()[0] for line in lines] == [
+        "mine",
+        "toy",
+        "acts",
+    ] and "camera space" in lines[0]
     for form in FORMS:
         extra = ["--set", f"n_frames={N_FRAMES}"] if form == "h36m-clips" else []
-        assert main(["data", "export", "toy", "--as", form, "-o", str(tmp_path / form), *extra]) == 0, form
+        assert (
+            main(["data", "export", "toy", "--as", form, "-o", str(tmp_path / form), *extra]) == 0
+        ), form
         written = capsys.readouterr().out.splitlines()
         assert written and all(Path(line).is_file() for line in written)
     assert main(["data", "export", "toy", "--as", "coco", "-o", str(tmp_path)]) == 2
-    assert main(["data", "prepare", "h36m", "--source", str(files.folder / PICKLE), "--set", "scale=paper"]) == 2
-    assert "there is no option 'scale', this kind of data takes faulty, val_subjects" in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "data",
+                "prepare",
+                "h36m",
+                "--source",
+                str(files.folder / PICKLE),
+                "--set",
+                "scale=paper",
+            ]
+        )
+        == 2
+    )
+    assert (
+        "there is no option 'scale', this kind of data takes faulty, val_subjects"
+        in capsys.readouterr().err
+    )

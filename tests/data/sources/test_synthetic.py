@@ -10,12 +10,20 @@ import numpy as np
 import pytest
 
 from m2v_lib.data import prepare
-from m2v_lib.geometry.cameras import load_cameras, to_image_and_depth
 from m2v_lib.data.detector_noise import video_generator
-from m2v_lib.geometry.kinematics import axis_rotation, forward
-from m2v_lib.data.store import open_store
 from m2v_lib.data.sources.styles import STYLES
-from m2v_lib.data.sources.synthetic import FEET, SHARE_MM, Plan, make_body, make_pack, make_take, stand_on_floor
+from m2v_lib.data.sources.synthetic import (
+    FEET,
+    SHARE_MM,
+    Plan,
+    make_body,
+    make_pack,
+    make_take,
+    stand_on_floor,
+)
+from m2v_lib.data.store import open_store
+from m2v_lib.geometry.cameras import load_cameras, to_image_and_depth
+from m2v_lib.geometry.kinematics import axis_rotation, forward
 from m2v_lib.skeletons.h36m import BONES, FLIP_PAIRS, JOINTS
 
 PACK = make_pack(Plan(n_train=2, n_test=1, n_frames=200))
@@ -40,9 +48,13 @@ def test_rotations_turn_the_right_way() -> None:
 
 
 def test_forward_kinematics_of_two_links_by_hand() -> None:
-    local = np.stack([axis_rotation(2, np.array([90.0])), axis_rotation(2, np.array([-90.0]))] * 2, axis=1)[:, :3]
+    local = np.stack(
+        [axis_rotation(2, np.array([90.0])), axis_rotation(2, np.array([-90.0]))] * 2, axis=1
+    )[:, :3]
     offsets = np.array([[0.0, 0, 0], [2, 0, 0], [1, 0, 0]])
-    np.testing.assert_allclose(forward(local, offsets, (-1, 0, 1))[0], [[0, 0, 0], [0, 2, 0], [1, 2, 0]], atol=1e-15)
+    np.testing.assert_allclose(
+        forward(local, offsets, (-1, 0, 1))[0], [[0, 0, 0], [0, 2, 0], [1, 2, 0]], atol=1e-15
+    )
 
 
 def test_bones_never_change_and_people_differ() -> None:
@@ -95,9 +107,16 @@ def test_motion_is_smooth_and_human(style: str) -> None:
 def test_what_the_styles_are_called_is_what_they_do() -> None:
     take = {c.action_class: c.positions for c in PACK.clips if c.subject == "SYN_1"}
     heights = {name: p[:, 0, 2] for name, p in take.items()}
-    path = {name: np.linalg.norm(np.diff(p[:, 0, :2], axis=0), axis=-1).mean() * 50 for name, p in take.items()}
+    path = {
+        name: np.linalg.norm(np.diff(p[:, 0, :2], axis=0), axis=-1).mean() * 50
+        for name, p in take.items()
+    }
     assert path["run"] > 1.4 * path["walk"] > 5 * path["wave"]
-    assert np.ptp(heights["squat"]) > 200 and np.ptp(heights["sit-down"]) > 150 and np.ptp(heights["jump"]) > 250
+    assert (
+        np.ptp(heights["squat"]) > 200
+        and np.ptp(heights["sit-down"]) > 150
+        and np.ptp(heights["jump"]) > 250
+    )
     hands = take["wave"][:, [13, 16], 2].max(1)
     assert (hands > take["wave"][:, 8, 2]).any()
 
@@ -115,8 +134,16 @@ def test_seeded_and_each_take_alone() -> None:
     for a, b, c in zip(PACK.clips, again.clips, other.clips, strict=True):
         np.testing.assert_array_equal(a.positions, b.positions)
         assert not np.allclose(a.positions, c.positions)
-    alone = make_take(make_body(video_generator(0, "SYN_2")), "squat", 200, 50.0, video_generator(0, "SYN_2_squat#0"))
-    np.testing.assert_array_equal(alone, next(c for c in PACK.clips if c.name == "SYN_2_squat#0").positions)
+    alone = make_take(
+        make_body(video_generator(0, "SYN_2")),
+        "squat",
+        200,
+        50.0,
+        video_generator(0, "SYN_2_squat#0"),
+    )
+    np.testing.assert_array_equal(
+        alone, next(c for c in PACK.clips if c.name == "SYN_2_squat#0").positions
+    )
 
 
 def test_everyone_is_in_the_picture() -> None:
@@ -135,5 +162,7 @@ def test_the_default_store(tmp_path: Path) -> None:
     assert store.meta.val_subjects == ("SYN_6",)
     assert {v.subject for v in train.videos} == {f"SYN_{i}" for i in range(1, 7)}
     assert {v.subject for v in test.videos} == {"SYN_7", "SYN_8"}
-    assert {v.action for v in test.videos} == set(STYLES) and {v.n_frames for v in train.videos} == {300}
+    assert {v.action for v in test.videos} == set(STYLES) and {
+        v.n_frames for v in train.videos
+    } == {300}
     assert replace(store.meta, name="").protocol.startswith("split by subject, test SYN_7 SYN_8")

@@ -1,4 +1,6 @@
-"""Keypoint files as 2D-only data: what is in the store, that stage 1 learns from it and stage 2 refuses it."""
+"""Keypoint files as 2D-only data: what is in the store, that stage 1 learns from it and stage 2
+refuses it.
+"""
 
 from __future__ import annotations
 
@@ -15,31 +17,41 @@ from m2v_lib.data import prepare
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.data.keypoints import Person, Tracks
-from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.sources.unlabelled import looks_like, parse_size
+from m2v_lib.data.store import Store, open_store
 
 
-def recording(n: int = 60, fps: float | None = 25.0, *, size: tuple[int, int] | None = (640, 480)) -> Tracks:
-    """Two people who sway; one is unseen for 5 frames and later for 20 (longer than half a second)."""
+def recording(
+    n: int = 60, fps: float | None = 25.0, *, size: tuple[int, int] | None = (640, 480)
+) -> Tracks:
+    """Two people who sway; one is unseen for 5 frames and later for 20 (longer than half a
+    second).
+    """
     t = np.arange(n)[:, None]
     rest = np.random.default_rng(3).uniform(-80, 80, (17, 2))
     one = rest + np.stack([200 + 2.0 * t, 240 + 9 * np.sin(t / 5)], axis=-1)
     two = rest[::-1] + np.stack([400 - 1.0 * t, 230 + 0.0 * t], axis=-1)
     kept = np.array([i for i in range(n) if i < 10 or 15 <= i < 30 or i >= 50])
-    people = (Person("1", np.arange(n), one.astype(np.float32), np.full((n, 17), 0.9, np.float32)),
-              Person("2", kept, two[kept].astype(np.float32), np.full((len(kept), 17), 0.6, np.float32)))  # fmt: skip
+    people = (
+        Person("1", np.arange(n), one.astype(np.float32), np.full((n, 17), 0.9, np.float32)),
+        Person("2", kept, two[kept].astype(np.float32), np.full((len(kept), 17), 0.6, np.float32)),
+    )
     width, height = size or (None, None)
     return Tracks("made", "", "h36m17", people, n, width, height, fps)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """As PoseTrack18 lies on a disk (and says neither size nor rate), beside a file that says both."""
+    """As PoseTrack18 lies on a disk (and says neither size nor rate), beside a file that says
+    both.
+    """
     root = tmp_path / "annotations"
     for part, n in (("train", 3), ("val", 1)):
         (root / part).mkdir(parents=True)
         for i in range(n):
-            write_keypoints(recording(80, size=None), root / part / f"{i:06d}_made.json", "posetrack18")
+            write_keypoints(
+                recording(80, size=None), root / part / f"{i:06d}_made.json", "posetrack18"
+            )
     write_keypoints(recording(80), root / "more.csv", "csv")
     return root
 
@@ -54,7 +66,11 @@ def store(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
 def test_people_become_videos_at_50_frames_a_second_cut_at_long_gaps(store: Store) -> None:
     train, test = store.split("train"), store.split("test")
     assert not store.meta.labelled and store.meta.fps == 50
-    assert [v.n_frames for v in test.videos] == [159, 59, 59]  # 80 frames; 30 before the gap and 30 after it
+    assert [v.n_frames for v in test.videos] == [
+        159,
+        59,
+        59,
+    ]  # 80 frames; 30 before the gap and 30 after it
     assert len(train.videos) == 12 and train.n_frames == 4 * (159 + 59 + 59)
     by_name = {v.source: v for v in train.videos}
     whole = by_name["annotations/more.csv#1@0"]
@@ -80,7 +96,11 @@ def test_without_an_image_size_a_square_twice_the_person_is_the_frame(store: Sto
 
 def test_labels_are_absent_and_take_no_room(store: Store) -> None:
     split = store.split("train")
-    assert np.isnan(split.label_px).all() and np.isnan(split.truth_mm).all() and np.isnan(split.factor).all()
+    assert (
+        np.isnan(split.label_px).all()
+        and np.isnan(split.truth_mm).all()
+        and np.isnan(split.factor).all()
+    )
     assert (store.path / "train.safetensors").stat().st_size < split.n_frames * 17 * 3 * 4 + 1000
 
 
@@ -93,11 +113,17 @@ def test_prepared_once_and_again_when_a_file_changes(store: Store, folder: Path)
     assert len(open_store("extra").split("train").videos) == 9
 
 
-def test_faults_are_one_sentence(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_faults_are_one_sentence(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("M2V_STORE", str(tmp_path / "stores"))
-    with pytest.raises(DataError, match="train/000000_made.json: does not say its frames a second; give them"):
+    with pytest.raises(
+        DataError, match="train/000000_made.json: does not say its frames a second; give them"
+    ):
         prepare("extra", kind="keypoints", source=folder / "train")
-    with pytest.raises(DataError, match=r"nobody is seen for 0.5 s in 1 recordings outside val and test"):
+    with pytest.raises(
+        DataError, match=r"nobody is seen for 0.5 s in 1 recordings outside val and test"
+    ):
         write_keypoints(recording(8), tmp_path / "short.csv", "csv")
         prepare("extra", kind="keypoints", source=tmp_path / "short.csv")
     (folder / "train" / "x.json").write_text("{")
@@ -105,7 +131,9 @@ def test_faults_are_one_sentence(folder: Path, tmp_path: Path, monkeypatch: pyte
         prepare("extra", kind="keypoints", source=folder, fps=25)
     with pytest.raises(DataError, match="size '640' is not WIDTHxHEIGHT"):
         parse_size("640")
-    assert not (tmp_path / "stores").exists() and parse_size("640x480") == parse_size([640, 480]) == (640, 480)
+    assert not (tmp_path / "stores").exists() and parse_size("640x480") == parse_size(
+        [640, 480]
+    ) == (640, 480)
 
 
 def test_poorly_seen_people_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +141,11 @@ def test_poorly_seen_people_are_left_out(tmp_path: Path, monkeypatch: pytest.Mon
     made = recording(60)
     hidden = made.people[1].confidence.copy()
     hidden[:, 3:] = 0
-    write_keypoints(replace(made, people=(made.people[0], replace(made.people[1], confidence=hidden))),
-                    tmp_path / "x.csv", "csv")  # fmt: skip
+    write_keypoints(
+        replace(made, people=(made.people[0], replace(made.people[1], confidence=hidden))),
+        tmp_path / "x.csv",
+        "csv",
+    )
     prepare("extra", kind="keypoints", source=tmp_path / "x.csv")
     assert len(open_store("extra").split("train").videos) == 1
     assert open_store("extra").split("test").n_frames == 0
@@ -130,13 +161,18 @@ def test_keypoints_are_known_by_content(folder: Path, tmp_path: Path) -> None:
 Make = Callable[..., Experiment]
 
 
-def test_stage_1_learns_from_it_alone_and_beside_another(store: Store, tiny_experiment: Make, tmp_path: Path) -> None:
+def test_stage_1_learns_from_it_alone_and_beside_another(
+    store: Store, tiny_experiment: Make, tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
     from m2v_lib.training.pretrain import pretrain
 
     alone = pretrain(tiny_experiment("paper", {"data.name": "extra"}), tmp_path / "runs")
     result = json.loads((alone / "result.json").read_text())
-    assert np.isfinite(result["final"]["loss"]) and result["data"]["fingerprint"] == store.meta.fingerprint
+    assert (
+        np.isfinite(result["final"]["loss"])
+        and result["data"]["fingerprint"] == store.meta.fingerprint
+    )
     released = tiny_experiment("paper", {"data.name": "extra", "pretrain.splits": "train+test"})
     assert pretrain(released, tmp_path / "runs") != alone
 
@@ -151,20 +187,26 @@ def test_stage_2_refuses_it_and_starts_from_what_learnt_beside_it(
     from m2v_lib.training.pretrain import pretrain, unlabelled_clips
 
     prepare("extra", kind="keypoints", source=folder, fps=25)
-    with pytest.raises(DataError, match="extra: split train: holds detected 2D alone, which `m2v pretrain` can use"):
+    with pytest.raises(
+        DataError, match="extra: split train: holds detected 2D alone, which `m2v pretrain` can use"
+    ):
         finetune(tiny_experiment("paper", {"data.name": "extra"}))
     both = tiny_experiment("paper", {"pretrain.extra_2d": "extra", "finetune.init": "pretrained"})
     without = tiny_experiment("paper", {"finetune.init": "pretrained"})
-    assert both.digest("pretrain") != without.digest("pretrain") and both.digest("finetune") != without.digest(
+    assert both.digest("pretrain") != without.digest("pretrain") and both.digest(
         "finetune"
+    ) != without.digest("finetune")
+    clips, fewer = (
+        unlabelled_clips(exp, open_store("tiny"), torch.device("cpu")) for exp in (both, without)
     )
-    clips, fewer = (unlabelled_clips(exp, open_store("tiny"), torch.device("cpu")) for exp in (both, without))
     added = open_store("extra").split("train").joint_2d
     assert len(clips) > len(fewer) and len(clips.input_nJ3) == len(fewer.input_nJ3) + len(added)
     assert (clips.index_CT[len(fewer) :] >= len(fewer.input_nJ3)).all()
     run = pretrain(both)
     data = json.loads((run / "result.json").read_text())["data"]
-    assert data["extra_2d"] == "extra" and data["fingerprint"] != open_store("tiny").meta.fingerprint
+    assert (
+        data["extra_2d"] == "extra" and data["fingerprint"] != open_store("tiny").meta.fingerprint
+    )
     assert json.loads((finetune(both) / "result.json").read_text())["init"] == run.name
     (folder / "more.csv").unlink()
     prepare("extra", kind="keypoints", source=folder, fps=25)

@@ -1,4 +1,6 @@
-"""The store gives back what it was given, refuses what it should, and leaves nothing half-written."""
+"""The store gives back what it was given, refuses what it should, and leaves nothing
+half-written.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +12,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m2v_lib.data.store import (
+    DataError,
+    Meta,
+    Split,
+    Video,
+    check_split,
+    list_stores,
+    open_store,
+    write_store,
+)
 from m2v_lib.data.store import pose_store as store_module
-from m2v_lib.data.store import DataError, Meta, Split, Video, check_split, list_stores, open_store, write_store
 
 
 def make_split(n: int = 12, seed: int = 0) -> Split:
     rng = np.random.default_rng(seed)
     label = rng.normal(500, 40, (n, 17, 3)).astype(np.float32)
     factor = np.full(n, 4.0, np.float32)
-    videos = tuple(Video(f"clip.{i}", "S1", "walk", "54138969", i * n // 2, n // 2, 1000, 1002) for i in range(2))
-    return Split(label[..., :2] + 1, np.full((n, 17), 0.5, np.float32), label, label * 4, factor, videos)
+    videos = tuple(
+        Video(f"clip.{i}", "S1", "walk", "54138969", i * n // 2, n // 2, 1000, 1002)
+        for i in range(2)
+    )
+    return Split(
+        label[..., :2] + 1, np.full((n, 17), 0.5, np.float32), label, label * 4, factor, videos
+    )
 
 
 META = Meta(name="toy", fps=50.0, protocol="by subject", source="made here", val_subjects=("S1",))
@@ -64,17 +80,47 @@ def _change(split: Split, **edit: float) -> Split:
 
 
 BAD = {
-    "joints": (lambda s: replace(s, joint_2d=s.joint_2d[:, :16]), r"joint_2d has shape \(12, 16, 2\).*17 joints"),
-    "nan": (lambda s: _change(s, label_px=np.nan), r"label_px at frame 7 \(clip.1, its frame 1\) is not a finite"),
-    "metres": (lambda s: replace(s, truth_mm=s.truth_mm / 1000), "truth_mm: the median bone .* looks like metres"),
-    "empty": (lambda s: replace(s, **{k: getattr(s, k)[:0] for k in store_module.ARRAYS}), "is empty"),
+    "joints": (
+        lambda s: replace(s, joint_2d=s.joint_2d[:, :16]),
+        r"joint_2d has shape \(12, 16, 2\).*17 joints",
+    ),
+    "nan": (
+        lambda s: _change(s, label_px=np.nan),
+        r"label_px at frame 7 \(clip.1, its frame 1\) is not a finite",
+    ),
+    "metres": (
+        lambda s: replace(s, truth_mm=s.truth_mm / 1000),
+        "truth_mm: the median bone .* looks like metres",
+    ),
+    "empty": (
+        lambda s: replace(s, **{k: getattr(s, k)[:0] for k in store_module.ARRAYS}),
+        "is empty",
+    ),
     "no video": (lambda s: replace(s, videos=()), "is empty"),
-    "gap": (lambda s: replace(s, videos=s.videos[1:]), "clip.1 covers 6 frames from 6, expected to begin at 0"),
-    "short": (lambda s: replace(s, videos=s.videos[:1]), "videos cover 6 frames, the arrays hold 12"),
-    "confidence": (lambda s: _change(s, confidence=2.2), r"confidence at frame 7 is outside \[0, 1\]"),
-    "text": (lambda s: replace(s, factor=s.factor.astype(str)), "factor holds <U32, expected numbers"),
-    "valid": (lambda s: replace(s, valid=np.ones(11, bool)), r"valid is bool \(11,\), expected bool \(12,\)"),
-    "valid as numbers": (lambda s: replace(s, valid=np.ones(12)), r"valid is float64 \(12,\), expected bool"),
+    "gap": (
+        lambda s: replace(s, videos=s.videos[1:]),
+        "clip.1 covers 6 frames from 6, expected to begin at 0",
+    ),
+    "short": (
+        lambda s: replace(s, videos=s.videos[:1]),
+        "videos cover 6 frames, the arrays hold 12",
+    ),
+    "confidence": (
+        lambda s: _change(s, confidence=2.2),
+        r"confidence at frame 7 is outside \[0, 1\]",
+    ),
+    "text": (
+        lambda s: replace(s, factor=s.factor.astype(str)),
+        "factor holds <U32, expected numbers",
+    ),
+    "valid": (
+        lambda s: replace(s, valid=np.ones(11, bool)),
+        r"valid is bool \(11,\), expected bool \(12,\)",
+    ),
+    "valid as numbers": (
+        lambda s: replace(s, valid=np.ones(12)),
+        r"valid is float64 \(12,\), expected bool",
+    ),
     "none valid": (lambda s: replace(s, valid=np.zeros(12, bool)), "no frame is valid"),
     "factor": (lambda s: _change(s, factor=0.0), "factor at frame 7 is not positive"),
 }
@@ -82,7 +128,9 @@ BAD = {
 
 def test_frames_that_do_not_count_are_kept_and_change_no_store_without_them(tmp_path: Path) -> None:
     plain = write_store(tmp_path / "a", META, make_split(), make_split())
-    full = write_store(tmp_path / "b", META, replace(make_split(), valid=np.ones(12, bool)), make_split())
+    full = write_store(
+        tmp_path / "b", META, replace(make_split(), valid=np.ones(12, bool)), make_split()
+    )
     for name in ("train.safetensors", "meta.json"):
         assert (plain / name).read_bytes() == (full / name).read_bytes()
     assert open_store("toy", tmp_path / "b").split("train").valid is None
@@ -97,9 +145,11 @@ def test_frames_that_do_not_count_are_kept_and_change_no_store_without_them(tmp_
 def test_other_number_types_and_views_are_written_as_float32(tmp_path: Path) -> None:
     split = make_split()
     wide = replace(
-        split, joint_2d=np.dstack([split.joint_2d] * 2).astype(np.float64)[..., :2], factor=np.full(12, 4, np.int32),
+        split,
+        joint_2d=np.dstack([split.joint_2d] * 2).astype(np.float64)[..., :2],
+        factor=np.full(12, 4, np.int32),
         confidence=np.broadcast_to(np.float16(0.5), (12, 17)),
-    )  # fmt: skip
+    )
     write_store(tmp_path / "a", META, split, split)
     write_store(tmp_path / "b", META, wide, wide)
     prints = [open_store("toy", tmp_path / name).meta.fingerprint for name in "ab"]
@@ -141,7 +191,9 @@ def test_missing_truncated_and_foreign_stores(tmp_path: Path) -> None:
     path = write_store(tmp_path, META, make_split(), make_split())
     file = path / "train.safetensors"
     file.write_bytes(file.read_bytes()[:-8])
-    with pytest.raises(DataError, match=r"train.safetensors: is \d+ bytes long, its header says \d+"):
+    with pytest.raises(
+        DataError, match=r"train.safetensors: is \d+ bytes long, its header says \d+"
+    ):
         open_store("toy", tmp_path).split("train")
     file.write_bytes(b"\x00")
     with pytest.raises(DataError, match=r"train.safetensors"):

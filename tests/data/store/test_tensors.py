@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
-from m2v_lib.data.store import tensors
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.store import tensors
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 
 
@@ -25,18 +25,24 @@ def arrays() -> dict[str, np.ndarray]:
     }
 
 
-def test_the_bytes_are_those_of_the_safetensors_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_are_those_of_the_safetensors_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tensors, "BLOCK_BYTES", 1000)  # several blocks, the last one shorter
     write_tensors(tmp_path / "a", arrays())
     assert (tmp_path / "a").read_bytes() == save(arrays())
-    for key, array in map_tensors(tmp_path / "a", ("pose", "label", "none"), ("valid", "elsewhere")).items():
+    for key, array in map_tensors(
+        tmp_path / "a", ("pose", "label", "none"), ("valid", "elsewhere")
+    ).items():
         np.testing.assert_array_equal(array, load_file(tmp_path / "a")[key])
         assert array.dtype == arrays()[key].dtype
 
 
 def test_views_and_wide_floats(tmp_path: Path) -> None:
     wide = np.random.default_rng(1).normal(size=(9, 4, 3))
-    write_tensors(tmp_path / "a", {"view": wide[::2, :2], "same": np.broadcast_to(np.float64(0.5), (9, 2))})
+    write_tensors(
+        tmp_path / "a", {"view": wide[::2, :2], "same": np.broadcast_to(np.float64(0.5), (9, 2))}
+    )
     back = map_tensors(tmp_path / "a", ("view", "same"))
     np.testing.assert_array_equal(back["view"], wide[::2, :2].astype(np.float32))
     assert back["same"].shape == (9, 2) and (back["same"] == 0.5).all()
@@ -45,7 +51,9 @@ def test_views_and_wide_floats(tmp_path: Path) -> None:
 def test_a_long_write_shows_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     original = tensors.tqdm
-    monkeypatch.setattr(tensors, "tqdm", lambda **k: original(**{**k, "delay": 0, "file": shown, "mininterval": 0}))
+    monkeypatch.setattr(
+        tensors, "tqdm", lambda **k: original(**{**k, "delay": 0, "file": shown, "mininterval": 0})
+    )
     write_tensors(tmp_path / "train.safetensors", arrays())
     assert "writing train.safetensors: 100%" in shown.getvalue()
 

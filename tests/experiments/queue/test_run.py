@@ -1,4 +1,6 @@
-"""The queue at work: what is done, who may start, real runs as processes of their own, stopping and failing."""
+"""The queue at work: what is done, who may start, real runs as processes of their own, stopping
+and failing.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ Make = Callable[..., Experiment]
 def chain(exp: Experiment) -> list[Item]:
     """A pre-training, the fine-tuning that starts from it, and one from scratch."""
     default = Experiment.preset(exp.preset_name, exp.recipe).flat()
-    changes = {k: v for k, v in exp.flat().items() if default[k] != v and k not in ("data.name", "run.seed")}
+    changes = {
+        k: v
+        for k, v in exp.flat().items()
+        if default[k] != v and k not in ("data.name", "run.seed")
+    }
     from_stage_1 = exp.override({"finetune.init": "pretrained"})
     second = {**changes, "finetune.init": "pretrained"}
     return [
@@ -54,14 +60,21 @@ def finish(folder: Path, *, weights: bool) -> None:
 def test_everything_is_run_in_order_and_its_records_are_kept(queue: Queue) -> None:
     assert run_queue(queue, {"run.device": "cpu"}) == 0
     assert queue.waiting() == []
-    kept = {item.stage + item.labels[0]: load_record(queue.kept / item.name) for item in queue.items}
-    assert kept["finetuneb"].result["init"] == queue.items[0].name and kept["finetunec"].result["init"] == "scratch"
+    kept = {
+        item.stage + item.labels[0]: load_record(queue.kept / item.name) for item in queue.items
+    }
+    assert (
+        kept["finetuneb"].result["init"] == queue.items[0].name
+        and kept["finetunec"].result["init"] == "scratch"
+    )
     assert not list(queue.kept.glob("*/*.safetensors")), "records hold no weights"
     began = time.monotonic()
     assert run_queue(queue, {}) == 0 and time.monotonic() - began < 1, "nothing is left to do"
 
 
-def test_a_failed_run_stops_only_what_builds_on_it(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_stops_only_what_builds_on_it(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started: list[str] = []
 
     def fake(item: Item, settings: Any, runs: Path, deadline: float) -> int:
@@ -79,7 +92,9 @@ def test_a_failed_run_stops_only_what_builds_on_it(queue: Queue, monkeypatch: py
     assert started == ["a", "c"] and [item.labels for item in queue.waiting()] == [("a",), ("b",)]
 
 
-def test_when_the_time_is_up_it_asks_to_be_resumed(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_when_the_time_is_up_it_asks_to_be_resumed(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(runner, "_run", lambda *args: RESUME_EXIT_CODE)
     assert run_queue(queue, {}, max_minutes=5) == RESUME_EXIT_CODE
     assert run_queue(queue, {}, max_minutes=1e-9) == RESUME_EXIT_CODE
@@ -106,7 +121,9 @@ def test_the_time_left_is_handed_to_the_run(queue: Queue, monkeypatch: pytest.Mo
     assert 29 < float(minutes) <= 30
 
 
-def test_sigterm_stops_the_queue_even_before_the_run_can_answer(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sigterm_stops_the_queue_even_before_the_run_can_answer(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = list[str]()
 
     class Child:
@@ -140,12 +157,16 @@ def test_two_queues_never_take_the_same_run(queue: Queue) -> None:
     other = Queue(queue.items, queue.runs, queue.kept)
     with queue.claim() as mine, other.claim() as theirs:
         assert mine is not None and theirs is not None
-        assert (mine.labels, theirs.labels) == (("a",), ("c",)), "the one between waits for the first"
+        assert (mine.labels, theirs.labels) == (("a",), ("c",)), (
+            "the one between waits for the first"
+        )
         assert is_running(queue.runs / mine.name) and queue.ready() == []
     assert queue.ready()[0] is queue.items[0] and not is_running(queue.runs / queue.items[0].name)
 
 
-def test_a_run_that_ended_while_it_was_claimed_is_not_made_again(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_ended_while_it_was_claimed_is_not_made_again(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ready = queue.ready()
     finish(queue.runs / queue.items[0].name, weights=True)
     monkeypatch.setattr(Queue, "ready", lambda self: ready)
@@ -158,7 +179,9 @@ def test_a_kept_pre_training_has_to_run_again_where_its_weights_are_missed(queue
     queue.items.insert(1, third := queue.items.pop())
     finish(queue.kept / first.name, weights=False)
     assert not queue.done(first), "the second run waits for its weights"
-    assert queue.waiting() == [third, first, second], "what is made again comes when it is needed, not first"
+    assert queue.waiting() == [third, first, second], (
+        "what is made again comes when it is needed, not first"
+    )
     finish(queue.kept / second.name, weights=False)
     assert queue.done(first) and queue.done(second)
 
@@ -170,7 +193,9 @@ def test_the_listing_names_what_is_next_with_its_command_and_time(queue: Queue) 
     finish(queue.runs / third.name, weights=True)
     lines = listing(queue, [past], "cpu").splitlines()
     assert lines[0] == "1 of 3 runs are done" and lines[3].startswith("2. b (about 10 min)")
-    assert lines[2].split()[:2] == ["m2v", "pretrain"] and f"--seed {third.exp.run.seed}" in lines[2]
+    assert (
+        lines[2].split()[:2] == ["m2v", "pretrain"] and f"--seed {third.exp.run.seed}" in lines[2]
+    )
     assert "duration unknown" in listing(queue, [past], "cuda").splitlines()[1]
     (queue.runs / queue.items[0].name).mkdir()
     (queue.runs / queue.items[0].name / "metrics.jsonl").write_text(json.dumps({"step": 2}) + "\n")
@@ -185,7 +210,9 @@ def test_a_larger_run_is_expected_to_take_longer() -> None:
     minutes = expected_minutes(Item("finetune", deep, {}, ("x",)), past, None)
     assert minutes == pytest.approx(4 * 140.0)  # 14000 steps at 0.6 s, four times the blocks
     base = Item("finetune", Experiment.preset("base"), {}, ("x",))
-    assert expected_minutes(base, past, None) is None, "the full schedule is unknown without the store"
+    assert expected_minutes(base, past, None) is None, (
+        "the full schedule is unknown without the store"
+    )
     assert expected_minutes(base, past, 800) is not None
 
 

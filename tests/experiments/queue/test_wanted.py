@@ -1,4 +1,6 @@
-"""The list of wanted runs: every ablation row is on it, each run once, and its command makes that very run."""
+"""The list of wanted runs: every ablation row is on it, each run once, and its command makes
+that very run.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def test_each_ablation_row_is_wanted_and_each_run_once(preset: str) -> None:
     assert len(set(names)) == len(names)
     for group in (*ABLATIONS, "pretraining-question", "teachers"):
         for row in rows(group):
-            asked = row.experiment(data="mocap", preset=preset, overrides=queue.budget(preset, group))
+            asked = row.experiment(
+                data="mocap", preset=preset, overrides=queue.budget(preset, group)
+            )
             assert asked.run_name(row.stage) in names, row.name
     assert sum(len(rows(group)) for group in ABLATIONS[:-1]) == 35
 
@@ -41,7 +45,9 @@ def test_the_first_runs_answer_whether_pre_training_helps() -> None:
     assert [item.exp.finetune.init for item in first] == ["scratch", "pretrained", "pretrained"] * 3
     assert [item.exp.run.seed for item in first] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert [item.exp.pretrain.teacher for item in first[1:3]] == ["frozen", "ema"]
-    assert {item.exp.data.input_2d for item in first} == {"detected"} and first[0].exp.model.n_frames == 243
+    assert {item.exp.data.input_2d for item in first} == {"detected"} and first[
+        0
+    ].exp.model.n_frames == 243
 
 
 @pytest.mark.parametrize("preset", ["small", "base"])
@@ -51,7 +57,9 @@ def test_the_command_of_an_item_makes_that_run(preset: str) -> None:
         exp = experiment_of(args)
         assert exp.run_name(item.stage) == item.name and exp.run.device == "cuda"
         if item.stage == "pretrain":
-            assert (exp.finetune.init, exp.data.label_fraction) == ("scratch", 1.0), "what stage 1 does not use"
+            assert (exp.finetune.init, exp.data.label_fraction) == ("scratch", 1.0), (
+                "what stage 1 does not use"
+            )
 
 
 def test_only_small_networks_get_a_budget() -> None:
@@ -66,7 +74,11 @@ def test_only_small_networks_get_a_budget() -> None:
 
 def test_scarce_labels_share_the_pre_training_of_all_clips() -> None:
     by_name = {item.name: item for item in queue.items("small")}
-    asked = {"data": "mocap", "preset": "small", "overrides": queue.budget("small", "pretraining-question")}
+    asked = {
+        "data": "mocap",
+        "preset": "small",
+        "overrides": queue.budget("small", "pretraining-question"),
+    }
     every, few = (rows("pretraining-question")[i].experiment(**asked) for i in (2, 5))  # type: ignore[arg-type]
     needs = {by_name[exp.run_name("finetune")].needs for exp in (every, few)}
     assert needs == {every.run_name("pretrain")} and few.data.label_fraction == 0.1
@@ -75,18 +87,29 @@ def test_scarce_labels_share_the_pre_training_of_all_clips() -> None:
 def test_released_pre_training_is_the_whole_pretrain_section_of_the_released_recipe() -> None:
     asked = rows("pretraining-question")[1].experiment(data="mocap", preset="base")
     assert asked.pretrain == Experiment.preset("base", "released").pretrain
-    assert asked.model == Experiment.preset("base", "paper").model, "the network is the paper's: only stage 1 differs"
+    assert asked.model == Experiment.preset("base", "paper").model, (
+        "the network is the paper's: only stage 1 differs"
+    )
 
 
 def test_rows_that_do_not_fit_a_small_network_say_what_is_run_instead() -> None:
     for group in ("table5", "table6"):
         for row in rows(group):
-            exp, paper_sized = (row.experiment(data="mocap", preset=preset) for preset in ("small", "base"))
-            assert f"N={exp.model.n_layers}" in row.label_at("small") and f"d={exp.model.dim}" in row.label_at("small")
-            assert row.label_at("base") == row.label and exp.model.n_layers * 2 == paper_sized.model.n_layers
+            exp, paper_sized = (
+                row.experiment(data="mocap", preset=preset) for preset in ("small", "base")
+            )
+            assert f"N={exp.model.n_layers}" in row.label_at(
+                "small"
+            ) and f"d={exp.model.dim}" in row.label_at("small")
+            assert (
+                row.label_at("base") == row.label
+                and exp.model.n_layers * 2 == paper_sized.model.n_layers
+            )
             assert exp.model.dim * 4 == paper_sized.model.dim
     for row in rows("table5"):
-        exp, paper_sized = (row.experiment(data="mocap", preset=preset) for preset in ("small", "base"))
+        exp, paper_sized = (
+            row.experiment(data="mocap", preset=preset) for preset in ("small", "base")
+        )
         assert exp.pretrain.target_layers * 2 == paper_sized.pretrain.target_layers
         assert f"K={exp.pretrain.target_layers} of" in row.label_at("small")
 

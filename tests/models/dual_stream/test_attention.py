@@ -1,4 +1,6 @@
-"""Attention against an explicit softmax per head, its gradient, and what may and may not see what."""
+"""Attention against an explicit softmax per head, its gradient, and what may and may not see
+what.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,15 @@ def make(axis: str, qk_scale: str = "head", seed: int = 0) -> Attention:
 
 
 def tokens(seed: int = 1) -> Tensor:
-    return torch.randn(B, T, J, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        B, T, J, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def one_group_by_hand(layer: Attention, x_KD: Tensor, scale: float) -> Tensor:
-    """Attention among K tokens, one head and one query at a time; rows of the projection are (q, k, v) x heads."""
+    """Attention among K tokens, one head and one query at a time; rows of the projection are (q,
+    k, v) x heads.
+    """
     weight = layer.qkv.weight
     joined = torch.zeros(len(x_KD), D, dtype=torch.float64)
     for h in range(H):
@@ -39,7 +45,9 @@ def one_group_by_hand(layer: Attention, x_KD: Tensor, scale: float) -> Tensor:
     return joined @ layer.proj.weight.T + layer.proj.bias
 
 
-@pytest.mark.parametrize(("qk_scale", "scale"), [("head", 1 / math.sqrt(E)), ("dim", 1 / math.sqrt(D))])
+@pytest.mark.parametrize(
+    ("qk_scale", "scale"), [("head", 1 / math.sqrt(E)), ("dim", 1 / math.sqrt(D))]
+)
 @pytest.mark.parametrize("axis", ["spatial", "temporal"])
 def test_explicit_softmax_per_head(axis: str, qk_scale: str, scale: float) -> None:
     layer, x = make(axis, qk_scale), tokens()
@@ -51,7 +59,9 @@ def test_explicit_softmax_per_head(axis: str, qk_scale: str, scale: float) -> No
                     torch.testing.assert_close(ours[b, t], one_group_by_hand(layer, x[b, t], scale))
             else:
                 for j in range(J):
-                    torch.testing.assert_close(ours[b, :, j], one_group_by_hand(layer, x[b, :, j], scale))
+                    torch.testing.assert_close(
+                        ours[b, :, j], one_group_by_hand(layer, x[b, :, j], scale)
+                    )
 
 
 @pytest.mark.parametrize(("axis", "dim"), [("spatial", 2), ("temporal", 1)])

@@ -30,7 +30,9 @@ def config(recipe: str = "paper", **model: Any) -> ModelConfig:
 
 def both_paths(cfg: ModelConfig, seed: int = 0) -> tuple[DualStreamModel, DualStreamModel]:
     """Two copies with every parameter and buffer away from its special start, in float64."""
-    reference, fast = (build_model(cfg, seed=seed, path=path).double() for path in ("reference", "fast"))
+    reference, fast = (
+        build_model(cfg, seed=seed, path=path).double() for path in ("reference", "fast")
+    )
     generator = torch.Generator().manual_seed(seed + 1)
     for name, value in reference.state_dict().items():
         if value.is_floating_point():
@@ -49,7 +51,9 @@ def assert_same(cfg: ModelConfig, n_clips: int, *, training: bool) -> None:
         model.train(training)
         clip = x.clone().requires_grad_()
         out = model(clip)
-        (out * torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)).sum().backward()
+        (
+            out * torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view_as(out)
+        ).sum().backward()
         gradients = {name: p.grad for name, p in model.named_parameters()}
         seen.append((out, clip.grad, gradients, dict(model.named_buffers())))
     (out_r, grad_r, params_r, buffers_r), (out_f, grad_f, params_f, buffers_f) = seen
@@ -59,7 +63,9 @@ def assert_same(cfg: ModelConfig, n_clips: int, *, training: bool) -> None:
     assert params_f.keys() == params_r.keys() and buffers_f.keys() == buffers_r.keys()
     for name, gradient in params_r.items():
         assert gradient is not None and params_f[name] is not None, name
-        torch.testing.assert_close(params_f[name], gradient, rtol=1e-12, atol=1e-12 * max(1.0, largest), msg=name)
+        torch.testing.assert_close(
+            params_f[name], gradient, rtol=1e-12, atol=1e-12 * max(1.0, largest), msg=name
+        )
     for name, buffer in buffers_r.items():
         torch.testing.assert_close(buffers_f[name], buffer, msg=name, **CLOSE)
     assert any(name.endswith("running_mean") for name in buffers_r) or cfg.streams == "transformer"
@@ -81,7 +87,12 @@ def test_both_recipes_and_all_graphs(recipe: str, graph: str, training: bool) ->
 @pytest.mark.parametrize("n_frames", [1, 27, 81])
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_odd_sizes(
-    graph: str, n_frames: int, n_joints: int, n_clips: int, training: bool, monkeypatch: pytest.MonkeyPatch
+    graph: str,
+    n_frames: int,
+    n_joints: int,
+    n_clips: int,
+    training: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bones = bone_adjacency()[:n_joints, :n_joints]  # the last joint, a wrist, ends a limb
     monkeypatch.setattr("m2v_lib.models.dual_stream.graph.bone_adjacency", lambda: bones)
@@ -112,9 +123,13 @@ def test_every_switch(variant: dict[str, Any]) -> None:
     assert_same(config(**variant), 2, training=True)
 
 
-@pytest.mark.parametrize("variant", [{}, {"bn_axis": "nodes"}, {"gcn_block": "prenorm", "layer_scale": 0.5}], ids=str)
+@pytest.mark.parametrize(
+    "variant", [{}, {"bn_axis": "nodes"}, {"gcn_block": "prenorm", "layer_scale": 0.5}], ids=str
+)
 def test_inference_folds_the_norms_and_writes_in_place(variant: dict[str, Any]) -> None:
-    """Without gradients the fast path has code of its own; the input and the weights stay as they were."""
+    """Without gradients the fast path has code of its own; the input and the weights stay as
+    they were.
+    """
     x = torch.randn(2, 5, 17, 3, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     reference, fast = (model.eval() for model in both_paths(config(**variant)))
     before = {name: value.clone() for name, value in fast.state_dict().items()}
@@ -127,10 +142,14 @@ def test_inference_folds_the_norms_and_writes_in_place(variant: dict[str, Any]) 
 
 
 def test_ties_of_the_similarity_graph_are_kept_on_both_paths() -> None:
-    """Frames that repeat are equally near (audit C2): one layer, so that both paths see the same input to the bit."""
+    """Frames that repeat are equally near (audit C2): one layer, so that both paths see the same
+    input to the bit.
+    """
     reference, _ = both_paths(config("released"))
     layer = reference.layers[0].graph_temporal.mixer.eval()  # type: ignore[union-attr]
-    frames = torch.randn(1, 2, 17, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    frames = torch.randn(
+        1, 2, 17, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     u = frames[:, [0, 0, 1, 1, 1]]
     assert similar_frames(u.transpose(1, 2), 2).sum(-1).max() == 3
     torch.testing.assert_close(graph_convolution(layer, u), layer(u), **CLOSE)  # type: ignore[arg-type]
@@ -162,4 +181,6 @@ def test_a_chain_costs_the_fast_path_no_product() -> None:
         return counter.get_total_flops() // 2
 
     assert macs("fast", 162) == 2 * macs("fast", 81)
-    assert macs("reference", 162) - macs("fast", 162) == 2 * 17 * 162 * 162 * 8  # two blocks of (T, T) x (T, D)
+    assert (
+        macs("reference", 162) - macs("fast", 162) == 2 * 17 * 162 * 162 * 8
+    )  # two blocks of (T, T) x (T, D)

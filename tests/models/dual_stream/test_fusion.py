@@ -15,7 +15,9 @@ B, T, J, D = 2, 3, 4, 5
 
 def streams() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return tuple(torch.randn(B, T, J, D, generator=generator, dtype=torch.float64) for _ in range(2))  # type: ignore
+    return tuple(
+        torch.randn(B, T, J, D, generator=generator, dtype=torch.float64) for _ in range(2)
+    )  # type: ignore
 
 
 def trained() -> AdaptiveFusion:

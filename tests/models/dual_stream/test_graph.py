@@ -1,4 +1,6 @@
-"""Graph convolution against dense matrices and loops: adjacency, aggregation, batch norm on either axis."""
+"""Graph convolution against dense matrices and loops: adjacency, aggregation, batch norm on
+either axis.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ B, T, J, D = 2, 5, 17, 4
 
 
 def tokens(seed: int = 1, joints: int = J) -> Tensor:
-    return torch.randn(B, T, joints, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        B, T, joints, D, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def normalised_by_hand(adjacency: np.ndarray) -> np.ndarray:
@@ -34,7 +38,9 @@ def normalised_by_hand(adjacency: np.ndarray) -> np.ndarray:
     out = np.zeros((n, n))
     for i in range(n):
         for k in range(n):
-            out[i, k] = adjacency[i, k] / math.sqrt(adjacency[i].sum()) / math.sqrt(adjacency[k].sum())
+            out[i, k] = (
+                adjacency[i, k] / math.sqrt(adjacency[i].sum()) / math.sqrt(adjacency[k].sum())
+            )
     return out
 
 
@@ -83,7 +89,10 @@ def test_released_fixed_sees_the_frame_after_and_its_last_rows_do_not_sum_to_one
     chain = chain_adjacency(243, previous=False)
     np.testing.assert_array_equal(chain.numpy(), chain_by_hand(243, previous=False))
     rows = normalise_adjacency(chain).sum(-1)
-    assert rows[241].item() == pytest.approx(0.5 + 1 / math.sqrt(2)) and round(rows[241].item(), 3) == 1.207
+    assert (
+        rows[241].item() == pytest.approx(0.5 + 1 / math.sqrt(2))
+        and round(rows[241].item(), 3) == 1.207
+    )
     assert rows[0].item() == pytest.approx(1) and rows[242].item() == pytest.approx(1)
 
 
@@ -93,7 +102,9 @@ def test_chain_aggregation_is_the_dense_product(previous: bool, n: int) -> None:
     x = tokens()[:, :n]
     ours = ChainAggregation(n, previous=previous).double()(x, torch.zeros_like(x))
     dense = normalised_by_hand(chain_by_hand(n, previous))
-    np.testing.assert_allclose(ours.numpy(), np.einsum("ts,bsjd->btjd", dense, x.numpy()), atol=1e-6)
+    np.testing.assert_allclose(
+        ours.numpy(), np.einsum("ts,bsjd->btjd", dense, x.numpy()), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +119,9 @@ def test_spatial_aggregation_is_the_dense_product(graph: str, adjacency: np.ndar
     x = tokens()
     ours = SpatialAggregation(graph, 17).double()(x, torch.zeros_like(x))
     dense = normalised_by_hand(adjacency)
-    np.testing.assert_allclose(ours.numpy(), np.einsum("ik,btkd->btid", dense, x.numpy()), atol=1e-6)
+    np.testing.assert_allclose(
+        ours.numpy(), np.einsum("ik,btkd->btid", dense, x.numpy()), atol=1e-6
+    )
 
 
 def test_another_skeleton_is_refused() -> None:
@@ -131,7 +144,9 @@ def test_equal_frames_tie_and_the_graph_is_complete() -> None:
 
 
 def test_of_normed_frames_each_is_its_own_nearest() -> None:
-    normed = nn.functional.layer_norm(torch.randn(9, 16, generator=torch.Generator().manual_seed(0)), (16,))
+    normed = nn.functional.layer_norm(
+        torch.randn(9, 16, generator=torch.Generator().manual_seed(0)), (16,)
+    )
     assert (similarity_adjacency(normed, 2).diagonal() == 1).all()
 
 
@@ -181,13 +196,19 @@ def mixed_by_hand(case: str, layer: GraphConv, u: np.ndarray) -> np.ndarray:
                 out[b, t] += normalised_by_hand(bone_adjacency()) @ neighbours[b, t]
         else:
             for j in range(J):
-                graph = chain_by_hand(T, True) if case == "chain" else similar_by_hand(u[b, :, j], 2)
+                graph = (
+                    chain_by_hand(T, True) if case == "chain" else similar_by_hand(u[b, :, j], 2)
+                )
                 out[b, :, j] += normalised_by_hand(graph) @ neighbours[b, :, j]
     return out
 
 
-def batch_norm_by_hand(layer: GraphConv, x: np.ndarray, training: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Normalised x and the new running mean and variance, one channel (feature, joint or frame) at a time."""
+def batch_norm_by_hand(
+    layer: GraphConv, x: np.ndarray, training: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Normalised x and the new running mean and variance, one channel (feature, joint or frame)
+    at a time.
+    """
     norm = layer.batch_norm
     axis = 3 if layer.bn_axis == "channels" else {"spatial": 2, "temporal": 1}[layer.axis]
     mean, var = norm.running_mean.numpy().copy(), norm.running_var.numpy().copy()  # type: ignore[union-attr]

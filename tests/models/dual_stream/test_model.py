@@ -1,4 +1,6 @@
-"""The whole network against a forward pass written in numpy from the state dict, and the authors' sizes."""
+"""The whole network against a forward pass written in numpy from the state dict, and the
+authors' sizes.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,22 @@ from m2v_lib.skeletons.h36m import H36M_FROM_MPI, bone_adjacency, released_adjac
 # B batch, T frames, J joints, D features
 T, J, D, H = 5, 17, 8, 2
 TINY = {
-    "model.n_layers": 2, "model.dim": D, "model.n_frames": T, "model.n_heads": H, "model.mlp_ratio": 2,
-    "model.dim_rep": 6, "pretrain.target_layers": 1,
-}  # fmt: skip
+    "model.n_layers": 2,
+    "model.dim": D,
+    "model.n_frames": T,
+    "model.n_heads": H,
+    "model.mlp_ratio": 2,
+    "model.dim_rep": 6,
+    "pretrain.target_layers": 1,
+}
 
 
 def config(recipe: str = "paper", **model: Any) -> ModelConfig:
-    return Experiment.preset("smoke", recipe).override({**TINY, **{f"model.{k}": v for k, v in model.items()}}).model
+    return (
+        Experiment.preset("smoke", recipe)
+        .override({**TINY, **{f"model.{k}": v for k, v in model.items()}})
+        .model
+    )
 
 
 def random_model(cfg: ModelConfig, seed: int = 0) -> DualStreamModel:
@@ -39,7 +50,9 @@ def random_model(cfg: ModelConfig, seed: int = 0) -> DualStreamModel:
 
 
 def clip(seed: int = 2) -> Tensor:
-    return torch.randn(2, T, J, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        2, T, J, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 class Reference:
@@ -68,7 +81,9 @@ class Reference:
         q, k, v = (part.reshape(*part.shape[:-1], H, D // H) for part in np.split(qkv, 3, axis=-1))
         scale = (D // H if self.cfg.qk_scale == "head" else D) ** -0.5
         weights = softmax(np.einsum("bgihe,bgkhe->bghik", q, k) * scale, axis=-1)
-        mixed = self.linear(np.einsum("bghik,bgkhe->bgihe", weights, v).reshape(nodes.shape), f"{block}.mixer.proj")
+        mixed = self.linear(
+            np.einsum("bghik,bgkhe->bgihe", weights, v).reshape(nodes.shape), f"{block}.mixer.proj"
+        )
         mixed = mixed if axis == "spatial" else mixed.swapaxes(1, 2)
         return self.mlp(x + self.p.get(f"{block}.layer_scale_1", 1.0) * mixed, block)
 
@@ -78,18 +93,27 @@ class Reference:
             dense = bone_adjacency() if self.cfg.spatial_graph == "bones" else released_adjacency()
         elif self.cfg.temporal_graph == "similarity":
             products = u @ u.swapaxes(-1, -2)
-            dense = (products >= np.sort(products, axis=-1)[..., -self.cfg.n_neighbours, None]).astype(float)
+            dense = (
+                products >= np.sort(products, axis=-1)[..., -self.cfg.n_neighbours, None]
+            ).astype(float)
         else:
             dense = np.eye(T) + np.eye(T, k=-1 if self.cfg.temporal_graph == "chain" else 1)
         root = np.sqrt(dense.sum(-1))
-        return np.broadcast_to(dense / root[..., :, None] / root[..., None, :], (*u.shape[:-1], u.shape[2]))
+        return np.broadcast_to(
+            dense / root[..., :, None] / root[..., None, :], (*u.shape[:-1], u.shape[2])
+        )
 
     def graph_block(self, x: np.ndarray, block: str, axis: str) -> np.ndarray:
         literal = self.cfg.gcn_block == "literal"
         u = x if literal else self.layer_norm(x, f"{block}.norm1")
         u = u if axis == "spatial" else u.swapaxes(1, 2)
-        mixed = self.graph(u, axis) @ self.linear(u, f"{block}.mixer.V") + self.linear(u, f"{block}.mixer.U")
-        bn = [self.p[f"{block}.mixer.batch_norm.{key}"] for key in ("running_mean", "running_var", "weight", "bias")]
+        mixed = self.graph(u, axis) @ self.linear(u, f"{block}.mixer.V") + self.linear(
+            u, f"{block}.mixer.U"
+        )
+        bn = [
+            self.p[f"{block}.mixer.batch_norm.{key}"]
+            for key in ("running_mean", "running_var", "weight", "bias")
+        ]
         mean, var, gamma, beta = (v if self.cfg.bn_axis == "channels" else v[:, None] for v in bn)
         mixed = (mixed - mean) / np.sqrt(var + 1e-5) * gamma + beta
         g = np.maximum(u + mixed, 0)
@@ -106,11 +130,17 @@ class Reference:
             outputs.append(self.graph_block(spatial, f"layers.{i}.graph_temporal", "temporal"))
         if len(outputs) == 1 or self.cfg.fusion == "mean":
             return sum(outputs) / len(outputs)  # type: ignore[return-value]
-        alpha = softmax(self.linear(np.concatenate(outputs, axis=-1), f"layers.{i}.fusion"), axis=-1)
+        alpha = softmax(
+            self.linear(np.concatenate(outputs, axis=-1), f"layers.{i}.fusion"), axis=-1
+        )
         return alpha[..., :1] * outputs[0] + alpha[..., 1:] * outputs[1]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        x = self.linear(x, "joints_embed") + self.p.get("pos_embed", 0.0) + self.p.get("temporal_pos_embed", 0.0)
+        x = (
+            self.linear(x, "joints_embed")
+            + self.p.get("pos_embed", 0.0)
+            + self.p.get("temporal_pos_embed", 0.0)
+        )
         for i in range(self.cfg.n_layers):
             x = self.block(x, i)
         self.representation = np.tanh(self.linear(self.layer_norm(x, "norm"), "rep_logit.fc"))
@@ -132,7 +162,9 @@ VARIANTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: " ".join(map(str, v.values())) or "paper")
+@pytest.mark.parametrize(
+    "variant", VARIANTS, ids=lambda v: " ".join(map(str, v.values())) or "paper"
+)
 def test_forward_pass_in_numpy(variant: dict[str, Any]) -> None:
     model = random_model(config(**variant))
     x = clip()
@@ -140,7 +172,9 @@ def test_forward_pass_in_numpy(variant: dict[str, Any]) -> None:
     expected = reference(x.numpy())
     with torch.no_grad():
         np.testing.assert_allclose(model(x).numpy(), expected, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(model.encode(x).numpy(), reference.representation, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            model.encode(x).numpy(), reference.representation, rtol=1e-5, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(("preset", "count"), [("base", 11_723_811), ("large", 46_505_891)])
@@ -155,17 +189,30 @@ def test_released_base_has_the_keys_of_the_authors_file() -> None:
         names = set(build_model(Experiment.preset("base", "released").model).state_dict())
     assert len(names) == 1065
     block = [f"mlp.fc{i}.{p}" for i in (1, 2) for p in ("weight", "bias")]
-    block += [f"norm{i}.{p}" for i in (1, 2) for p in ("weight", "bias")] + ["layer_scale_1", "layer_scale_2"]
+    block += [f"norm{i}.{p}" for i in (1, 2) for p in ("weight", "bias")] + [
+        "layer_scale_1",
+        "layer_scale_2",
+    ]
     attention = ["mixer.qkv.weight", "mixer.proj.weight", "mixer.proj.bias"]
-    norm = [f"mixer.batch_norm.{p}" for p in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")]
+    norm = [
+        f"mixer.batch_norm.{p}"
+        for p in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    ]
     graph = [f"mixer.{m}.{p}" for m in "UV" for p in ("weight", "bias")] + norm
     parts = {"att": attention, "graph": graph}
     expected = {
         f"layers.{i}.{kind}_{axis}.{name}"
-        for i in range(16) for kind, own in parts.items() for axis in ("spatial", "temporal") for name in block + own
-    }  # fmt: skip
+        for i in range(16)
+        for kind, own in parts.items()
+        for axis in ("spatial", "temporal")
+        for name in block + own
+    }
     expected |= {f"layers.{i}.fusion.{p}" for i in range(16) for p in ("weight", "bias")}
-    expected |= {f"{m}.{p}" for m in ("joints_embed", "norm", "rep_logit.fc", "head") for p in ("weight", "bias")}
+    expected |= {
+        f"{m}.{p}"
+        for m in ("joints_embed", "norm", "rep_logit.fc", "head")
+        for p in ("weight", "bias")
+    }
     assert names == expected | {"pos_embed"}
 
 
@@ -179,7 +226,11 @@ def test_every_preset_builds_under_every_recipe(preset: str, recipe: str) -> Non
 
 def test_position_switches_make_and_add_their_embedding() -> None:
     names = {
-        (s, t): [n for n, _ in build_model(config(spatial_pos=s, temporal_pos=t)).named_parameters() if "pos" in n]
+        (s, t): [
+            n
+            for n, _ in build_model(config(spatial_pos=s, temporal_pos=t)).named_parameters()
+            if "pos" in n
+        ]
         for s in (True, False)
         for t in (True, False)
     }
@@ -246,7 +297,9 @@ def test_layer_scale_starts_at_its_value_and_may_be_absent() -> None:
     released = build_model(config("released"))
     scales = [p for name, p in released.named_parameters() if "layer_scale" in name]
     assert len(scales) == 2 * 4 * 2 and all((p == 1e-5).all() and p.shape == (D,) for p in scales)
-    assert not [name for name, _ in build_model(config()).named_parameters() if "layer_scale" in name]
+    assert not [
+        name for name, _ in build_model(config()).named_parameters() if "layer_scale" in name
+    ]
     literal = build_model(config("released", gcn_block="literal"))
     assert literal.layers[0].graph_spatial.layer_scale_2 is not None  # type: ignore[union-attr]
     assert not hasattr(literal.layers[0].graph_spatial, "norm1")
@@ -256,8 +309,13 @@ def test_every_parameter_takes_part() -> None:
     for recipe in RECIPES:
         model = random_model(config(recipe, temporal_pos=True)).train()
         model(clip()).square().sum().backward()
-        idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-        # A shift of the mixed features that batch norm takes out again has no gradient per channel.
+        idle = [
+            name
+            for name, p in model.named_parameters()
+            if p.grad is None or not p.grad.abs().sum() > 0
+        ]
+        # A shift of the mixed features that batch norm takes out again has no gradient per
+        # channel.
         assert not [n for n in idle if not n.endswith((".U.bias", ".V.bias"))], idle
 
 
@@ -265,18 +323,30 @@ def test_mlp_is_applied_to_each_token() -> None:
     mlp = Mlp(D, 3)
     x = torch.randn(4, D)
     torch.testing.assert_close(mlp(x)[2], mlp(x[2]))
-    assert mlp.fc1.weight.shape == (3 * D, D) and isinstance(mlp.act, torch.nn.GELU) and mlp.act.approximate == "none"
+    assert (
+        mlp.fc1.weight.shape == (3 * D, D)
+        and isinstance(mlp.act, torch.nn.GELU)
+        and mlp.act.approximate == "none"
+    )
 
 
 def test_released_3dhp_is_the_released_network_on_joints_in_the_data_sets_own_order() -> None:
-    """Theirs: Human3.6M's edges, poses in MPI-INF-3DHP's order. Ours: the same in Human3.6M's order (audit C6)."""
+    """Theirs: Human3.6M's edges, poses in MPI-INF-3DHP's order. Ours: the same in Human3.6M's
+    order (audit C6).
+    """
     order = list(H36M_FROM_MPI)
     theirs = random_model(config("released", spatial_graph="released"))
     ours = random_model(config("released", spatial_graph="released-3dhp"))
     per_joint = {name for name in theirs.state_dict() if "graph_spatial.mixer.batch_norm." in name}
     weights = {}
     for name, value in theirs.state_dict().items():
-        moved = value[:, order] if name == "pos_embed" else value[order] if name in per_joint and value.ndim else value
+        moved = (
+            value[:, order]
+            if name == "pos_embed"
+            else value[order]
+            if name in per_joint and value.ndim
+            else value
+        )
         weights[name] = moved
     ours.load_state_dict(weights)
     x = clip()  # in MPI-INF-3DHP's order

@@ -1,4 +1,6 @@
-"""Masks: exact counts for the paper's rule; for the released one, the frequencies of a rule written with loops."""
+"""Masks: exact counts for the paper's rule; for the released one, the frequencies of a rule
+written with loops.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 @pytest.mark.parametrize("mask_prob", [0.1, 0.5, 0.6, 0.7, 0.8, 0.95])
 @pytest.mark.parametrize("shape", [(6, 243, 17), (3, 9, 17), (2, 5, 3)])
-def test_token_masks_hide_exactly_the_asked_share_of_every_view(shape: tuple[int, int, int], mask_prob: float) -> None:
+def test_token_masks_hide_exactly_the_asked_share_of_every_view(
+    shape: tuple[int, int, int], mask_prob: float
+) -> None:
     mask = token_masks(shape, mask_prob, generator())
     assert mask.shape == shape and mask.dtype == torch.bool
     assert (mask.sum((1, 2)) == round(mask_prob * shape[1] * shape[2])).all()
@@ -31,7 +35,9 @@ def test_token_masks_are_uniform_and_differ_between_views() -> None:
 
 
 def spans_by_loops(n_frames: int, mask_prob: float, rng: np.random.Generator) -> np.ndarray:
-    """Audit E5 for one clip: spans of 5 joints from starts 0..11, every frame thinned to the clip's smallest count."""
+    """Audit E5 for one clip: spans of 5 joints from starts 0..11, every frame thinned to the
+    clip's smallest count.
+    """
     hidden = []
     for _ in range(n_frames):
         n_spans = int(mask_prob * 17 / 5 + rng.random())
@@ -50,7 +56,9 @@ def test_released_masks_are_6_of_17_whatever_p_is(mask_prob: float) -> None:
     assert (mask.sum(-1) == 6).all()
     assert not mask[..., 16].any()
     share = mask.float().mean((0, 1))
-    assert share[0].item() == pytest.approx(0.11, abs=0.025) and share[15].item() == pytest.approx(0.11, abs=0.025)
+    assert share[0].item() == pytest.approx(0.11, abs=0.025) and share[15].item() == pytest.approx(
+        0.11, abs=0.025
+    )
     assert share[5:11].min() > 0.45 and share[5:11].max() < 0.56
 
 

@@ -17,7 +17,13 @@ from m2v_lib.training.pretraining.objective import MaskedPrediction, masked_mse
 
 # B batch, M masked views, T frames, J joints, D features
 B, M, T, J, D = 2, 3, 5, 17, 8
-TINY = {"model.n_layers": 2, "model.dim": D, "model.n_frames": T, "model.n_heads": 2, "pretrain.n_masks": M}
+TINY = {
+    "model.n_layers": 2,
+    "model.dim": D,
+    "model.n_frames": T,
+    "model.n_heads": 2,
+    "pretrain.n_masks": M,
+}
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -42,8 +48,11 @@ def test_masked_mse_by_hand_and_blind_to_the_rest() -> None:
     mask = torch.rand(B, T, J, generator=generator(2)) < 0.4
     rows = [
         (predicted[b, t, j] - target[b, t, j]).square().sum().item() / D
-        for b in range(B) for t in range(T) for j in range(J) if mask[b, t, j]
-    ]  # fmt: skip
+        for b in range(B)
+        for t in range(T)
+        for j in range(J)
+        if mask[b, t, j]
+    ]
     loss = masked_mse(predicted, target, mask)
     assert loss.item() == pytest.approx(sum(rows) / len(rows))
     elsewhere = torch.where(mask.unsqueeze(-1), predicted, torch.full_like(predicted, 1e3))
@@ -54,7 +63,9 @@ def test_masked_mse_by_hand_and_blind_to_the_rest() -> None:
     assert masked_mse(predicted, target, torch.zeros_like(mask)).item() == 0
 
 
-def seen_by_loss(monkeypatch: pytest.MonkeyPatch, model: MaskedPrediction, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def seen_by_loss(
+    monkeypatch: pytest.MonkeyPatch, model: MaskedPrediction, x: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """What a step gives to `masked_mse`: predictions, targets and mask."""
     seen: list[tuple[Tensor, Tensor, Tensor]] = []
 
@@ -69,7 +80,9 @@ def seen_by_loss(monkeypatch: pytest.MonkeyPatch, model: MaskedPrediction, x: Te
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 def test_a_step_by_hand(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Views, targets, mask and scale as spec section 3 has them, with the draws replayed from the generator."""
+    """Views, targets, mask and scale as spec section 3 has them, with the draws replayed from
+    the generator.
+    """
     model, x = make(recipe), clip()
     cfg, student = model.cfg, model.student
     predicted, target, mask = seen_by_loss(monkeypatch, model, x)
@@ -89,7 +102,8 @@ def test_a_step_by_hand(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for t in range(T):
             for j in range(J):
                 token = student.joints_embed(x[view // M, t, j])
-                if recipe == "paper":  # noise in the token's place, joint identity added afterwards
+                # noise in the token's place, joint identity added afterwards
+                if recipe == "paper":
                     token = 0.01 * noise[view, t, j] if mask[view, t, j] else token
                     views[view, t, j] = token + student.pos_embed[0, j]
                 else:  # the learned vector overwrites token and identity
@@ -106,7 +120,9 @@ def test_loss_scale(scale: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make(loss_scale=scale)
     predicted, target, mask = seen_by_loss(monkeypatch, model, clip())
     loss, _ = model(clip(), generator(4))
-    expected = masked_mse(predicted, target, mask).item() / (math.sqrt(D) if scale == "sqrt-dim" else 1)
+    expected = masked_mse(predicted, target, mask).item() / (
+        math.sqrt(D) if scale == "sqrt-dim" else 1
+    )
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -130,7 +146,9 @@ def test_only_masked_tokens_carry_gradient(recipe: str, monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("recipe", ["paper", "released"])
 def test_who_moves(recipe: str) -> None:
-    """Optimiser steps move the student and the learned fill, never the teacher nor the unused heads."""
+    """Optimiser steps move the student and the learned fill, never the teacher nor the unused
+    heads.
+    """
     model = make(recipe)
     optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -138,10 +156,19 @@ def test_who_moves(recipe: str) -> None:
         optimiser.zero_grad()
         model.train()(clip(step), generator(step))[0].backward()
         optimiser.step()
-    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    assert not {name for name in moved if name.startswith(("teacher.", "student.head", "student.rep_logit"))}
-    # Batch norm takes a common shift of the mixed features out again: those biases may have no gradient.
-    weights = {n for n in before if n.startswith(("student.layers", "student.joints_embed", "student.norm"))}
+    moved = {
+        name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
+    }
+    assert not {
+        name for name in moved if name.startswith(("teacher.", "student.head", "student.rep_logit"))
+    }
+    # Batch norm takes a common shift of the mixed features out again: those biases may have no
+    # gradient.
+    weights = {
+        n
+        for n in before
+        if n.startswith(("student.layers", "student.joints_embed", "student.norm"))
+    }
     assert {n for n in weights if n.endswith("weight")} <= moved and "student.pos_embed" in moved
     assert ("mask_emb" in moved) == (recipe == "released")
 

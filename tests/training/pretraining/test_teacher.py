@@ -1,4 +1,6 @@
-"""The teacher: its step, its targets by hand, and the released target that is the student's own input."""
+"""The teacher: its step, its targets by hand, and the released target that is the student's own
+input.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ T, J, D = 5, 17, 8
 def student(recipe: str = "paper", seed: int = 0, **model: Any) -> DualStreamModel:
     tiny = {"model.n_layers": 3, "model.dim": D, "model.n_frames": T, "model.n_heads": 2}
     changes = {f"model.{key}": value for key, value in model.items()}
-    return build_model(Experiment.preset("smoke", recipe).override({**tiny, **changes}).model, seed=seed)
+    return build_model(
+        Experiment.preset("smoke", recipe).override({**tiny, **changes}).model, seed=seed
+    )
 
 
 def clean(model: DualStreamModel, seed: int = 1) -> Tensor:
@@ -45,7 +49,9 @@ def test_starts_as_the_student_and_takes_no_gradient() -> None:
     theirs = model.layers.state_dict()
     for name, mine in teacher.layers.state_dict().items():
         assert torch.equal(mine, theirs.pop(name)), name
-    assert not theirs and not {p.data_ptr() for p in teacher.parameters()} & {p.data_ptr() for p in model.parameters()}
+    assert not theirs and not {p.data_ptr() for p in teacher.parameters()} & {
+        p.data_ptr() for p in model.parameters()
+    }
     assert not any(p.requires_grad for p in teacher.parameters())
     assert teacher.distance(model.layers).item() == 0
     assert not teacher.targets(clean(model).requires_grad_(), 2, normalise=True).requires_grad
@@ -59,8 +65,12 @@ def test_a_step_moves_by_one_minus_tau_of_the_difference(tau: float) -> None:
     before = {name: p.clone() for name, p in teacher.layers.named_parameters()}
     teacher.update(model.layers, tau)
     for name, theirs in model.layers.named_parameters():
-        expected = before[name].double() + (1 - tau) * (theirs.detach().double() - before[name].double())
-        torch.testing.assert_close(teacher.layers.get_parameter(name).double(), expected, rtol=1e-6, atol=1e-7)
+        expected = before[name].double() + (1 - tau) * (
+            theirs.detach().double() - before[name].double()
+        )
+        torch.testing.assert_close(
+            teacher.layers.get_parameter(name).double(), expected, rtol=1e-6, atol=1e-7
+        )
 
 
 def test_batch_norm_buffers_are_copied_whole() -> None:
@@ -69,8 +79,12 @@ def test_batch_norm_buffers_are_copied_whole() -> None:
     disturb(model)
     teacher.update(model.layers, 0.999)
     buffers = dict(teacher.layers.named_buffers())
-    compared = [name for name, theirs in model.layers.named_buffers() if torch.equal(buffers[name], theirs)]
-    assert len(compared) == len(buffers) and sum("running_mean" in name for name in compared) == 3 * 2
+    compared = [
+        name for name, theirs in model.layers.named_buffers() if torch.equal(buffers[name], theirs)
+    ]
+    assert (
+        len(compared) == len(buffers) and sum("running_mean" in name for name in compared) == 3 * 2
+    )
     assert sum("num_batches_tracked" in name for name in compared) == 3 * 2
 
 
@@ -88,8 +102,12 @@ def test_distance_by_hand() -> None:
     model = student()
     teacher = Teacher(model.layers)
     disturb(model)
-    mine = np.concatenate([p.detach().numpy().ravel() for p in teacher.layers.parameters()]).astype(float)
-    theirs = np.concatenate([p.detach().numpy().ravel() for p in model.layers.parameters()]).astype(float)
+    mine = np.concatenate([p.detach().numpy().ravel() for p in teacher.layers.parameters()]).astype(
+        float
+    )
+    theirs = np.concatenate([p.detach().numpy().ravel() for p in model.layers.parameters()]).astype(
+        float
+    )
     expected = np.linalg.norm(mine - theirs) / np.linalg.norm(theirs)
     assert teacher.distance(model.layers).item() == pytest.approx(expected, rel=1e-5)
 
@@ -102,7 +120,9 @@ def normed(x: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("n_layers", [1, 2, 3])
 @pytest.mark.parametrize("normalise", [True, False])
 def test_targets_by_hand(normalise: bool, n_layers: int) -> None:
-    """Eq. (14): norm of each of the last K block outputs, their mean, its norm; or the bare mean (audit E3)."""
+    """Eq. (14): norm of each of the last K block outputs, their mean, its norm; or the bare mean
+    (audit E3).
+    """
     model = student()
     disturb(model)
     teacher = Teacher(model.layers)
@@ -113,7 +133,11 @@ def test_targets_by_hand(normalise: bool, n_layers: int) -> None:
             x = block(x)
             outputs.append(x.double().numpy())
     chosen = outputs[3 - n_layers :]
-    expected = normed(np.mean([normed(y) for y in chosen], axis=0)) if normalise else np.mean(chosen, axis=0)
+    expected = (
+        normed(np.mean([normed(y) for y in chosen], axis=0))
+        if normalise
+        else np.mean(chosen, axis=0)
+    )
     ours = teacher.targets(clean(model), n_layers, normalise=normalise)
     np.testing.assert_allclose(ours.numpy(), expected, atol=1e-4)
 
@@ -121,11 +145,15 @@ def test_targets_by_hand(normalise: bool, n_layers: int) -> None:
 def test_normed_targets_have_unit_variance() -> None:
     model = student()
     y = Teacher(model.layers).targets(clean(model), 3, normalise=True)
-    torch.testing.assert_close(y.var(-1, unbiased=False), torch.ones(y.shape[:-1]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        y.var(-1, unbiased=False), torch.ones(y.shape[:-1]), atol=1e-3, rtol=0
+    )
 
 
 def test_reads_buffers_even_when_told_to_train() -> None:
-    """Batch norm in training mode would make the target of a clip depend on its batch, and move the buffers."""
+    """Batch norm in training mode would make the target of a clip depend on its batch, and move
+    the buffers.
+    """
     model = student()
     disturb(model)
     teacher = Teacher(model.layers).train()
@@ -138,7 +166,9 @@ def test_reads_buffers_even_when_told_to_train() -> None:
 
 
 def test_the_released_target_is_the_students_input() -> None:
-    """Audit E2: with LayerScale 1e-5 the frozen blocks are the identity to 2e-4, and the target has rank 3."""
+    """Audit E2: with LayerScale 1e-5 the frozen blocks are the identity to 2e-4, and the target
+    has rank 3.
+    """
     cfg = Experiment.preset("base", "released").override({"model.n_frames": 9}).model
     model = build_model(cfg, seed=0)
     f0 = clean(model)
@@ -151,7 +181,11 @@ def test_the_released_target_is_the_students_input() -> None:
 
 
 def test_the_papers_target_is_not() -> None:
-    cfg = Experiment.preset("base", "paper").override({"model.n_frames": 9, "model.n_layers": 8}).model
+    cfg = (
+        Experiment.preset("base", "paper")
+        .override({"model.n_frames": 9, "model.n_layers": 8})
+        .model
+    )
     model = build_model(cfg, seed=0)
     f0 = clean(model)
     rows = Teacher(model.layers).targets(f0, 8, normalise=True).flatten(0, 2)
@@ -171,7 +205,12 @@ def test_effective_rank() -> None:
     line = np.outer(rng.normal(size=200), rng.normal(size=6)) + 5
     assert effective_rank(torch.from_numpy(line)).item() == pytest.approx(1, abs=1e-3)
     angle = np.linspace(0, 2 * np.pi, 200, endpoint=False)
-    circle = np.stack((np.cos(angle), np.sin(angle)), axis=1) @ np.linalg.qr(rng.normal(size=(6, 2)))[0].T
+    circle = (
+        np.stack((np.cos(angle), np.sin(angle)), axis=1)
+        @ np.linalg.qr(rng.normal(size=(6, 2)))[0].T
+    )
     assert effective_rank(torch.from_numpy(circle)).item() == pytest.approx(2, rel=1e-3)
-    assert effective_rank(torch.from_numpy(rng.normal(size=(5000, 6)))).item() == pytest.approx(6, rel=0.01)
+    assert effective_rank(torch.from_numpy(rng.normal(size=(5000, 6)))).item() == pytest.approx(
+        6, rel=0.01
+    )
     assert effective_rank(torch.ones(10, 4)).item() == pytest.approx(1, abs=1e-3)

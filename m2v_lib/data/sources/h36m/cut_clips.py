@@ -1,8 +1,10 @@
-"""Clips cut beforehand, one small pickle each: ``{train,test}/%08d.pkl`` of MotionBERT and MotionAGFormer (spec 5.3).
+"""Clips cut beforehand, one small pickle each: ``{train,test}/%08d.pkl`` of MotionBERT and
+MotionAGFormer (spec 5.3).
 
-A file holds ``data_input`` (T,17,3), normalised x, y and confidence, and ``data_label`` (T,17,3), normalised. It does
-not say which frames these are, nor anything in millimetres, so the pickle the clips were cut from is read as well, as
-the authors' evaluation does. The clips' input then takes the place of the pickle's; their labels must be the pickle's.
+A file holds ``data_input`` (T,17,3), normalised x, y and confidence, and ``data_label``
+(T,17,3), normalised. It does not say which frames these are, nor anything in millimetres, so the
+pickle the clips were cut from is read as well, as the authors' evaluation does. The clips' input
+then takes the place of the pickle's; their labels must be the pickle's.
 """
 # T frames of a clip, n frames of a split, J = 17 joints
 
@@ -33,23 +35,32 @@ def is_clip_folder(path: Path) -> bool:
 
 
 def put_clips(folder: Path, train: Split, test: Split) -> tuple[Split, Split]:
-    """Both splits with the clips' input in place of theirs; frames that no clip holds keep theirs."""
+    """Both splits with the clips' input in place of theirs; frames that no clip holds keep
+    theirs.
+    """
     return _put(folder / "train", train, thirds=True), _put(folder / "test", test, thirds=False)
 
 
 def _put(folder: Path, split: Split, *, thirds: bool) -> Split:
     files = sorted(folder.glob("*.pkl"))
     if not files or [file.stem for file in files] != [f"{i:08d}" for i in range(len(files))]:
-        raise DataError(f"{folder}: holds {len(files)} clips, expected 00000000.pkl, 00000001.pkl ... without a gap")
+        raise DataError(
+            f"{folder}: holds {len(files)} clips, expected 00000000.pkl, 00000001.pkl ... without "
+            "a gap"
+        )
     n_frames = len(_read(files[0])["data_input"])
     stride = n_frames // 3 if thirds else n_frames
     index = clip_index([(v.start, v.n_frames) for v in split.videos], n_frames, stride)
     if len(index) != len(files):
-        raise DataError(f"{folder}: holds {len(files)} clips, but the pickle's {len(split.videos)} videos give "
-                        f"{len(index)} of {n_frames} frames, one every {stride}")  # fmt: skip
+        raise DataError(
+            f"{folder}: holds {len(files)} clips, but the pickle's {len(split.videos)} videos give "
+            f"{len(index)} of {n_frames} frames, one every {stride}"
+        )
     starts = [v.start for v in split.videos]
     seen, confidence = np.array(split.joint_2d, np.float32), np.array(split.confidence, np.float32)
-    for file, frames in zip(tqdm(files, desc=f"reading {folder}", delay=2, leave=False), index, strict=True):
+    for file, frames in zip(
+        tqdm(files, desc=f"reading {folder}", delay=2, leave=False), index, strict=True
+    ):
         video = split.videos[int(np.searchsorted(starts, frames[0], side="right")) - 1]
         clip = _read(file, n_frames)
         frames = _match(clip["data_label"], split, video, frames, file)
@@ -59,8 +70,12 @@ def _put(folder: Path, split: Split, *, thirds: bool) -> Split:
     return replace(split, joint_2d=seen, confidence=confidence)
 
 
-def _match(label: np.ndarray, split: Split, video: Video, frames: np.ndarray, file: Path) -> np.ndarray:
-    """The frames of the clip: those of its place, or for a resampled short video those with the nearest labels."""
+def _match(
+    label: np.ndarray, split: Split, video: Video, frames: np.ndarray, file: Path
+) -> np.ndarray:
+    """The frames of the clip: those of its place, or for a resampled short video those with the
+    nearest labels.
+    """
     given = _relative(label * (video.width / 2))
     if len(frames) > video.n_frames:
         all_frames = np.arange(video.start, video.start + video.n_frames)
@@ -69,7 +84,9 @@ def _match(label: np.ndarray, split: Split, video: Video, frames: np.ndarray, fi
     off = float(np.abs(given - _relative(split.label_px[frames])).max())
     if off > SAME:
         place = f"frames {frames[0]} to {frames[-1]} of the pickle ({video.source})"
-        raise DataError(f"{file}: data_label is up to {off:.3g} px from {place}, expected the same labels")
+        raise DataError(
+            f"{file}: data_label is up to {off:.3g} px from {place}, expected the same labels"
+        )
     return frames
 
 
@@ -79,19 +96,26 @@ def _relative(joints: np.ndarray) -> np.ndarray:
 
 def _read(file: Path, n_frames: int | None = None) -> dict[str, np.ndarray]:
     content: Any = read_pickle(file)
-    if not isinstance(content, Mapping) or not all(isinstance(content.get(key), np.ndarray) for key in KEYS):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(content.get(key), np.ndarray) for key in KEYS
+    ):
         raise DataError(f"{file}: is no dict of the arrays {' and '.join(KEYS)}")
     clip = {key: content[key] for key in KEYS}
     expected = n_frames or len(clip["data_input"])
     for key, array in clip.items():
         if array.shape != (expected, N_JOINTS, 3) or array.dtype.kind not in "fiu" or expected < 3:
             raise DataError(
-                f"{file}: {key} is {array.dtype} {array.shape}, expected numbers ({expected}, {N_JOINTS}, 3)"
+                f"{file}: {key} is {array.dtype} {array.shape}, expected numbers ({expected}, "
+                f"{N_JOINTS}, 3)"
             )
         check_finite(array, f"{file}: {key}")
     if np.abs(clip["data_input"][..., :2]).max() > 8:
-        raise DataError(f"{file}: data_input reaches {np.abs(clip['data_input'][..., :2]).max():.4g}, "
-                        "expected x and y normalised to the image, about -1 to 1")  # fmt: skip
+        raise DataError(
+            f"{file}: data_input reaches {np.abs(clip['data_input'][..., :2]).max():.4g}, "
+            "expected x and y normalised to the image, about -1 to 1"
+        )
     if clip["data_input"][..., 2].min() < 0:
-        raise DataError(f"{file}: data_input holds a negative confidence, expected x, y, confidence")
+        raise DataError(
+            f"{file}: data_input holds a negative confidence, expected x, y, confidence"
+        )
     return clip

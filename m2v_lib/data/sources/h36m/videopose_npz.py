@@ -1,8 +1,11 @@
-"""Human3.6M as VideoPose3D keeps it: ``data_3d_h36m.npz`` and one ``data_2d_h36m_*.npz`` (spec 5.6, 5.7).
+"""Human3.6M as VideoPose3D keeps it: ``data_3d_h36m.npz`` and one ``data_2d_h36m_*.npz`` (spec
+5.6,
+5.7).
 
-``positions_3d`` holds, by subject and action, 32 joints (n,32,3) in world metres; ``positions_2d`` four arrays (n,17,2)
-px, one a camera. 17 of the 32 joints are kept, and every camera's frame of reference is taken in turn. The network's
-unit is a metre: labels are mm times half the image width over 1000, ``factor`` turns them back.
+``positions_3d`` holds, by subject and action, 32 joints (n,32,3) in world metres;
+``positions_2d`` four arrays (n,17,2) px, one a camera. 17 of the 32 joints are kept, and every
+camera's frame of reference is taken in turn. The network's unit is a metre: labels are mm times
+half the image width over 1000, ``factor`` turns them back.
 """
 # n frames of a recording, J = 17 joints
 
@@ -15,11 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.geometry.cameras import CAMERA_NAMES, Camera, project, subject_cameras, world_to_camera
 from m2v_lib.data.checks import DataError, Video, check_finite, check_millimetres
 from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.sources.pose_checks import check_inside, check_limbs, check_projection
 from m2v_lib.data.store import CAMERA_SPACE, GROUND_TRUTH, Split
+from m2v_lib.geometry.cameras import CAMERA_NAMES, Camera, project, subject_cameras, world_to_camera
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 SUBJECTS: Final = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
@@ -47,26 +50,43 @@ class Take:
 
 
 def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Split, dict[str, Any]]:
-    """The training and the test split, and what made the 2D. Every fault is a ``DataError`` that names the file."""
+    """The training and the test split, and what made the 2D. Every fault is a ``DataError`` that
+    names the file.
+    """
     path_3d, path_2d = Path(path_3d), Path(path_2d)
     world = _by_subject(read_object_npz(path_3d), "positions_3d", path_3d)
     held = read_object_npz(path_2d)
     seen = _by_subject(held, "positions_2d", path_2d)
     _check_metadata(held.get("metadata"), path_2d)
-    takes = {name: list(_takes(world, seen, subjects, path_3d, path_2d)) for name, subjects in SUBJECTS.items()}
+    takes = {
+        name: list(_takes(world, seen, subjects, path_3d, path_2d))
+        for name, subjects in SUBJECTS.items()
+    }
     for name, found in takes.items():
         if not found:
-            raise DataError(f"{path_3d}: split {name} is empty: it needs {' or '.join(SUBJECTS[name])}, "
-                            f"the file has {', '.join(map(str, world))}")  # fmt: skip
+            raise DataError(
+                f"{path_3d}: split {name} is empty: it needs {' or '.join(SUBJECTS[name])}, "
+                f"the file has {', '.join(map(str, world))}"
+            )
     every = [take for found in takes.values() for take in found]
     off = np.median([_check_take(take, path_2d) for take in every])
-    check_inside((take.seen[:: max(1, len(take.seen) // SAMPLE)] for take in every), (1000, 1002), str(path_2d))
-    detector = {"model": GROUND_TRUTH} if off < COMPUTED else {"model": path_2d.stem, "labels": CAMERA_SPACE}
+    check_inside(
+        (take.seen[:: max(1, len(take.seen) // SAMPLE)] for take in every),
+        (1000, 1002),
+        str(path_2d),
+    )
+    detector = (
+        {"model": GROUND_TRUTH}
+        if off < COMPUTED
+        else {"model": path_2d.stem, "labels": CAMERA_SPACE}
+    )
     return to_split(takes["train"]), to_split(takes["test"]), detector
 
 
 def to_split(takes: Sequence[Take]) -> Split:
-    """Takes one after another, labels in camera space; confidence is 1, as these files have none."""
+    """Takes one after another, labels in camera space; confidence is 1, as these files have
+    none.
+    """
     starts = np.cumsum([0, *(len(take.world) for take in takes)])
     n = int(starts[-1])
     joint_2d, truth = np.empty((n, N_JOINTS, 2), np.float32), np.empty((n, N_JOINTS, 3), np.float32)
@@ -76,8 +96,18 @@ def to_split(takes: Sequence[Take]) -> Split:
         joint_2d[here] = take.seen
         truth[here] = world_to_camera(take.world, camera)
         action = take.action.split(" ")[0]
-        videos.append(Video(f"{take.subject}.{take.action}.{camera.name}", take.subject, action, camera.name,
-                            int(start), len(take.world), camera.width, camera.height))  # fmt: skip
+        videos.append(
+            Video(
+                f"{take.subject}.{take.action}.{camera.name}",
+                take.subject,
+                action,
+                camera.name,
+                int(start),
+                len(take.world),
+                camera.width,
+                camera.height,
+            )
+        )
     factor = np.broadcast_to(np.float32(MM_PER_PX), n)
     confidence = np.broadcast_to(np.float32(1), (n, N_JOINTS))
     return Split(joint_2d, confidence, truth / np.float32(MM_PER_PX), truth, factor, tuple(videos))
@@ -85,24 +115,34 @@ def to_split(takes: Sequence[Take]) -> Split:
 
 def _by_subject(content: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
     found = content.get(key)
-    if not isinstance(found, Mapping) or not all(isinstance(actions, Mapping) for actions in found.values()):
+    if not isinstance(found, Mapping) or not all(
+        isinstance(actions, Mapping) for actions in found.values()
+    ):
         raise DataError(f"{path}: has no dict of subjects and actions under the key {key!r}")
     return found
 
 
 def _check_metadata(metadata: Any, path: Path) -> None:
-    """Some 2D files in this layout hold other joints, also 17; they say so here, older files say nothing."""
+    """Some 2D files in this layout hold other joints, also 17; they say so here, older files say
+    nothing.
+    """
     if not isinstance(metadata, Mapping):
         return
     name, n = metadata.get("layout_name", "h36m"), metadata.get("num_joints", N_JOINTS)
     sides = [sorted(side) for side in metadata.get("keypoints_symmetry", SYMMETRY)]
     if name != "h36m" or n != N_JOINTS or sides != SYMMETRY:
-        raise DataError(f"{path}: metadata says {n} joints of layout {name!r} with left and right {sides}, "
-                        f"expected {N_JOINTS} of 'h36m'")  # fmt: skip
+        raise DataError(
+            f"{path}: metadata says {n} joints of layout {name!r} with left and right {sides}, "
+            f"expected {N_JOINTS} of 'h36m'"
+        )
 
 
 def _takes(
-    world: Mapping[str, Any], seen: Mapping[str, Any], subjects: Sequence[str], path_3d: Path, path_2d: Path
+    world: Mapping[str, Any],
+    seen: Mapping[str, Any],
+    subjects: Sequence[str],
+    path_3d: Path,
+    path_2d: Path,
 ) -> Iterator[Take]:
     for subject in subjects:
         for action, positions in world.get(subject, {}).items():
@@ -111,9 +151,17 @@ def _takes(
             where = f"{path_2d}: {subject}, {action}"
             if not isinstance(views, Sequence | np.ndarray) or len(views) != len(CAMERA_NAMES):
                 told = "is missing" if views is None else "is no list of them"
-                raise DataError(f"{where} {told}, expected an array for each of {len(CAMERA_NAMES)} cameras")
+                raise DataError(
+                    f"{where} {told}, expected an array for each of {len(CAMERA_NAMES)} cameras"
+                )
             for camera, view in zip(subject_cameras(subject).values(), views, strict=True):
-                yield Take(subject, str(action), camera, joints, _view(view, len(joints), f"{where}, {camera.name}"))
+                yield Take(
+                    subject,
+                    str(action),
+                    camera,
+                    joints,
+                    _view(view, len(joints), f"{where}, {camera.name}"),
+                )
 
 
 def _positions(positions: Any, where: str) -> np.ndarray:
@@ -121,7 +169,9 @@ def _positions(positions: Any, where: str) -> np.ndarray:
     if not isinstance(positions, np.ndarray) or positions.dtype.kind != "f" or positions.ndim != 3:
         raise DataError(f"{where} is no array of numbers, expected positions (n, {N_PUBLISHED}, 3)")
     if positions.shape[1:] != (N_PUBLISHED, 3) or len(positions) == 0:
-        raise DataError(f"{where} has shape {positions.shape}, expected (frames, {N_PUBLISHED} joints, 3)")
+        raise DataError(
+            f"{where} has shape {positions.shape}, expected (frames, {N_PUBLISHED} joints, 3)"
+        )
     joints = positions[:, list(KEPT)].astype(np.float64) * 1000
     check_finite(joints, where)
     check_millimetres(joints[:: max(1, len(joints) // SAMPLE)], f"{where}, metres times 1000")
@@ -129,7 +179,9 @@ def _positions(positions: Any, where: str) -> np.ndarray:
 
 
 def _view(view: Any, n: int, where: str) -> np.ndarray:
-    """Pixels (n,J,2) of one camera, cut to the length of the motion capture: some videos go on longer."""
+    """Pixels (n,J,2) of one camera, cut to the length of the motion capture: some videos go on
+    longer.
+    """
     if not isinstance(view, np.ndarray) or view.dtype.kind != "f" or view.ndim != 3:
         raise DataError(f"{where} is no array of numbers, expected pixels (n, {N_JOINTS}, 2)")
     if view.shape[1] != N_JOINTS or view.shape[2] < 2:
@@ -141,7 +193,9 @@ def _view(view: Any, n: int, where: str) -> np.ndarray:
 
 
 def _check_take(take: Take, path: Path) -> float:
-    """Raise where 2D and 3D are not of one person and camera; returns how far they are apart, px."""
+    """Raise where 2D and 3D are not of one person and camera; returns how far they are apart,
+    px.
+    """
     step = max(1, len(take.world) // SAMPLE)
     where = f"{path}: {take.subject}, {take.action}, {take.camera.name}"
     space = world_to_camera(take.world[::step], take.camera)
