@@ -21,9 +21,9 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import model as lift_model
 from m2v_lib.lift.model import load_lifter
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
+from m2v_lib.models.state_files import save_tensors
 from m2v_lib.runs.records import load_record, write_json
-from m2v_lib.training.checkpoint import save_tensors
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -31,7 +31,8 @@ from m2v_lib.bench.memory import Memory, limit_memory
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
-from m2v_lib.models.dual_stream.model import DualStreamBlock, build_model
+from m2v_lib.models.dual_stream.model import DualStreamBlock
+from m2v_lib.models.registry import build_model
 from m2v_lib.training.loop import describe, pick_device, prepare_blocks, seeded
 from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretraining.masking import draw_masks

@@ -2,16 +2,15 @@
 `Experiment.override`.
 """
 
-from m2v_lib.config.experiment import (
-    PRESETS,
-    RECIPES,
-    STAGE_SECTIONS,
+from m2v_lib.config.experiment import STAGE_SECTIONS, Experiment
+from m2v_lib.config.fields import ConfigError, ModelSettings, new_setting, setting
+from m2v_lib.config.presets import PRESETS
+from m2v_lib.config.recipes import RECIPES
+from m2v_lib.config.sections import (
     ActionConfig,
-    ConfigError,
     DataConfig,
-    Experiment,
+    DualStreamSettings,
     FinetuneConfig,
-    ModelConfig,
     OptimConfig,
     PretrainConfig,
     RunConfig,
@@ -24,10 +23,13 @@ __all__ = [
     "ActionConfig",
     "ConfigError",
     "DataConfig",
+    "DualStreamSettings",
     "Experiment",
     "FinetuneConfig",
-    "ModelConfig",
+    "ModelSettings",
     "OptimConfig",
     "PretrainConfig",
     "RunConfig",
+    "new_setting",
+    "setting",
 ]

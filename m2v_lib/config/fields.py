@@ -1,11 +1,17 @@
-"""How a setting is declared: its default, a plain one-line meaning and, where it is one of a
-few, its choices.
+"""How a setting is declared and checked: its default, a plain one-line meaning and, where it is
+one of a few, its choices.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, ClassVar, get_type_hints
+
+from m2v_lib.skeletons import Skeleton, skeleton_of
 
 
 class ConfigError(ValueError):
@@ -35,8 +41,60 @@ class ModelSettings:
     without it.
     """
 
-    name: str = new_setting("dual_stream", "which model: a file of m2v_lib/models")
+    name: str = new_setting("dual_stream", "which model: a file of m2v_lib/models, or a named size")
     skeleton: str = new_setting(
         "h36m17", "joints of input and output: a known skeleton, or a YAML file of your own"
     )
-    n_frames: int = setting(243, "frames the model reads at once (its receptive field)")
+    n_frames: int = setting(243, "frames the model reads at once")
+
+    #: Sizes for presets smaller than the published network: preset -> settings that differ.
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    @property
+    def joints(self) -> Skeleton:
+        """The skeleton. Raises SkeletonError where there is none of this name."""
+        return skeleton_of(self.skeleton)
+
+    @property
+    def n_joints(self) -> int:
+        return len(self.joints)
+
+
+def digested(section: Any) -> dict[str, Any]:
+    """What a digest counts of a section: all fields but new ones that still have their default."""
+    silent = {
+        f.name
+        for f in dataclasses.fields(section)
+        if "new" in f.metadata and getattr(section, f.name) == f.default
+    }
+    return {k: v for k, v in dataclasses.asdict(section).items() if k not in silent}
+
+
+def require_known(what: str, name: str, known: Mapping[str, Any]) -> None:
+    """Raise ConfigError that names the nearest of the known ones."""
+    if name not in known:
+        nearest = difflib.get_close_matches(str(name)[:200], known, n=1, cutoff=0.0)
+        raise ConfigError(f"unknown {what} {str(name)[:80]!r}; the nearest is {nearest[0]!r}")
+
+
+def typed(key: str, value: Any, section: Any, name: str) -> Any:
+    """The value in the field's type, or ConfigError; an int passes where a float is wanted."""
+    expected = _types(section.__class__)[name]
+    if expected is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not expected:
+        shown = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
+        raise ConfigError(
+            f"{key} must be {expected.__name__}, got {shown} ({type(value).__name__})"
+        )
+
+    (spec,) = (f for f in dataclasses.fields(section) if f.name == name)
+    choices = spec.metadata.get("choices")
+    if choices and value not in choices:
+        raise ConfigError(f"{key} must be one of {', '.join(choices)}; got {value!r}")
+    return value
+
+
+@cache
+def _types(section: type) -> dict[str, Any]:
+    return get_type_hints(section)

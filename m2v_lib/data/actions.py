@@ -141,7 +141,7 @@ def h36m_to_coco(points: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray
 
     Limbs and nose are the same joints. COCO's face is placed: eyes and ears stand on either side
     of our head joint, on a line parallel to the shoulders, with its confidence, so that the
-    middle of the eyes is the head again. Root, belly and neck have no keypoint; coming back they
+    middle of the eyes is the head again. Root, spine and neck have no keypoint; coming back they
     are means of hips and shoulders.
     """
     ours = [

@@ -34,7 +34,7 @@ RELATIVE_SCALE: Final = {
     "hip": 0.7,
     "knee": 0.95,
     "ankle": 1.45,
-    "belly": 0.75,
+    "spine": 0.75,
     "neck": 0.65,
     "nose": 0.8,
     "head": 0.8,

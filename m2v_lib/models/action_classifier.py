@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m2v_lib.config import ActionConfig, ModelConfig
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.config import ActionConfig, DualStreamSettings
+from m2v_lib.models.registry import build_model
 
 # B batch, M people, T frames, J joints, R features of the representation
 
@@ -24,7 +24,7 @@ class ActionModel(nn.Module):
     not matter, and classified by Linear - BatchNorm - ReLU - Linear.
     """
 
-    def __init__(self, cfg: ModelConfig, action: ActionConfig, n_classes: int) -> None:
+    def __init__(self, cfg: DualStreamSettings, action: ActionConfig, n_classes: int) -> None:
         super().__init__()
         self.backbone = build_model(cfg)
         del self.backbone.head  # the 3D joints' own layer
@@ -62,7 +62,7 @@ def thin_out(x: Tensor, probability: float, generator: torch.Generator | None) -
 
 
 def build_action_model(
-    cfg: ModelConfig, action: ActionConfig, n_classes: int, *, seed: int | None = None
+    cfg: DualStreamSettings, action: ActionConfig, n_classes: int, *, seed: int | None = None
 ) -> ActionModel:
     """The network with fresh weights; `seed` makes them reproducible without touching torch's
     global state.

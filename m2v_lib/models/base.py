@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from m2v_lib.config.fields import ModelSettings
+from m2v_lib.config.fields import ConfigError, ModelSettings
 
 # B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
 # representation
@@ -29,8 +29,9 @@ class Lifter(nn.Module):
     reads_confidence: ClassVar[bool] = True
     #: Joint count the architecture is bound to; None: any skeleton's.
     n_joints_required: ClassVar[int | None] = None
-    #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in.
-    fixed_length: ClassVar[bool] = True
+    #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in. An
+    #: instance may say otherwise than its class, where a setting decides it.
+    fixed_length: bool = True
     #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
     #: attention maps.
     has_encoder: ClassVar[bool] = False
@@ -43,6 +44,11 @@ class Lifter(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
+        if self.n_joints_required not in (None, settings.n_joints):
+            raise ConfigError(
+                f"model.name={settings.name} must have {self.n_joints_required} joints; "
+                f"{settings.skeleton} has {settings.n_joints}"
+            )
 
     @property
     def receptive_field(self) -> int:
@@ -54,6 +60,10 @@ class Lifter(nn.Module):
 
     def encode(self, x_BTJC: Tensor) -> Tensor:
         """The representation (B, T, J, R). Raises NotImplementedError where the model has none."""
+        raise NotImplementedError(f"{self.settings.name} has no encoder")
+
+    def decode(self, rep_BTJR: Tensor) -> Tensor:
+        """The pose (B, T, J, 3) that a representation says; `forward` is `decode` of `encode`."""
         raise NotImplementedError(f"{self.settings.name} has no encoder")
 
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -78,20 +88,24 @@ class Lifter(nn.Module):
         expected.
         """
         frames = str(self.settings.n_frames) if self.fixed_length else "T"
-        joints = self.n_joints_required or "J"
+        n_joints = self.settings.n_joints
         channels = "3" if self.reads_confidence else "2 or 3"
         fits = (
             x_BTJC.ndim == 4
             and (not self.fixed_length or x_BTJC.shape[1] == self.settings.n_frames)
-            and (self.n_joints_required is None or x_BTJC.shape[2] == self.n_joints_required)
+            and x_BTJC.shape[2] == n_joints
             and (x_BTJC.shape[3] == 3 or (x_BTJC.shape[3] == 2 and not self.reads_confidence))
         )
         if not fits:
-            expected = f"(B, {frames}, {joints}, {channels})"
+            expected = f"(B, {frames}, {n_joints}, {channels})"
             raise ValueError(
-                f"{self.settings.name}: input must be {expected}, got {tuple(x_BTJC.shape)}"
+                f"{self.settings.name}: the input must be {expected}, got {tuple(x_BTJC.shape)}"
             )
         return x_BTJC if self.reads_confidence else x_BTJC[..., :2]
+
+    def use(self, path: str) -> Lifter:
+        """How layers are computed where there are two ways ("fast", "reference"); else no matter."""
+        return self
 
     @classmethod
     def read_authors_file(

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from m2v_lib.config import ModelConfig
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.config import DualStreamSettings
+from m2v_lib.models.registry import build_model
 
 PARTS = (
     "embedding",
@@ -82,7 +82,7 @@ def part_of(name: str) -> str:
     raise ValueError(f"{name!r} belongs to no known part of the network")
 
 
-def count_parts(cfg: ModelConfig) -> list[Part]:
+def count_parts(cfg: DualStreamSettings) -> list[Part]:
     """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so
     any size is cheap.
     """

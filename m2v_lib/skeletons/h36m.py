@@ -1,4 +1,6 @@
-"""The 17-joint Human3.6M skeleton: joint names, bones, sides and mirror pairs (spec section 1)."""
+"""Human3.6M's 17 joints, the skeleton of the paper, and the released code's graphs over them
+(spec section 1).
+"""
 
 from __future__ import annotations
 
@@ -6,75 +8,55 @@ from typing import Final
 
 import numpy as np
 
-JOINTS: Final = (
-    "root",
-    "right hip",
-    "right knee",
-    "right ankle",
-    "left hip",
-    "left knee",
-    "left ankle",
-    "belly",
-    "neck",
-    "nose",
-    "head",
-    "left shoulder",
-    "left elbow",
-    "left wrist",
-    "right shoulder",
-    "right elbow",
-    "right wrist",
-)
-N_JOINTS: Final = len(JOINTS)
-ROOT: Final = 0
+from m2v_lib.skeletons.skeleton import Skeleton
 
-#: (parent, child), in the order of the child joint.
-BONES: Final = (
-    (0, 1),
-    (1, 2),
-    (2, 3),
-    (0, 4),
-    (4, 5),
-    (5, 6),
-    (0, 7),
-    (7, 8),
-    (8, 9),
-    (9, 10),
-    (8, 11),
-    (11, 12),
-    (12, 13),
-    (8, 14),
-    (14, 15),
-    (15, 16),
+H36M17: Final = Skeleton(
+    name="h36m17",
+    joints=(
+        "root",
+        "right hip",
+        "right knee",
+        "right ankle",
+        "left hip",
+        "left knee",
+        "left ankle",
+        "spine",
+        "neck",
+        "nose",
+        "head",
+        "left shoulder",
+        "left elbow",
+        "left wrist",
+        "right shoulder",
+        "right elbow",
+        "right wrist",
+    ),
+    parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
+    flip_pairs=((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13)),
 )
-PARENTS: Final = (-1, *(parent for parent, _ in BONES))
-RIGHT: Final = (1, 2, 3, 14, 15, 16)
-LEFT: Final = (4, 5, 6, 11, 12, 13)
-FLIP_PAIRS: Final = tuple(zip(RIGHT, LEFT, strict=True))
 
+#: The same as plain names, for readers of files that hold these joints and no others.
+JOINTS: Final = H36M17.joints
+N_JOINTS: Final = H36M17.n_joints
+BONES: Final = H36M17.bones
+PARENTS: Final = H36M17.parents
+RIGHT: Final = H36M17.right
+LEFT: Final = H36M17.left
+FLIP_PAIRS: Final = H36M17.flip_pairs
+FLIP_ORDER: Final = H36M17.flip_order
+ROOT: Final = H36M17.root
+
+#: ``pose[..., H36M_FROM_MPI, :]`` brings joints in MPI-INF-3DHP's order (spec 6.2, root 14) into
+#: Human3.6M's.
 H36M_FROM_MPI: Final = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
 
 #: Directed edges the released spatial graph forgets; their reverses exist (audit B10).
 RELEASED_MISSING_EDGES: Final = ((0, 4), (8, 11), (8, 14))
 
 
-def _flip_order() -> tuple[int, ...]:
-    order = list(range(N_JOINTS))
-    for right, left in FLIP_PAIRS:
-        order[right], order[left] = left, right
-    return tuple(order)
-
-
-#: ``pose[..., FLIP_ORDER, :]`` swaps the two sides of the body.
-FLIP_ORDER: Final = _flip_order()
-
-
 def bone_adjacency(*, self_loops: bool = True) -> np.ndarray:
-    """Adjacency (J, J) of the bones in both directions, plus the identity (paper III-A.2)."""
-    adjacency = np.eye(N_JOINTS) if self_loops else np.zeros((N_JOINTS, N_JOINTS))
-    for parent, child in BONES:
-        adjacency[parent, child] = adjacency[child, parent] = 1.0
-    return adjacency
+    """Adjacency (J, J) of Human3.6M's bones in both directions, plus the identity."""
+    return H36M17.adjacency(self_loops=self_loops)
 
 
 def released_adjacency() -> np.ndarray:
@@ -86,8 +68,8 @@ def released_adjacency() -> np.ndarray:
 
 
 def released_3dhp_adjacency() -> np.ndarray:
-    """The graph (J, J) of the authors' 3DHP model, which laid Human3.6M's edges over 3DHP's
-    order (audit C6).
+    """The graph (J, J) of the authors' 3DHP model, which laid Human3.6M's edges over 3DHP's order
+    (audit C6).
 
     Its joints are brought into Human3.6M's order here, so on our poses it connects what theirs
     connected on theirs.

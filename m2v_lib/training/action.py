@@ -19,13 +19,9 @@ from m2v_lib.data.actions import Actions, open_actions
 from m2v_lib.data.store import open_store
 from m2v_lib.evaluation.protocols import evaluate_action
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
+from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
 from m2v_lib.runs.records import read_metrics, runs_root
-from m2v_lib.training.checkpoint import (
-    CheckpointError,
-    load_weights,
-    read_tensors,
-    transfer_encoder,
-)
+from m2v_lib.training.checkpoint import transfer_encoder
 from m2v_lib.training.loop import Trainer, is_finished, pick_device, prepare_blocks, sole_trainer
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule

@@ -14,9 +14,11 @@ from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.evaluation.protocols import evaluate_lifting
 from m2v_lib.evaluation.trivial_baselines import evaluate_floors
-from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.registry import build_model
+from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.runs.records import runs_root
-from m2v_lib.training.checkpoint import load_weights, read_tensors, transfer_encoder
+from m2v_lib.training.checkpoint import transfer_encoder
 from m2v_lib.training.distributed import ALONE, Team, joined, launch, must_launch
 from m2v_lib.training.loop import (
     Trainer,
@@ -55,9 +57,9 @@ def _train(exp: Experiment, root: Path, folder: Path, store: Store, team: Team) 
     device = pick_device(exp)
     sizes = {"n_frames": exp.model.n_frames, "input_2d": exp.data.input_2d, "device": device}
     cut = {"stride": exp.data.train_stride, "validation": exp.data.validation}
-    train = training_clips(store, **cut, label_fraction=exp.data.label_fraction, **sizes)  # type: ignore[arg-type]
+    train = training_clips(store, **cut, label_fraction=exp.data.label_fraction, **sizes)
     held_out = {
-        which: evaluation_clips(store, which, stride=exp.data.test_stride, **sizes)  # type: ignore[arg-type]
+        which: evaluation_clips(store, which, stride=exp.data.test_stride, **sizes)
         for which in (["val", "test"] if exp.data.validation else ["test"])
     }
     model = build_model(exp.model, seed=exp.run.seed)

@@ -23,8 +23,16 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import ConfigError, Experiment, OptimConfig
+from m2v_lib.models.base import count_parameters
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
-from m2v_lib.models.dual_stream.model import DualStreamModel, count_parameters
+from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.state_files import (
+    CheckpointError,
+    load_weights,
+    on_cpu,
+    read_tensors,
+    save_tensors,
+)
 from m2v_lib.runs.records import (
     MetricsLog,
     StoppedEarly,
@@ -32,13 +40,6 @@ from m2v_lib.runs.records import (
     environment,
     write_json,
     write_text,
-)
-from m2v_lib.training.checkpoint import (
-    CheckpointError,
-    load_weights,
-    on_cpu,
-    read_tensors,
-    save_tensors,
 )
 from m2v_lib.training.distributed import ALONE, Team
 from m2v_lib.training.schedule import Schedule, learning_rate, make_optimiser

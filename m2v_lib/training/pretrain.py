@@ -17,7 +17,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.augment import random_flip
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import read_metrics, runs_root
 from m2v_lib.training.distributed import Team, joined, launch, must_launch
 from m2v_lib.training.loop import (

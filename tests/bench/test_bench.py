@@ -24,7 +24,7 @@ from m2v_lib.bench.record import as_markdown, measurement, slopes, speed_rows
 from m2v_lib.bench.turns import Effort, Limits, Point, Turns
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import find_records
 from m2v_lib.training.pretraining.objective import MaskedPrediction
 

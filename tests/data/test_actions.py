@@ -62,7 +62,7 @@ def test_a_lifting_store_serves_as_action_data(acted: Store) -> None:
         joints, confidence = data.sample(i)
         frames = slice(video.start, video.start + video.n_frames)
         limbs = [
-            j for j, name in enumerate(JOINTS) if name not in ("root", "belly", "neck", "head")
+            j for j, name in enumerate(JOINTS) if name not in ("root", "spine", "neck", "head")
         ]
         np.testing.assert_array_equal(joints[0][:, limbs], split.joint_2d[frames][:, limbs])
         np.testing.assert_array_equal(confidence[0][:, limbs], split.confidence[frames][:, limbs])

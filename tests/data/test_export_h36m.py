@@ -32,7 +32,7 @@ from m2v_lib.geometry.cameras import (
     subject_cameras,
     world_to_camera,
 )
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 
 ARRAYS = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
 N_FRAMES = 9

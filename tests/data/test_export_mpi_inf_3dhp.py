@@ -20,7 +20,7 @@ from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import DataError, Split, Store, open_store
 from m2v_lib.evaluation import metrics
 from m2v_lib.evaluation.protocols import evaluate_3dhp, evaluate_3dhp_predictions
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 
 THEIRS = [
     10,

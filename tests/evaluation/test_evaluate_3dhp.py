@@ -118,7 +118,7 @@ def test_fourteen_joints_count_for_pck_and_auc_and_seventeen_for_mpjpe(clips: Cl
         "left knee",
         "left ankle",
     ]
-    left_out = [JOINTS.index("belly"), JOINTS.index("nose")]
+    left_out = [JOINTS.index("spine"), JOINTS.index("nose")]
     errors = evaluate_3dhp_predictions(off_by(clips, 500, 500, 500, 500, joints=left_out), clips)
     assert (
         errors["mpjpe"] == pytest.approx(500 * 2 / 17)

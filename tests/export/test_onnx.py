@@ -12,8 +12,9 @@ import torch
 from m2v_lib import cli
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.export import onnx as onnx_export
-from m2v_lib.models.dual_stream.model import build_model
-from m2v_lib.training.checkpoint import load_checkpoint, save_tensors
+from m2v_lib.models.registry import build_model
+from m2v_lib.models.state_files import save_tensors
+from m2v_lib.training.checkpoint import load_checkpoint
 
 TINY = {
     "model.n_layers": 2,

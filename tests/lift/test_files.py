@@ -25,9 +25,9 @@ from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
+from m2v_lib.models.state_files import save_tensors
 from m2v_lib.skeletons.h36m import JOINTS
-from m2v_lib.training.checkpoint import save_tensors
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.lift.stream import Stream, stream_lines
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.models.dual_stream.model import build_model
-from m2v_lib.training.checkpoint import save_tensors
+from m2v_lib.models.registry import build_model
+from m2v_lib.models.state_files import save_tensors
 
 LIFTER = Lifter(Flat(), 27)
 

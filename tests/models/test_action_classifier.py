@@ -12,7 +12,8 @@ from torch import Tensor
 
 from m2v_lib.config import ActionConfig, Experiment
 from m2v_lib.models.action_classifier import ActionModel, build_action_model, thin_out
-from m2v_lib.models.dual_stream.model import build_model, count_parameters
+from m2v_lib.models.base import count_parameters
+from m2v_lib.models.registry import build_model
 
 CFG = Experiment.preset("smoke").override({"model.n_frames": 5, "model.dim_rep": 8}).model
 ACTION = ActionConfig(hidden=16)

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from m2v_lib.config import Experiment
+from m2v_lib.models.base import count_parameters
 from m2v_lib.models.complexity import PARTS, Part, count_parts, part_of, total
-from m2v_lib.models.dual_stream.model import build_model, count_parameters
+from m2v_lib.models.registry import build_model
 from m2v_lib.results import paper
 
 

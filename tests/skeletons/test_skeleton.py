@@ -108,7 +108,7 @@ def test_the_order_of_mpi_inf_3dhp_name_by_name_and_bone_by_bone() -> None:
     """Both orders name the limbs alike; the five joints of the trunk and head have other names
     there.
     """
-    trunk = {"root": "pelvis", "belly": "spine", "neck": "neck", "nose": "head", "head": "head top"}
+    trunk = {"root": "pelvis", "spine": "spine", "neck": "neck", "nose": "head", "head": "head top"}
     assert [MPI_JOINTS[j] for j in H36M_FROM_MPI] == [trunk.get(name, name) for name in JOINTS]
     ours = {frozenset((H36M_FROM_MPI[p], H36M_FROM_MPI[c])) for p, c in BONES}
     theirs = {frozenset((j, p)) for j, p in enumerate(MPI_PARENTS) if j != p}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import DataError, Store
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training import loop
 from m2v_lib.training.checkpoint import load_checkpoint

@@ -23,9 +23,9 @@ from m2v_lib.data.sources.ntu import prepare_ntu60
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.evaluation.protocols import evaluate_action, score_actions
 from m2v_lib.models.action_classifier import build_action_model
+from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.action import load_action, majority, start_from_stage_1, train_action
-from m2v_lib.training.checkpoint import CheckpointError
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain

@@ -20,7 +20,7 @@ def export(store: Store, out: Path) -> list[Path]:
     """Write the pickle, and ``label_map.txt`` with the names of its labels; returns both paths.
 
     Keys, shapes and types are the published ones: keypoints and scores are float16, so a
-    keypoint is rounded to half a pixel in an image of 1000. Root, belly and neck are not in the
+    keypoint is rounded to half a pixel in an image of 1000. Root, spine and neck are not in the
     file; eyes and ears are placed (``h36m_to_coco``).
     """
     content, classes = ntu_layout(store)

@@ -2,13 +2,13 @@
 and 8).
 
 Every H36M joint is the mean of one or more keypoints of the layout: one where the detector gives
-that joint, two for the middle of the hips, the shoulders or the eyes, four for the belly. A
+that joint, two for the middle of the hips, the shoulders or the eyes, four for the spine. A
 derived joint takes the mean confidence of its keypoints and is missing (confidence 0) as soon as
 one of them is. Three joints mean something else than in H36M:
 - head (10): COCO, BODY_25 and MediaPipe have none, the middle of the eyes stands in, some 12 cm
   below the crown;
 - neck (8): where no neck is given, the middle of the shoulders, a little below H36M's;
-- belly (7): halfway from hips to neck, on the straight line that a bent spine leaves.
+- spine (7): halfway from hips to neck, on the straight line that a bent spine leaves.
 """
 # m detections, K keypoints of a layout, J = 17 joints
 
@@ -95,7 +95,7 @@ _SHOULDERS, _HIPS, _EYES = (
     ("left_hip", "right_hip"),
     ("left_eye", "right_eye"),
 )
-_NO_NECK: Final = {"root": _HIPS, "neck": _SHOULDERS, "belly": (*_SHOULDERS, *_HIPS), "head": _EYES}
+_NO_NECK: Final = {"root": _HIPS, "neck": _SHOULDERS, "spine": (*_SHOULDERS, *_HIPS), "head": _EYES}
 _COCO = """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow
 right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
 _FEET = "left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"
@@ -120,10 +120,10 @@ LAYOUTS: Final[dict[str, Layout]] = {
         _layout(
             "halpe26",
             f"{_COCO} head neck hip {_FEET}",
-            {"root": ("hip",), "belly": ("hip", "neck")},
+            {"root": ("hip",), "spine": ("hip", "neck")},
         ),
         _layout(
-            "body25", _BODY_25, {"root": ("mid_hip",), "belly": ("mid_hip", "neck"), "head": _EYES}
+            "body25", _BODY_25, {"root": ("mid_hip",), "spine": ("mid_hip", "neck"), "head": _EYES}
         ),
         _layout("mediapipe33", _MEDIAPIPE, _NO_NECK),
         _layout(
@@ -133,7 +133,7 @@ LAYOUTS: Final[dict[str, Layout]] = {
                 "root": _HIPS,
                 "neck": ("head_bottom",),
                 "head": ("head_top",),
-                "belly": ("head_bottom", "head_bottom", *_HIPS),
+                "spine": ("head_bottom", "head_bottom", *_HIPS),
             },
         ),
     )

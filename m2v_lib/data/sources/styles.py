@@ -47,7 +47,7 @@ def _gait(
     """
     angles: Angles = {
         "root": (-lean, 0, 4 * swing(time, hertz)),
-        "belly": (0, 0, -8 * swing(time, hertz)),
+        "spine": (0, 0, -8 * swing(time, hertz)),
     }
     for side, phase in (("right", 0.0), ("left", 0.5)):
         thigh = swing(time, hertz, phase)
@@ -77,7 +77,7 @@ def _crouch(depth: Wave, lean: float) -> Angles:
     """Knees and hips bent by ``depth`` degrees together, so that the shins tilt less than the
     thighs.
     """
-    angles: Angles = {"root": (-lean * depth / 100, 0, 0), "belly": (-0.2 * depth, 0, 0)}
+    angles: Angles = {"root": (-lean * depth / 100, 0, 0), "spine": (-0.2 * depth, 0, 0)}
     for side in ("right", "left"):
         angles[f"{side} hip"] = (0.72 * depth + lean * depth / 100, 6, 0)
         angles[f"{side} knee"] = (-depth - 3, 0, 0)
@@ -111,7 +111,7 @@ def wave(time: Wave, rng: np.random.Generator) -> Act:
     hand = swing(time, rng.uniform(1.2, 1.8))
     side, other = rng.permutation(["right", "left"])
     lean = 3 * swing(time, 0.3)
-    angles: Angles = {"root": (0, 0, 3 * lean), "belly": (-2, lean, 0)}
+    angles: Angles = {"root": (0, 0, 3 * lean), "spine": (-2, lean, 0)}
     angles[f"{side} shoulder"] = (15 * up, 8 + 80 * up, 90 * up)
     angles[f"{side} elbow"] = (15 + up * (70 + 28 * hand), 0, 0)
     angles[f"{other} shoulder"] = (4 * swing(time, 0.25), 8, 0)
@@ -144,7 +144,7 @@ def turn_and_reach(time: Wave, rng: np.random.Generator) -> Act:
     high = 60 + 35 * swing(time, hertz / 2, rng.uniform(0, 1))
     side, other = rng.permutation(["right", "left"])
     angles = _crouch(25 * out, lean=60)
-    angles["belly"] = (-12 * out, 0, 22 * swing(time, hertz))
+    angles["spine"] = (-12 * out, 0, 22 * swing(time, hertz))
     angles[f"{side} shoulder"] = (high * out, 10, 0)
     angles[f"{side} elbow"] = (60 - 50 * out, 0, 0)
     angles[f"{other} shoulder"] = (-12 * out, 10, 0)

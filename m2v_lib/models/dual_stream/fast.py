@@ -33,7 +33,7 @@ from m2v_lib.models.dual_stream.mlp import Mlp
 # B batch, T frames, J joints, D features, H heads, E features of a head
 
 #: Up to so many nodes explicit weights are cheaper on a CPU than the fused kernel.
-SHORT = 32
+MAX_EXPLICIT_NODES = 32
 
 
 def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
@@ -41,7 +41,7 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
     B, T, J, D = x_BTJD.shape
     H, E = layer.n_heads, D // layer.n_heads
     spatial = layer.axis == "spatial"
-    if x_BTJD.device.type == "cpu" and (J if spatial else T) <= SHORT:
+    if x_BTJD.device.type == "cpu" and (J if spatial else T) <= MAX_EXPLICIT_NODES:
         parts = (
             linear(x_BTJD, layer.qkv.weight)
             .view(B, T, J, 3, H, E)
@@ -79,7 +79,7 @@ def graph_convolution(layer: GraphConv, u_BTJD: Tensor) -> Tensor:
         bias[len(shift_D) :] += shift_D
     neighbours, own = linear(u_BTJD, weight, bias).chunk(2, dim=-1)
     mixed = aggregate(layer.aggregation, neighbours, own, u_BTJD)
-    return added(u_BTJD, mixed if folded else layer.normalise(mixed)).relu()
+    return add_residual_(u_BTJD, mixed if folded else layer.normalise(mixed)).relu()
 
 
 def _frozen_batch_norm(layer: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
@@ -89,9 +89,9 @@ def _frozen_batch_norm(layer: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     return scale_D, layer.bias - layer.running_mean * scale_D
 
 
-def added(x: Tensor, branch: Tensor) -> Tensor:
-    """x + branch, a residual connection; in place of the branch, which must be fresh, where no
-    gradient needs it.
+def add_residual_(x: Tensor, branch: Tensor) -> Tensor:
+    """x + branch, a residual connection; the branch may be overwritten where no gradient needs
+    it.
     """
     if torch.is_grad_enabled() or branch.dtype != x.dtype:
         return x + branch
@@ -101,12 +101,12 @@ def added(x: Tensor, branch: Tensor) -> Tensor:
 def aggregate(graph: nn.Module, x_BTJD: Tensor, own_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
     """own + A_hat x."""
     if isinstance(graph, SpatialAggregation):
-        return own_BTJD + graph.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
+        return own_BTJD + graph.adjacency_JJ.like(x_BTJD) @ x_BTJD
     if isinstance(graph, ChainAggregation):
-        own_T, neighbour_T = (
-            c.to(x_BTJD.dtype).view(-1, 1, 1) for c in (graph.own_T, graph.neighbour_T)
+        own_T, neighbour_T = graph.weights(x_BTJD)
+        return _Chain.apply(
+            x_BTJD, own_BTJD, own_T.view(-1, 1, 1), neighbour_T.view(-1, 1, 1), graph.previous
         )
-        return _Chain.apply(x_BTJD, own_BTJD, own_T, neighbour_T, graph.previous)
     assert isinstance(graph, SimilarityAggregation)
     near_BJTT = similar_frames(u_BTJD.transpose(1, 2), graph.n_neighbours)
     root_BJT1 = near_BJTT.sum(-1, keepdim=True).to(x_BTJD.dtype).rsqrt()

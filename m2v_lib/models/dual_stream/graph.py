@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from m2v_lib.models.dual_stream.norm import BatchNorm
-from m2v_lib.skeletons.h36m import bone_adjacency, released_3dhp_adjacency, released_adjacency
+from m2v_lib.models.layers.constants import Constant
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons.h36m import released_3dhp_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features, K nodes (J or T)
 
@@ -46,55 +50,63 @@ def similarity_adjacency(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
 
 
 class SpatialAggregation(nn.Module):
-    """A_hat x over the joints of each frame, for the bones or a released graph."""
+    """A_hat x over the joints of each frame, for the bones of a skeleton or a released graph."""
 
-    adjacency_JJ: Tensor
-
-    def __init__(self, graph: str, n_joints: int) -> None:
+    def __init__(self, graph: str, skeleton: Skeleton = H36M17) -> None:
         super().__init__()
-        made_by = {
-            "bones": bone_adjacency,
+        made_by: dict[str, Callable[[], np.ndarray]] = {
+            "bones": skeleton.adjacency,
             "released": released_adjacency,
             "released-3dhp": released_3dhp_adjacency,
         }
         adjacency = torch.as_tensor(made_by[graph](), dtype=torch.float64)
-        if adjacency.shape[0] != n_joints:
+        if len(adjacency) != len(skeleton):
             raise ValueError(
-                f"the skeleton graph has {adjacency.shape[0]} joints, the model {n_joints}"
+                f"the {graph} graph has {len(adjacency)} joints, {skeleton.name} {len(skeleton)}"
             )
-        self.register_buffer(
-            "adjacency_JJ", normalise_adjacency(adjacency).float(), persistent=False
-        )
+        self.adjacency_JJ = Constant(normalise_adjacency(adjacency))
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
-        return self.adjacency_JJ.to(x_BTJD.dtype) @ x_BTJD
+        return self.adjacency_JJ.like(x_BTJD) @ x_BTJD
 
 
 class ChainAggregation(nn.Module):
-    """A_hat x over time for a graph of each frame and one neighbour; only the two diagonals of
-    A_hat are kept.
-    """
+    """A_hat x over time for a graph of each frame and one neighbour, the one before or after.
 
-    own_T: Tensor
-    neighbour_T: Tensor
+    Only the two diagonals of A_hat are kept: 1/2 everywhere but at the end that lacks a neighbour,
+    so a chain of any length T has them.
+    """
 
     def __init__(self, n_frames: int, *, previous: bool) -> None:
         super().__init__()
         self.previous = previous
-        degree = torch.full((n_frames,), 2.0, dtype=torch.float64)
-        degree[0 if previous else -1] = 1.0
-        root = degree.rsqrt()
-        self.register_buffer("own_T", (root * root).float(), persistent=False)
-        self.register_buffer("neighbour_T", (root[1:] * root[:-1]).float(), persistent=False)
+        self.diagonals = self._make_diagonals(n_frames)
 
-    def adjacency(self, dtype: torch.dtype) -> Tensor:
+    def _make_diagonals(self, n_frames: int) -> Constant:
+        """Own and neighbour's weight of each frame (2, T), the end without neighbour first."""
+        degree = torch.full((n_frames,), 2.0, dtype=torch.float64)
+        degree[0] = 1.0
+        root = degree.rsqrt()
+        before = torch.cat([root.new_zeros(1), root[1:] * root[:-1]])
+        return Constant(torch.stack([root * root, before]))
+
+    def weights(self, x_BTJD: Tensor) -> tuple[Tensor, Tensor]:
+        """Of T frames, what each takes of itself (T,) and of its neighbour (T - 1,)."""
+        n_frames = x_BTJD.shape[1]
+        if n_frames > self.diagonals.values.shape[1]:
+            self.diagonals = self._make_diagonals(n_frames)
+        own_T, neighbour_T = self.diagonals.like(x_BTJD)[:, :n_frames]
+        if self.previous:
+            return own_T, neighbour_T[1:]
+        return own_T.flip(0), neighbour_T[1:].flip(0)
+
+    def adjacency(self, x_BTJD: Tensor) -> Tensor:
         """The normalised graph (T, T)."""
-        own, neighbour = self.own_T.to(dtype), self.neighbour_T.to(dtype)
+        own, neighbour = self.weights(x_BTJD)
         return torch.diag(own) + torch.diag(neighbour, -1 if self.previous else 1)
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
-        adjacency_TT = self.adjacency(x_BTJD.dtype)
-        return (adjacency_TT @ x_BTJD.transpose(1, 2)).transpose(1, 2)
+        return (self.adjacency(x_BTJD) @ x_BTJD.transpose(1, 2)).transpose(1, 2)
 
 
 class SimilarityAggregation(nn.Module):

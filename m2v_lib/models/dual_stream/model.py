@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config import ModelConfig
+from m2v_lib.config import DualStreamSettings
+from m2v_lib.models.base import Lifter
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.attention import Attention
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion, MeanFusion
@@ -35,7 +36,7 @@ class AttentionBlock(nn.Module):
     recipe has it.
     """
 
-    def __init__(self, cfg: ModelConfig, axis: str) -> None:
+    def __init__(self, cfg: DualStreamSettings, axis: str) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(cfg.dim)
         self.mixer = Attention(cfg.dim, cfg.n_heads, axis, cfg.qk_scale)
@@ -50,8 +51,10 @@ class AttentionBlock(nn.Module):
 
     def fast(self, x_BTJD: Tensor) -> Tensor:
         """`forward` by the fast path."""
-        x = fast.added(x_BTJD, fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1))
-        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
+        x = fast.add_residual_(
+            x_BTJD, fast.attention(self.mixer, self.norm1(x_BTJD), self.layer_scale_1)
+        )
+        return fast.add_residual_(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
 
 
 class GraphBlock(nn.Module):
@@ -61,7 +64,7 @@ class GraphBlock(nn.Module):
     ``prenorm`` is the released form: the convolution takes LN(x) and is added to x (audit B7).
     """
 
-    def __init__(self, cfg: ModelConfig, axis: str) -> None:
+    def __init__(self, cfg: DualStreamSettings, axis: str) -> None:
         super().__init__()
         self.literal = cfg.gcn_block == "literal"
         n_nodes = cfg.n_joints if axis == "spatial" else cfg.n_frames
@@ -86,12 +89,12 @@ class GraphBlock(nn.Module):
         x = fast.graph_convolution(self.mixer, u)
         if not self.literal:
             x = x_BTJD + scaled(x, self.layer_scale_1)
-        return fast.added(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
+        return fast.add_residual_(x, fast.mlp(self.mlp, self.norm2(x), self.layer_scale_2))
 
 
-def _aggregation(cfg: ModelConfig, axis: str) -> nn.Module:
+def _aggregation(cfg: DualStreamSettings, axis: str) -> nn.Module:
     if axis == "spatial":
-        return SpatialAggregation(cfg.spatial_graph, cfg.n_joints)
+        return SpatialAggregation(cfg.spatial_graph, cfg.joints)
     if cfg.temporal_graph == "similarity":
         return SimilarityAggregation(cfg.n_neighbours)
     return ChainAggregation(cfg.n_frames, previous=cfg.temporal_graph == "chain")
@@ -107,7 +110,7 @@ class DualStreamBlock(nn.Module):
 
     path = "reference"
 
-    def __init__(self, cfg: ModelConfig) -> None:
+    def __init__(self, cfg: DualStreamSettings) -> None:
         super().__init__()
         self.streams = cfg.streams
         if cfg.streams != "gcn":
@@ -145,21 +148,25 @@ class DualStreamBlock(nn.Module):
         )
 
 
-class DualStreamModel(nn.Module):
-    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in
-    normalised units.
+class DualStreamModel(Lifter):
+    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in normalised
+    units.
 
+    With embeddings and batch norm that are not bound to frames (recipe `paper`) any T may come in.
     Raises ValueError for an input of another number of frames, joints or channels.
     """
 
-    def __init__(self, cfg: ModelConfig) -> None:
-        super().__init__()
+    has_encoder = True
+
+    def __init__(self, cfg: DualStreamSettings) -> None:
+        super().__init__(cfg)
         self.cfg = cfg
+        self.fixed_length = cfg.temporal_pos or cfg.bn_axis == "nodes"
         self.joints_embed = nn.Linear(3, cfg.dim)
         if cfg.spatial_pos:
-            self.pos_embed = nn.Parameter(torch.zeros(1, cfg.n_joints, cfg.dim))
+            self.pos_embed = _embedding((1, cfg.n_joints, cfg.dim), cfg.pos_init_std)
         if cfg.temporal_pos:
-            self.temporal_pos_embed = nn.Parameter(torch.zeros(1, cfg.n_frames, 1, cfg.dim))
+            self.temporal_pos_embed = _embedding((1, cfg.n_frames, 1, cfg.dim), cfg.pos_init_std)
         self.layers = nn.ModuleList(DualStreamBlock(cfg) for _ in range(cfg.n_layers))
         self.norm = nn.LayerNorm(cfg.dim)
         self.rep_logit = nn.Sequential(
@@ -168,9 +175,7 @@ class DualStreamModel(nn.Module):
         self.head = nn.Linear(cfg.dim_rep, 3)
 
     def forward(self, x_BTJ3: Tensor) -> Tensor:
-        rep = self.encode(x_BTJ3)
-        with full_precision(rep):
-            return self.head(rep)
+        return self.decode(self.encode(x_BTJ3))
 
     def encode(self, x_BTJ3: Tensor) -> Tensor:
         """The representation (B, T, J, dim_rep) that the pose and action heads read."""
@@ -181,17 +186,23 @@ class DualStreamModel(nn.Module):
         with full_precision(x):
             return self.rep_logit(self.norm(x))
 
+    def decode(self, rep_BTJR: Tensor) -> Tensor:
+        """The pose head on a representation (B, T, J, 3)."""
+        with full_precision(rep_BTJR):
+            return self.head(rep_BTJR)
+
     def embed(self, x_BTJ3: Tensor) -> Tensor:
         """The joints embedding (B, T, J, D)."""
         with full_precision(x_BTJ3):
-            return self.joints_embed(x_BTJ3)
+            scaled_input = x_BTJ3 if self.cfg.input_scale == 1 else self.cfg.input_scale * x_BTJ3
+            return self.joints_embed(scaled_input)
 
     def use(self, path: str) -> DualStreamModel:
-        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the
-        numbers are the same.
+        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers
+        are the same.
         """
         if path not in PATHS:
-            raise ValueError(f"there is no path {path!r}; choose {' or '.join(PATHS)}")
+            raise ValueError(f"path must be {' or '.join(PATHS)}, got {path!r}")
         for block in self.layers:
             block.path = path  # type: ignore[assignment]
         return self
@@ -204,12 +215,9 @@ class DualStreamModel(nn.Module):
             x_BTJD = x_BTJD + self.temporal_pos_embed
         return x_BTJD
 
-    def check_input(self, x_BTJ3: Tensor) -> None:
-        expected = (self.cfg.n_frames, self.cfg.n_joints, 3)
-        if x_BTJ3.ndim != 4 or tuple(x_BTJ3.shape[1:]) != expected:
-            raise ValueError(
-                f"the model takes (B, {', '.join(map(str, expected))}), got {tuple(x_BTJ3.shape)}"
-            )
+
+def _embedding(shape: tuple[int, ...], std: float) -> nn.Parameter:
+    return nn.Parameter(torch.zeros(shape) if std == 0 else std * torch.randn(shape))
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -219,21 +227,3 @@ def full_precision(x: Tensor) -> AbstractContextManager[object]:
     return (
         nullcontext() if x.device.type == "meta" else torch.autocast(x.device.type, enabled=False)
     )
-
-
-def build_model(
-    cfg: ModelConfig, *, seed: int | None = None, path: str = "fast"
-) -> DualStreamModel:
-    """The network with fresh weights, computed by `path` (see `DualStreamModel.use`).
-
-    `seed` makes the weights reproducible without touching torch's global state.
-    """
-    if seed is None:
-        return DualStreamModel(cfg).use(path)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return DualStreamModel(cfg).use(path)
-
-
-def count_parameters(model: nn.Module) -> int:
-    return sum(p.numel() for p in model.parameters())

@@ -83,7 +83,7 @@ def test_joints_are_the_specs_means_of_coco_keypoints(content: Content, tmp_path
         np.asarray(content["annotations"][0][key], np.float32)
         for key in ("keypoint", "keypoint_score")
     )
-    # Spec section 7, written out: 0 root, 7 belly, 8 neck and 10 head are means, the rest are
+    # Spec section 7, written out: 0 root, 7 spine, 8 neck and 10 head are means, the rest are
     # keypoints.
     expected = {
         1: 12,

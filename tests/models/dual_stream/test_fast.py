@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from m2v_lib.config import Experiment, ModelConfig
+from m2v_lib.config import DualStreamSettings, Experiment
 from m2v_lib.models.dual_stream.fast import graph_convolution
 from m2v_lib.models.dual_stream.graph import similar_frames
-from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.registry import build_model
 from m2v_lib.skeletons.h36m import bone_adjacency
 
 # B batch, T frames, J joints
 CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
 
 
-def config(recipe: str = "paper", **model: Any) -> ModelConfig:
+def config(recipe: str = "paper", **model: Any) -> DualStreamSettings:
     sizes = {"n_layers": 2, "dim": 8, "n_heads": 2, "mlp_ratio": 2, "dim_rep": 6, "n_frames": 5}
     changes = {f"model.{key}": value for key, value in {**sizes, **model}.items()}
     changes["pretrain.target_layers"] = 1
@@ -28,7 +29,7 @@ def config(recipe: str = "paper", **model: Any) -> ModelConfig:
     return Experiment.preset("smoke", recipe).override(changes).model
 
 
-def both_paths(cfg: ModelConfig, seed: int = 0) -> tuple[DualStreamModel, DualStreamModel]:
+def both_paths(cfg: DualStreamSettings, seed: int = 0) -> tuple[DualStreamModel, DualStreamModel]:
     """Two copies with every parameter and buffer away from its special start, in float64."""
     reference, fast = (
         build_model(cfg, seed=seed, path=path).double() for path in ("reference", "fast")
@@ -42,7 +43,7 @@ def both_paths(cfg: ModelConfig, seed: int = 0) -> tuple[DualStreamModel, DualSt
     return reference, fast
 
 
-def assert_same(cfg: ModelConfig, n_clips: int, *, training: bool) -> None:
+def assert_same(cfg: DualStreamSettings, n_clips: int, *, training: bool) -> None:
     """Outputs, input and parameter gradients, and buffers after one pass."""
     shape = (n_clips, cfg.n_frames, cfg.n_joints, 3)
     x = torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)

@@ -21,6 +21,7 @@ from m2v_lib.models.dual_stream.graph import (
     normalise_adjacency,
     similarity_adjacency,
 )
+from m2v_lib.skeletons import Skeleton
 from m2v_lib.skeletons.h36m import bone_adjacency, released_3dhp_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features
@@ -117,16 +118,27 @@ def test_chain_aggregation_is_the_dense_product(previous: bool, n: int) -> None:
 )
 def test_spatial_aggregation_is_the_dense_product(graph: str, adjacency: np.ndarray) -> None:
     x = tokens()
-    ours = SpatialAggregation(graph, 17).double()(x, torch.zeros_like(x))
+    ours = SpatialAggregation(graph).double()(x, torch.zeros_like(x))
     dense = normalised_by_hand(adjacency)
     np.testing.assert_allclose(
         ours.numpy(), np.einsum("ik,btkd->btid", dense, x.numpy()), atol=1e-6
     )
 
 
-def test_another_skeleton_is_refused() -> None:
-    with pytest.raises(ValueError, match="17 joints, the model 16"):
-        SpatialAggregation("bones", 16)
+def test_a_released_graph_is_of_17_joints_alone() -> None:
+    two = Skeleton("two", ("a", "b"), (-1, 0))
+    assert SpatialAggregation("bones", two).adjacency_JJ.values.shape == (2, 2)
+    with pytest.raises(ValueError, match="released graph has 17 joints, two 2"):
+        SpatialAggregation("released", two)
+
+
+@pytest.mark.parametrize("previous", [True, False])
+def test_a_chain_of_any_length_is_the_chain_of_that_length(previous: bool) -> None:
+    made_for_8 = ChainAggregation(8, previous=previous)
+    for n in (1, 2, 8, 13):
+        x = torch.zeros(1, n, 1, 1, dtype=torch.float64)
+        expected = normalise_adjacency(chain_adjacency(n, previous=previous).double())
+        torch.testing.assert_close(made_for_8.adjacency(x), expected, rtol=0, atol=1e-15)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
@@ -168,7 +180,7 @@ def test_no_gradient_flows_through_the_similarity_graph() -> None:
 # The whole layer: (axis, aggregation, dense graph of one clip's groups).
 
 CASES = {
-    "bones": ("spatial", lambda: SpatialAggregation("bones", J)),
+    "bones": ("spatial", lambda: SpatialAggregation("bones")),
     "chain": ("temporal", lambda: ChainAggregation(T, previous=True)),
     "similarity": ("temporal", lambda: SimilarityAggregation(2)),
 }
@@ -250,7 +262,7 @@ def test_gradients(case: str, bn_axis: str) -> None:
 
 
 def test_weights_start_with_variance_two_over_d() -> None:
-    layer = GraphConv(256, J, "spatial", SpatialAggregation("bones", J), "channels")
+    layer = GraphConv(256, J, "spatial", SpatialAggregation("bones"), "channels")
     for linear in (layer.U, layer.V):
         assert linear.weight.std().item() == pytest.approx(math.sqrt(2 / 256), rel=0.02)
         assert abs(linear.weight.mean().item()) < 1e-3 and linear.bias is not None

@@ -12,9 +12,11 @@ import torch
 from scipy.special import erf, softmax
 from torch import Tensor
 
-from m2v_lib.config import PRESETS, RECIPES, Experiment, ModelConfig
+from m2v_lib.config import PRESETS, RECIPES, DualStreamSettings, Experiment
+from m2v_lib.models.base import count_parameters
 from m2v_lib.models.dual_stream.mlp import Mlp
-from m2v_lib.models.dual_stream.model import DualStreamModel, build_model, count_parameters
+from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.registry import build_model
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI, bone_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features
@@ -30,7 +32,7 @@ TINY = {
 }
 
 
-def config(recipe: str = "paper", **model: Any) -> ModelConfig:
+def config(recipe: str = "paper", **model: Any) -> DualStreamSettings:
     return (
         Experiment.preset("smoke", recipe)
         .override({**TINY, **{f"model.{k}": v for k, v in model.items()}})
@@ -38,7 +40,7 @@ def config(recipe: str = "paper", **model: Any) -> ModelConfig:
     )
 
 
-def random_model(cfg: ModelConfig, seed: int = 0) -> DualStreamModel:
+def random_model(cfg: DualStreamSettings, seed: int = 0) -> DualStreamModel:
     """Every parameter and buffer away from its special start, in float64 and evaluation mode."""
     model = build_model(cfg, seed=seed).double().eval()
     generator = torch.Generator().manual_seed(seed + 1)

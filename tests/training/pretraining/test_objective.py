@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from m2v_lib.config import Experiment
-from m2v_lib.models.dual_stream.model import build_model
+from m2v_lib.models.registry import build_model
 from m2v_lib.training.pretraining import objective as objective_module
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.objective import MaskedPrediction, masked_mse

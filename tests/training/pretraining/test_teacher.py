@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from m2v_lib.config import Experiment
-from m2v_lib.models.dual_stream.model import DualStreamModel, build_model
+from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.registry import build_model
 from m2v_lib.training.pretraining.teacher import Teacher, effective_rank, tau_at
 
 # B batch, T frames, J joints, D features

@@ -1,0 +1,23 @@
+"""Numbers that follow from structure (graphs): kept in float64, used in whatever dtype comes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class Constant:
+    """A tensor in float64 that is no state of the model; `like(x)` gives it in x's dtype, on x's
+    device. Copies are kept, so a step makes none.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = values.detach().to("cpu", torch.float64)
+        self.copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, x: Tensor) -> Tensor:
+        """The constant in the dtype and on the device of `x`."""
+        key = (x.dtype, x.device)
+        if key not in self.copies:
+            self.copies[key] = self.values.to(device=x.device, dtype=x.dtype)
+        return self.copies[key]
