@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     prepare = data.add_parser("prepare", help="make a store from a data set's published files")
     prepare.add_argument(
         "name",
-        help="kind of data (synthetic, mocap, h36m, mpi_inf_3dhp, ntu60, keypoints) or your own",
+        help="kind of data (synthetic, mocap, h36m, mpi_inf_3dhp, ntu60, keypoints) or a name of your own",
     )
     prepare.add_argument(
         "--source",
@@ -367,9 +367,9 @@ def _action(args: argparse.Namespace) -> int:
 
 def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:
     from m2v_lib.runs.records import keep_record
-    from m2v_lib.training.distributed import speaks
+    from m2v_lib.training.distributed import should_report
 
-    if not speaks():
+    if not should_report():
         return 0
     print(*said, folder, sep="\n")
     if args.keep_record:

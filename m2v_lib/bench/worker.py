@@ -33,11 +33,12 @@ from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
 from m2v_lib.models.dual_stream.model import DualStreamBlock
 from m2v_lib.models.registry import build_model
-from m2v_lib.training.loop import describe, pick_device, prepare_blocks, seeded
+from m2v_lib.training.device import describe, pick_device, prepare_blocks
 from m2v_lib.training.losses import pose_loss
+from m2v_lib.training.optimisers import make_optimiser
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.objective import MaskedPrediction
-from m2v_lib.training.schedule import make_optimiser
+from m2v_lib.training.randomness import seeded
 
 # B batch, T frames, J joints, D features
 

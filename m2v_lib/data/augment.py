@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -12,19 +14,33 @@ from m2v_lib.skeletons.h36m import FLIP_ORDER
 
 def flip(pose_BTJC: Tensor) -> Tensor:
     """Mirror left and right: swap the sides' joints and negate x. Twice gives the input back."""
-    order = torch.as_tensor(FLIP_ORDER, device=pose_BTJC.device)
-    mirrored = pose_BTJC[..., order, :].clone()
+    mirrored = pose_BTJC[..., _flip_order(pose_BTJC.device), :]
     mirrored[..., 0].neg_()
     return mirrored
+
+
+@cache
+def _flip_order(device: torch.device) -> Tensor:
+    """Kept on the device: copying it there at every step would make the GPU wait."""
+    return torch.as_tensor(FLIP_ORDER, device=device)
 
 
 def random_flip(
     x_BTJC: Tensor, y_BTJC: Tensor, generator: torch.Generator, probability: float = 0.5
 ) -> tuple[Tensor, Tensor]:
     """Mirror each clip of a batch, input and label together, with the given probability."""
-    chosen = torch.rand(x_BTJC.shape[0], generator=generator, device=generator.device) < probability
-    mask = chosen.to(x_BTJC.device)[:, None, None, None]
-    return torch.where(mask, flip(x_BTJC), x_BTJC), torch.where(mask, flip(y_BTJC), y_BTJC)
+    mask = draw_flips(len(x_BTJC), generator, probability).to(x_BTJC.device)
+    return flip_where(mask, x_BTJC), flip_where(mask, y_BTJC)
+
+
+def draw_flips(n_clips: int, generator: torch.Generator, probability: float = 0.5) -> Tensor:
+    """Which clips (B,) are mirrored."""
+    return torch.rand(n_clips, generator=generator, device=generator.device) < probability
+
+
+def flip_where(mask_B: Tensor, pose_BTJC: Tensor) -> Tensor:
+    """Mirror the clips that the mask marks."""
+    return torch.where(mask_B[:, None, None, None], flip(pose_BTJC), pose_BTJC)
 
 
 def random_move(

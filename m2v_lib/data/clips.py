@@ -41,10 +41,9 @@ class Clips:
     """Clips of some videos of a split: tensors resident on one device, gathered by index.
 
     input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative
-    (spec
-    5.4); truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into millimetres;
-    index_CT frame numbers; valid_n (n,) bool: frames that count in the metric. Of `centred`
-    clips only the middle frame is evaluated.
+    (spec 5.4); truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into
+    millimetres; index_CT frame numbers; valid_n (n,) bool: frames that count in the metric. Of
+    `centred` clips only the middle frame is evaluated.
     """
 
     input_nJ3: Tensor
@@ -80,14 +79,16 @@ def make_clips(
     what: str = "split",
     labels: bool = True,
     label_fraction: float = 1.0,
+    frame_step: int = 1,
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving
     out what is `blocked`: a source, or a recording with all its cameras.
 
     `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too
-    (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. Of the clips a
-    `label_fraction` is kept (`labelled_share`). Raises DataError when no clip is left, and where
-    `labels` are wanted but only 2D is known.
+    (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. A clip takes every
+    `frame_step`-th frame; all frames have their clips. Of the clips a `label_fraction` is kept
+    (`labelled_share`). Raises DataError when no clip is left, and where `labels` are wanted but
+    only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
         raise DataError(
@@ -100,7 +101,9 @@ def make_clips(
         if (subjects is None or v.subject in subjects) and v.subject not in without
     ]
     valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
-    index = _cut(windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n)
+    index = _cut(
+        windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n, frame_step
+    )
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips
     # stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
@@ -136,14 +139,16 @@ def _cut(
     n_frames: int,
     stride: int,
     valid_n: np.ndarray,
+    step: int,
 ) -> np.ndarray:
     if windows == "whole":
-        return clip_index(spans, n_frames, stride)
+        return clip_index(spans, n_frames, stride, step=step)
     if windows == "tails":
-        return clip_index_3dhp(spans, n_frames, stride)
+        return clip_index_3dhp(spans, n_frames, stride, step=step)
+
     chosen_n = np.zeros_like(valid_n)
     chosen_n[np.flatnonzero(valid_n)[::stride]] = True
-    return centred_index(spans, n_frames, chosen_n)
+    return centred_index(spans, n_frames, chosen_n, step=step)
 
 
 def training_clips(
@@ -156,6 +161,7 @@ def training_clips(
     device: torch.device | str,
     labels: bool = True,
     label_fraction: float = 1.0,
+    frame_step: int = 1,
 ) -> Clips:
     """The training split, less the validation subjects where these are held out; cut as the
     store's protocol says.
@@ -172,6 +178,7 @@ def training_clips(
         what=f"{store.path}: split train",
         labels=labels,
         label_fraction=label_fraction,
+        frame_step=frame_step,
     )
 
 
@@ -184,6 +191,7 @@ def evaluation_clips(
     input_2d: str,
     device: torch.device | str,
     labels: bool = True,
+    frame_step: int = 1,
 ) -> Clips:
     """Clips of "val" (the store's validation subjects within train) or "test"; cut as the
     store's protocol says.
@@ -208,6 +216,7 @@ def evaluation_clips(
         windows="centred" if centred else "whole",
         what=f"{store.path}: split {which}",
         labels=labels,
+        frame_step=frame_step,
     )
 
 

@@ -20,50 +20,67 @@ def resample(length: int, n_frames: int, rng: np.random.Generator) -> np.ndarray
     return np.clip(np.sort(chosen), 0, length - 1).astype(np.int64)
 
 
+def interleaved(spans: Sequence[tuple[int, int]], step: int) -> list[list[np.ndarray]]:
+    """Of each video (first frame, length) the frames of its `step` interleaved parts: every
+    step-th frame from 0, from 1, and so on. Together they hold each frame once.
+    """
+    return [
+        [np.arange(start + phase, start + length, step) for phase in range(min(step, length))]
+        for start, length in spans
+    ]
+
+
 def clip_index(
-    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0
+    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0, *, step: int = 1
 ) -> np.ndarray:
     """Frame indices (C, T) of the clips of videos given as (first frame, length), exactly as
-    spec
-    5.3.
+    spec 5.3.
 
     Whole windows every `stride` frames; the tail that fills no window is dropped. A video too
     short for one window gives one resampled clip, unless it is the last video, which gives none.
+    With `step` each interleaved part of a video is cut as a video of its own.
     """
     rng = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
-    window = np.arange(n_frames)
-    for i, (start, length) in enumerate(spans):
-        if length >= n_frames:
-            rows.extend(start + first + window for first in range(0, length - n_frames + 1, stride))
-        elif i < len(spans) - 1:
-            rows.append(start + resample(length, n_frames, rng))
+    videos = interleaved(spans, step)
+    for i, parts in enumerate(videos):
+        for frames in parts:
+            if len(frames) >= n_frames:
+                rows.extend(
+                    frames[first : first + n_frames]
+                    for first in range(0, len(frames) - n_frames + 1, stride)
+                )
+            elif i < len(videos) - 1:
+                rows.append(frames[resample(len(frames), n_frames, rng)])
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
 
 
-def clip_index_3dhp(spans: Sequence[tuple[int, int]], n_frames: int, stride: int) -> np.ndarray:
+def clip_index_3dhp(
+    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, *, step: int = 1
+) -> np.ndarray:
     """Frame indices (C, T) of MPI-INF-3DHP's training clips, as spec 6.4: one begins at every
     `stride`-th frame.
 
-    Where fewer than `n_frames` are left of a video, they are spread: floor(linspace).
+    Where fewer than `n_frames` are left of a video, they are spread: floor(linspace). `step` as
+    in `clip_index`.
     """
     rows: list[np.ndarray] = []
-    for start, length in spans:
-        for first in range(0, length, stride):
-            left = min(n_frames, length - first)
+    for frames in (part for parts in interleaved(spans, step) for part in parts):
+        for first in range(0, len(frames), stride):
+            left = min(n_frames, len(frames) - first)
             spread = np.floor(np.linspace(0, left, n_frames, endpoint=False)).astype(np.int64)
-            rows.append(start + first + np.minimum(spread, left - 1))
+            rows.append(frames[first + np.minimum(spread, left - 1)])
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
 
 
 def centred_index(
-    spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray
+    spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray, *, step: int = 1
 ) -> np.ndarray:
     """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5:
     beyond a video's ends its first and last frame are repeated. The chosen frame is number
-    `centre_of(n_frames)` of its window.
+    `centre_of(n_frames)` of its window, whose frames are `step` apart.
     """
-    around = np.arange(n_frames) - centre_of(n_frames)
+    around = step * (np.arange(n_frames) - centre_of(n_frames))
     rows = [np.empty((0, n_frames), dtype=np.int64)]
     for start, length in spans:
         frames = start + np.flatnonzero(chosen_n[start : start + length])

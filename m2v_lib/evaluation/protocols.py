@@ -16,6 +16,8 @@ from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
 # B batch, T frames, J joints, n frames of a split, C clips
 
+#: A small network is bound by launches on a GPU, so batches there hold this many frames.
+FRAMES_AT_A_TIME_ON_GPU = 1 << 14
 #: Joints of MPI-INF-3DHP's official PCK and AUC, the first 14 of its own order: all but pelvis,
 #: spine and head.
 JOINTS_3DHP = tuple(H36M_FROM_MPI.index(j) for j in range(14))
@@ -43,24 +45,41 @@ def predict_clips(
     """
     was_training = model.training
     model.eval()
-    parts = []
     middle = centre_of(clips.index_CT.shape[1])
     kept = slice(middle, middle + 1) if clips.centred else slice(None)
-    for chosen in torch.arange(len(clips), device=clips.index_CT.device).split(batch_size):
-        x_BTJ3, _ = clips.batch(chosen)
-        pred = predict(model, x_BTJ3, flip_test=flip_test)[:, kept].float().cpu().numpy()
-        scale = clips.mm_per_unit_n[clips.index_CT[chosen, kept].cpu().numpy()]
-        parts.append(pred * scale[..., None, None])
+    device = clips.index_CT.device
+    if device.type == "cuda":
+        batch_size = max(batch_size, FRAMES_AT_A_TIME_ON_GPU // clips.index_CT.shape[1])
+
+    parts = []
+    for chosen in torch.arange(len(clips), device=device).split(batch_size):
+        parts.append(
+            predict(model, clips.input_nJ3[clips.index_CT[chosen]], flip_test=flip_test)[
+                :, kept
+            ].float()
+        )
     model.train(was_training)
-    return np.concatenate(parts)
+
+    scale = clips.mm_per_unit_n[clips.index_CT[:, kept].cpu().numpy()]
+    return torch.cat(parts).cpu().numpy() * scale[..., None, None]
 
 
 def evaluate_lifting(
     model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
 ) -> dict[str, Any]:
     """The evaluation of the protocol that the clips were cut for: MPI-INF-3DHP's or Human3.6M's."""
-    chosen = evaluate_3dhp if clips.centred else evaluate_pose
-    return chosen(model, clips, flip_test=flip_test, batch_size=batch_size)
+    return evaluate_prediction(
+        predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size), clips
+    )
+
+
+def evaluate_prediction(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
+    """`evaluate_lifting` of what `predict_clips` gave."""
+    return (
+        evaluate_3dhp_predictions(pred_CTJ3[:, 0], clips)
+        if clips.centred
+        else evaluate_predictions(pred_CTJ3, clips)
+    )
 
 
 def evaluate_pose(
@@ -171,21 +190,30 @@ def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int
     return total / np.maximum(count, 1)
 
 
-@torch.no_grad()
 def evaluate_action(model: nn.Module, samples: Samples, *, batch_size: int = 64) -> dict[str, Any]:
     """Top-1 and top-5 in percent of samples (Table IV), the mean over classes of top-1, and the
     confusion matrix.
 
     ``confusion[i][j]`` counts samples of class i named j. The model's mode is restored.
     """
+    return score_actions(
+        action_scores(model, samples, batch_size=batch_size), samples.label_S.cpu().numpy()
+    )
+
+
+@torch.no_grad()
+def action_scores(model: nn.Module, samples: Samples, *, batch_size: int = 64) -> np.ndarray:
+    """The model's score of every class for every sample (S, classes); the model's mode is
+    restored.
+    """
     was_training = model.training
     model.eval()
     parts = []
     for chosen in torch.arange(len(samples), device=samples.label_S.device).split(batch_size):
         x_BMTJ3, _ = samples.batch(chosen)
-        parts.append(model(for_testing(x_BMTJ3)).float().cpu())
+        parts.append(model(for_testing(x_BMTJ3)).float())
     model.train(was_training)
-    return score_actions(torch.cat(parts).numpy(), samples.label_S.cpu().numpy())
+    return torch.cat(parts).cpu().numpy()
 
 
 def score_actions(score_SC: np.ndarray, label_S: np.ndarray) -> dict[str, Any]:

@@ -28,20 +28,34 @@ class ActionModel(nn.Module):
         super().__init__()
         self.backbone = build_model(cfg)
         del self.backbone.head  # the 3D joints' own layer
-        self.by_joint, self.dropout = action.head == "flatten", action.dropout
+        self.by_joint, self.dropout, self.width = (
+            action.head == "flatten",
+            action.dropout,
+            cfg.dim_rep,
+        )
         width = cfg.dim_rep * (cfg.n_joints if self.by_joint else 1)
         self.fc1 = nn.Linear(width, action.hidden)
         self.bn = nn.BatchNorm1d(action.hidden)
         self.fc2 = nn.Linear(action.hidden, n_classes)
 
-    def forward(self, x_BMTJ3: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """`generator` makes the dropout of a training step repeatable; in evaluation mode there
-        is none.
+    def forward(self, x_BMTJ3: Tensor, kept_BMTJR: Tensor | None = None) -> Tensor:
+        """`kept_BMTJR` is the dropout mask of a training step (`draw_kept`); in evaluation mode
+        there is no dropout.
         """
         n_people = x_BMTJ3.shape[1]
         rep = self.backbone.encode(x_BMTJ3.flatten(0, 1)).unflatten(0, (-1, n_people))
-        pooled = self.pool(thin_out(rep, self.dropout, generator) if self.training else rep)
+        pooled = self.pool(self.drop(rep, kept_BMTJR) if self.training else rep)
         return self.fc2(F.relu(self.bn(self.fc1(pooled))))
+
+    def draw_kept(self, x_BMTJ3: Tensor, generator: torch.Generator) -> Tensor:
+        """Which numbers of the representation dropout keeps, as booleans (B, M, T, J, R)."""
+        return draw_kept((*x_BMTJ3.shape[:-1], self.width), self.dropout, generator)
+
+    def drop(self, rep_BMTJR: Tensor, kept_BMTJR: Tensor | None) -> Tensor:
+        if kept_BMTJR is None:
+            return F.dropout(rep_BMTJR, self.dropout)
+
+        return rep_BMTJR * kept_BMTJR / (1 - self.dropout)
 
     def pool(self, rep_BMTJR: Tensor) -> Tensor:
         """Representations of all people -> one vector a sample (B, J * R) or, with `gap`, (B,
@@ -52,13 +66,16 @@ class ActionModel(nn.Module):
         return vector.mean(1)
 
 
-def thin_out(x: Tensor, probability: float, generator: torch.Generator | None) -> Tensor:
-    """Dropout whose zeros come from a generator, so that a resumed run drops what an
-    uninterrupted one drops.
+def draw_kept(shape: tuple[int, ...], probability: float, generator: torch.Generator) -> Tensor:
+    """A dropout mask, True where a number is kept, that comes from a generator: a resumed run
+    drops what an uninterrupted one drops.
     """
-    device = x.device if generator is None else generator.device
-    kept = torch.rand(x.shape, generator=generator, device=device).to(x.device) >= probability
-    return x * kept / (1 - probability)
+    return torch.rand(shape, generator=generator, device=generator.device) >= probability
+
+
+def seeded_dropout(x: Tensor, probability: float, generator: torch.Generator) -> Tensor:
+    """Dropout whose zeros come from a generator."""
+    return x * draw_kept(tuple(x.shape), probability, generator).to(x.device) / (1 - probability)
 
 
 def build_action_model(

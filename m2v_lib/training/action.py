@@ -4,6 +4,7 @@ section 7).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,16 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.action_clips import Samples, for_training, make_samples
 from m2v_lib.data.actions import Actions, open_actions
 from m2v_lib.data.store import open_store
-from m2v_lib.evaluation.protocols import evaluate_action
+from m2v_lib.evaluation.protocols import action_scores, score_actions
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
-from m2v_lib.runs.records import read_metrics, runs_root
-from m2v_lib.training.checkpoint import transfer_encoder
-from m2v_lib.training.loop import Trainer, is_finished, pick_device, prepare_blocks, sole_trainer
+from m2v_lib.runs.records import read_metrics
+from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.device import prepare_blocks
+from m2v_lib.training.distributed import ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
+from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1
 
 
 def train_action(exp: Experiment, root: Path | None = None) -> Path:
@@ -32,154 +35,166 @@ def train_action(exp: Experiment, root: Path | None = None) -> Path:
     one goes on.
 
     With `action.init=pretrained` the encoder starts from the pre-training run of the same
-    settings and seed; where there is none, ConfigError says how to make it.
+    settings and seed, which may have run on other data (`action.pretrained_on`); where there is
+    none, ConfigError says how to make it.
     """
-    _check_settings(exp)
-    root = runs_root() if root is None else Path(root)
-    folder = root / exp.run_name("action")
-    with sole_trainer(folder):
+    return run_stage(ActionRecognition, exp, root)
+
+
+class ActionRecognition(Stage):
+    """The encoder with a classifier, trained on labelled samples of one or two people."""
+
+    name = "action"
+    monitor = "wrong"
+    has_validation = True  # on the test samples: the protocol has no others
+
+    def __init__(
+        self,
+        exp: Experiment,
+        model: ActionModel,
+        samples: dict[str, Samples],
+        actions: Actions,
+        device: torch.device,
+        init: str = "scratch",
+    ) -> None:
+        cfg = exp.action
+        self.exp, self.device, self.init = exp, device, init
+        self.optim = replace(exp.optim, lr=cfg.lr)
+        self.model: ActionModel = model
+        self.module = model
+        self.samples, self.actions, self.fingerprint = samples, actions, actions.fingerprint
+        self.schedule = Schedule(
+            len(samples["train"]), cfg.batch_size, cfg.epochs, cfg.max_steps or exp.run.max_steps
+        )
+
+    @classmethod
+    def check_settings(cls, exp: Experiment) -> None:
+        for key, value, known, instead in (
+            ("run.devices", exp.run.devices, 1, "trains on one device"),
+            ("data.label_fraction", exp.data.label_fraction, 1.0, "trains on all labels"),
+            ("data.input_2d", exp.data.input_2d, "detected", "reads detected 2D"),
+            (
+                "data.frame_step",
+                exp.data.frame_step,
+                1,
+                "spreads a clip's frames over the whole sample",
+            ),
+        ):
+            if value != known:
+                raise ConfigError(f"{key}={value}: action recognition {instead}")
+
+    @classmethod
+    def open_data(cls, exp: Experiment) -> tuple[Actions, str]:
         actions = open_actions(exp.data.name)
-        return (
-            folder
-            if is_finished(folder, actions.fingerprint)
-            else _train(exp, root, folder, actions)
+        return actions, actions.fingerprint
+
+    @classmethod
+    def build(
+        cls,
+        exp: Experiment,
+        root: Path,
+        data: Actions,
+        device: torch.device,
+        group: ProcessGroup,
+        loader: ClipLoader,
+    ) -> ActionRecognition:
+        cfg = exp.action
+        samples = make_samples(
+            data.data,
+            cfg.split,
+            n_frames=exp.model.n_frames,
+            n_persons=cfg.n_persons,
+            confidence=cfg.confidence,
+            seed=exp.run.seed,
+            device=device,
         )
+        model = build_action_model(exp.model, cfg, len(data.data.classes), seed=exp.run.seed)
+        init = load_stage_1(model, exp, root) if cfg.init == "pretrained" else "scratch"
+        prepare_blocks(model.backbone, exp)
+        return cls(exp, model.to(device), samples, data, device, init)
 
-
-def _check_settings(exp: Experiment) -> None:
-    """Refuse what would be silently ignored."""
-    for key, value, known, instead in (
-        ("run.devices", exp.run.devices, 1, "trains on one device"),
-        ("data.label_fraction", exp.data.label_fraction, 1.0, "trains on all labels"),
-        ("data.input_2d", exp.data.input_2d, "detected", "reads detected 2D"),
-    ):
-        if value != known:
-            raise ConfigError(f"{key}={value}: action recognition {instead}")
-
-
-def _train(exp: Experiment, root: Path, folder: Path, actions: Actions) -> Path:
-    device, cfg = pick_device(exp), exp.action
-    samples = make_samples(
-        actions.data,
-        cfg.split,
-        n_frames=exp.model.n_frames,
-        n_persons=cfg.n_persons,
-        confidence=cfg.confidence,
-        seed=exp.run.seed,
-        device=device,
-    )
-    model = build_action_model(exp.model, cfg, len(actions.data.classes), seed=exp.run.seed)
-    init = start_from_stage_1(model, exp, root)
-    prepare_blocks(model.backbone, exp)
-    trainer = make_trainer(exp, folder, model.to(device), samples, actions.fingerprint, device)
-    trainer.run()
-    return trainer.finish(model, result_of(exp, model, trainer, samples, actions, init))
-
-
-def start_from_stage_1(model: ActionModel, exp: Experiment, root: Path) -> str:
-    """Load the pre-trained encoder if asked for; returns "scratch" or the pre-training run's
-    name.
-
-    Stage 1 may have run on other data (`action.pretrained_on`). Raises ConfigError where there
-    is no such run, CheckpointError where its data have changed since.
-    """
-    if exp.action.init == "scratch":
-        return "scratch"
-    name = exp.action.pretrained_on or exp.data.name
-    folder = root / exp.override({"data.name": name}).run_name("pretrain")
-    if not is_finished(folder, fingerprint_of(exp, open_store(name))):
-        raise ConfigError(
-            f"action.init=pretrained: no run {folder}; run `m2v pretrain --data {name}` with the "
-            "same options first"
-        )
-    transfer_encoder(model.backbone, folder / "weights.safetensors")
-    return folder.name
-
-
-def make_trainer(
-    exp: Experiment,
-    folder: Path,
-    model: ActionModel,
-    samples: dict[str, Samples],
-    fingerprint: str,
-    device: torch.device,
-) -> Trainer:
-    cfg, train = exp.action, samples["train"]
-    schedule = Schedule(len(train), cfg.batch_size, cfg.epochs, cfg.max_steps or exp.run.max_steps)
-
-    def step(
-        network: nn.Module, chosen_B: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         # the batch norm needs two: the same sample, moved and cropped twice
         if len(chosen_B) == 1:
             chosen_B = chosen_B.repeat(2)
-        x, label = train.batch(chosen_B)
-        scores = network(for_training(x, generator), generator)
+        x, label = self.samples["train"].batch(chosen_B)
+        x = for_training(x, generator)
+        return {"x": x, "label": label, "kept": self.model.draw_kept(x, generator)}
+
+    def loss(
+        self, network: nn.Module, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        scores, label = network(batch["x"], batch["kept"]), batch["label"]
         hits = (scores.detach().argmax(1) == label).float().mean()
         return F.cross_entropy(scores, label), {"top1": 100 * hits}
 
-    def validate() -> dict[str, float]:
-        seen = evaluate_action(model, samples["test"])
+    def evaluate(self) -> Callable[[], dict[str, float]]:
+        score = self.score()
+
+        def values() -> dict[str, float]:
+            seen = score()
+            kept = {key: seen[key] for key in ("top1", "top5", "class_mean")}
+            return {**kept, "wrong": 100 - seen["top1"]}
+
+        return values
+
+    def score(self) -> Callable[[], dict[str, Any]]:
+        """Scores of the test samples, and a function that makes accuracies of them."""
+        test = self.samples["test"]
+        scores, labels = action_scores(self.model, test), test.label_S.cpu().numpy()
+        return lambda: score_actions(scores, labels)
+
+    def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
+        """Accuracy of the last epoch and, under its own name, of the one that was best on the
+        test samples.
+        """
+        last = self.score()
+        selected = last
+        if self.exp.action.select == "best-on-test":
+            tensors, _ = read_tensors(folder / "best.safetensors")
+            load_weights(self.model, tensors, folder / "best.safetensors")
+            selected = self.score()
+
+        def values() -> dict[str, Any]:
+            seen = [
+                line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val"
+            ]
+            best = min(seen, key=lambda line: line["wrong"])
+            return {
+                **self.about(),
+                "last": last(),
+                "best_on_test": {key: best[key] for key in ("step", "top1", "top5", "class_mean")},
+                "baselines": {"majority": majority(self.samples)},
+                "test": selected(),
+            }
+
+        return values
+
+    def about(self) -> dict[str, Any]:
+        """What was trained on which data, and how its weights were selected."""
+        actions = self.actions
         return {
-            "top1": seen["top1"],
-            "top5": seen["top5"],
-            "class_mean": seen["class_mean"],
-            "wrong": 100 - seen["top1"],
+            "data": {
+                "name": actions.name,
+                "protocol": actions.protocol,
+                "fingerprint": actions.fingerprint,
+                "detector": actions.detector,
+                "split": self.exp.action.split,
+                "classes": list(actions.data.classes),
+                "n_train": len(self.samples["train"]),
+            },
+            "init": self.init,
+            "selected": self.exp.action.select,
         }
 
-    return Trainer(
-        exp,
-        "action",
-        folder,
-        model,
-        schedule,
-        step,
-        evaluate=validate,
-        monitor="wrong",
-        optim=replace(exp.optim, lr=cfg.lr),
-        fingerprint=fingerprint,
-        device=device,
-    )
 
-
-def result_of(
-    exp: Experiment,
-    model: ActionModel,
-    trainer: Trainer,
-    samples: dict[str, Samples],
-    actions: Actions,
-    init: str,
-) -> dict[str, Any]:
-    """Accuracy of the last epoch and, under its own name, of the one that was best on the test
-    samples; leaves the selected weights in `model`.
+def load_stage_1(model: ActionModel, exp: Experiment, root: Path) -> str:
+    """Load the pre-trained encoder; returns the pre-training run's name. Errors as
+    `stage.start_from_stage_1`.
     """
-    last = evaluate_action(model, samples["test"])
-    seen = [
-        line for line in read_metrics(trainer.folder / "metrics.jsonl") if line["kind"] == "val"
-    ]
-    best = min(seen, key=lambda line: line["wrong"])
-    result: dict[str, Any] = {
-        "data": {
-            "name": actions.name,
-            "protocol": actions.protocol,
-            "fingerprint": actions.fingerprint,
-            "detector": actions.detector,
-            "split": exp.action.split,
-            "classes": list(actions.data.classes),
-            "n_train": len(samples["train"]),
-        },
-        "init": init,
-        "selected": exp.action.select,
-        "last": last,
-        "best_on_test": {key: best[key] for key in ("step", "top1", "top5", "class_mean")},
-        "baselines": {"majority": majority(samples)},
-        "test": last,
-    }
-    if exp.action.select == "best-on-test":
-        tensors, _ = read_tensors(trainer.folder / "best.safetensors")
-        load_weights(model, tensors, trainer.folder / "best.safetensors")
-        result["test"] = evaluate_action(model, samples["test"])
-    return result
+    pretrained = exp.override({"data.name": exp.action.pretrained_on or exp.data.name})
+    fingerprint = fingerprint_of(exp, open_store(pretrained.data.name))
+    return start_from_stage_1(model.backbone, pretrained, root, fingerprint, setting="action.init")
 
 
 def majority(samples: dict[str, Samples]) -> dict[str, Any]:

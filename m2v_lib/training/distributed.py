@@ -42,18 +42,18 @@ RESTARTS = 20
 OWN_STORE = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 #: Names the file in which a process leaves a mistake of the user, so that the launcher does not
 #: start it again.
-MISTAKE = "M2V_MISTAKE"
+USER_ERROR_FILE = "M2V_USER_ERROR_FILE"
 
 
 @dataclass(frozen=True)
-class Team:
+class ProcessGroup:
     """The processes that train one run; alone by default."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
 
@@ -83,8 +83,8 @@ class Team:
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return bool(raised)
 
-    def from_leader(self, value: Any) -> Any:
-        """What the leader passes, in every process."""
+    def from_main(self, value: Any) -> Any:
+        """What the main process passes, in every process."""
         if self.size == 1:
             return value
         box = [value]
@@ -104,24 +104,24 @@ class Team:
         return DistributedDataParallel(module, device_ids=devices)
 
 
-ALONE = Team()
+SINGLE = ProcessGroup()
 
 
 @contextlib.contextmanager
-def joined(exp: Experiment) -> Iterator[Team]:
-    """The team this process belongs to: the launcher's, else itself alone."""
+def process_group(exp: Experiment) -> Iterator[ProcessGroup]:
+    """The group this process belongs to: the launcher's, else itself alone."""
     if not in_launched_process():
-        yield ALONE
+        yield SINGLE
         return
     if exp.run.device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     dist.init_process_group("nccl" if exp.run.device.startswith("cuda") else "gloo")
     try:
-        yield Team(dist.get_rank(), dist.get_world_size())
+        yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     except (ValueError, OSError) as error:
-        if MISTAKE not in os.environ:
+        if USER_ERROR_FILE not in os.environ:
             raise
-        Path(os.environ[MISTAKE]).write_text(str(error), encoding="utf-8")
+        Path(os.environ[USER_ERROR_FILE]).write_text(str(error), encoding="utf-8")
         raise SystemExit(0) from None
     except StoppedEarly as stopped:
         print(stopped, flush=True)
@@ -135,11 +135,13 @@ def in_launched_process() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", 1)) > 1
 
 
-def speaks() -> bool:
-    """Whether this process tells how the run ended: the one the user started, or the first that
-    his launcher did.
+def should_report() -> bool:
+    """Whether this process reports how the run ended: the one the user started, or the first
+    that his launcher did.
     """
-    return not in_launched_process() or (MISTAKE not in os.environ and os.environ["RANK"] == "0")
+    return not in_launched_process() or (
+        USER_ERROR_FILE not in os.environ and os.environ["RANK"] == "0"
+    )
 
 
 def must_launch(exp: Experiment) -> bool:
@@ -164,8 +166,8 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
     RuntimeError when they fail for good.
     """
     with tempfile.TemporaryDirectory() as folder:
-        config, mistake, stop = (
-            Path(folder) / name for name in ("experiment.yaml", "mistake.txt", "stop")
+        config, user_error, stop = (
+            Path(folder) / name for name in ("experiment.yaml", "user-error.txt", "stop")
         )
         config.write_text(exp.to_yaml(), encoding="utf-8")
         command = [
@@ -191,12 +193,12 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
             "OMP_NUM_THREADS": str(threads),
             "PYTHONPATH": path,
         }
-        env |= {MISTAKE: str(mistake), STOP_FILE: str(stop), OWN_STORE: "1"}
+        env |= {USER_ERROR_FILE: str(user_error), STOP_FILE: str(stop), OWN_STORE: "1"}
         process = subprocess.Popen(command, env=env)
         with on_sigterm(stop.touch):
             code = process.wait()
-        if mistake.exists():
-            raise ConfigError(mistake.read_text(encoding="utf-8"))
+        if user_error.exists():
+            raise ConfigError(user_error.read_text(encoding="utf-8"))
     if code:
         raise RuntimeError(
             f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages "

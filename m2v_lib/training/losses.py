@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from m2v_lib.config import FinetuneConfig
 
 
 def mpjpe_loss(pred_BTJ3: Tensor, target_BTJ3: Tensor) -> Tensor:
@@ -40,3 +44,19 @@ def pose_loss(
     }
     total = parts["mpjpe"] + w_scale * parts["n_mpjpe"] + w_velocity * parts["velocity"]
     return total, {name: value.detach() for name, value in parts.items()}
+
+
+def lifting_loss(
+    model: nn.Module, network: nn.Module, x_BTJ3: Tensor, y_BTJ3: Tensor, cfg: FinetuneConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The fine-tuning loss of a window and its 3D, on the frames that the model predicts, and
+    its named parts.
+
+    `network` is the model, with several processes wrapped. `finetune.loss=own` is the model's
+    own loss.
+    """
+    contract: Any = model
+    if cfg.loss == "own":
+        return contract.loss(x_BTJ3, y_BTJ3)
+    target = contract.output_frames(y_BTJ3) if hasattr(model, "output_frames") else y_BTJ3
+    return pose_loss(network(x_BTJ3), target, cfg.w_scale, cfg.w_velocity)

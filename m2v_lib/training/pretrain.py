@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,40 +15,132 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment
-from m2v_lib.data.augment import random_flip
+from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.models.registry import build_model
-from m2v_lib.runs.records import read_metrics, runs_root
-from m2v_lib.training.distributed import Team, joined, launch, must_launch
-from m2v_lib.training.loop import (
-    Trainer,
-    check_finished,
-    is_finished,
-    pick_device,
-    prepare_blocks,
-    seeded,
-    sole_trainer,
-)
+from m2v_lib.runs.records import read_metrics
+from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.device import prepare_blocks
+from m2v_lib.training.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretraining.objective import MaskedPrediction
 from m2v_lib.training.pretraining.teacher import tau_at
-from m2v_lib.training.schedule import Schedule
+from m2v_lib.training.randomness import seeded
+from m2v_lib.training.schedule import Schedule, ScheduledValues
+from m2v_lib.training.stage import Stage, run_stage
 
 
 def pretrain(exp: Experiment, root: Path | None = None) -> Path:
     """Pre-train the encoder; returns the run's folder. A finished run is left as it is, a killed
     one goes on.
     """
-    folder = (runs_root() if root is None else Path(root)) / exp.run_name("pretrain")
-    if must_launch(exp):
-        launch("pretrain", exp, folder.parent)
-        return check_finished(folder)
-    with joined(exp) as team, sole_trainer(folder, team):
+    return run_stage(Pretrain, exp, root)
+
+
+class Pretrain(Stage):
+    """The encoder, its teacher and what fills masked tokens, trained on clips without labels."""
+
+    name = "pretrain"
+
+    def __init__(
+        self,
+        exp: Experiment,
+        objective: MaskedPrediction,
+        clips: Clips,
+        store: Store,
+        device: torch.device,
+        group: ProcessGroup = SINGLE,
+    ) -> None:
+        self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
+        self.module = self.objective = objective
+        self.model = objective.student
+        self.clips, self.store = clips, store
+        cfg = exp.pretrain
+        self.schedule = Schedule(len(clips), cfg.batch_size, cfg.epochs, exp.run.max_steps)
+        self.fingerprint = fingerprint_of(exp, store)
+
+    @classmethod
+    def open_data(cls, exp: Experiment) -> tuple[Store, str]:
         store = open_store(exp.data.name)
-        if not is_finished(folder, fingerprint_of(exp, store)):
-            _train(exp, folder, store, team)
-        team.wait()
-    return folder
+        return store, fingerprint_of(exp, store)
+
+    @classmethod
+    def build(
+        cls,
+        exp: Experiment,
+        root: Path,
+        data: Store,
+        device: torch.device,
+        group: ProcessGroup,
+        loader: ClipLoader,
+    ) -> Pretrain:
+        seen = (
+            data.meta.fingerprint,
+            exp.data,
+            exp.model.n_frames,
+            exp.pretrain.splits,
+            exp.pretrain.extra_2d,
+            device,
+        )
+        clips = loader.once(("pretrain", *seen), lambda: unlabelled_clips(exp, data, device))
+        student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
+        generator = seeded(torch.device("cpu"), exp.run.seed, 3)
+        return cls(
+            exp,
+            MaskedPrediction(student, exp.pretrain, generator).to(device),
+            clips,
+            data,
+            device,
+            group,
+        )
+
+    def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        x = self.clips.input_nJ3[self.clips.index_CT[chosen_B]]
+        if self.exp.data.flip_train:
+            x = flip_where(draw_flips(len(x), generator), x)
+        own = self.group.share(len(x))
+        B, T, J, _ = x.shape
+        return {"x": x[own], **self.objective.draw((B, T, J), generator, own)}
+
+    def loss(
+        self, network: nn.Module, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, extras = network(batch["x"], batch)
+        return self.group.size * loss, extras
+
+    def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
+        return {"student_share": 1.0 - self.tau(step, n_steps)}
+
+    def tau(self, step: int, n_steps: int) -> float:
+        """The teacher's decay after optimiser step `step`; 1 where it stays as it is."""
+        cfg = self.exp.pretrain
+        return tau_at(step, n_steps, cfg.tau_start, cfg.tau_end) if cfg.teacher == "ema" else 1.0
+
+    def after_step(self, values: ScheduledValues) -> None:
+        if self.exp.pretrain.teacher == "ema":
+            self.objective.teacher.follow(self.objective.student.layers, values["student_share"])
+
+    def extra_log_values(
+        self, extras: dict[str, Tensor], step: int, n_steps: int
+    ) -> dict[str, float]:
+        return {**self.objective.collapse_diagnostics(extras), "tau": self.tau(step, n_steps)}
+
+    def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
+        """The last log line stands for a result: stage 1 has no error to report."""
+        final = [
+            line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"
+        ][-1]
+        meta = self.store.meta
+        data = {
+            "name": meta.name,
+            "protocol": meta.protocol,
+            "fingerprint": self.fingerprint,
+            "input_2d": self.exp.data.input_2d,
+            "detector": meta.detector,
+        }
+        if self.exp.pretrain.extra_2d:
+            data["extra_2d"] = self.exp.pretrain.extra_2d
+        return lambda: {"data": data, "final": final}
 
 
 def fingerprint_of(exp: Experiment, store: Store) -> str:
@@ -60,91 +153,35 @@ def fingerprint_of(exp: Experiment, store: Store) -> str:
     return hashlib.sha256(both.encode()).hexdigest()
 
 
-def _train(exp: Experiment, folder: Path, store: Store, team: Team) -> None:
-    device, fingerprint = pick_device(exp), fingerprint_of(exp, store)
-    clips = unlabelled_clips(exp, store, device)
-    student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
-    objective = MaskedPrediction(
-        student, exp.pretrain, seeded(torch.device("cpu"), exp.run.seed, 3)
-    ).to(device)
-    cfg = exp.pretrain
-
-    def step(
-        network: nn.Module, chosen_B: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        x, y = clips.batch(chosen_B)
-        if exp.data.flip_train:
-            x, y = random_flip(x, y, generator)
-        loss, extras = network(x, generator, team.share(len(x)))
-        return team.size * loss, extras
-
-    def move_teacher(step_number: int, n_steps: int) -> None:
-        if cfg.teacher == "ema":
-            objective.teacher.update(
-                student.layers, tau_at(step_number, n_steps, cfg.tau_start, cfg.tau_end)
-            )
-
-    def signs(extras: dict[str, Tensor], step_number: int, n_steps: int) -> dict[str, float]:
-        tau = (
-            tau_at(step_number, n_steps, cfg.tau_start, cfg.tau_end)
-            if cfg.teacher == "ema"
-            else 1.0
-        )
-        return {**objective.collapse_signs(extras), "tau": tau}
-
-    trainer = Trainer(
-        exp,
-        "pretrain",
-        folder,
-        objective,
-        Schedule(len(clips), cfg.batch_size, cfg.epochs, exp.run.max_steps),
-        step,
-        after_step=move_teacher,
-        at_log=signs,
-        fingerprint=fingerprint,
-        device=device,
-        team=team,
-    )
-    trainer.run()
-    if not team.leads:
-        return
-    final = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "train"][-1]
-    data = {
-        "name": store.meta.name,
-        "protocol": store.meta.protocol,
-        "fingerprint": fingerprint,
-        "input_2d": exp.data.input_2d,
-        "detector": store.meta.detector,
-    }
-    if exp.pretrain.extra_2d:
-        data["extra_2d"] = exp.pretrain.extra_2d
-    trainer.finish(student, {"data": data, "final": final})
-
-
 def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:
     """Training clips; with `pretrain.splits=train+test` those of the test subjects too, as
     released (audit E8).
 
     Those of the store `pretrain.extra_2d` join them; either store may hold keypoints alone.
     """
-    sizes: dict[str, Any] = {"n_frames": exp.model.n_frames, "device": device, "labels": False}
+    sizes = {
+        "n_frames": exp.model.n_frames,
+        "frame_step": exp.data.frame_step,
+        "device": device,
+        "labels": False,
+    }
     stride, validation = exp.data.train_stride, exp.data.validation
     parts = [
         training_clips(
             store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes
         )
-    ]
+    ]  # type: ignore[arg-type]
     if exp.pretrain.splits == "train+test":
         stride_test = exp.data.test_stride
         parts.append(
             evaluation_clips(store, "test", stride=stride_test, input_2d=exp.data.input_2d, **sizes)
-        )
+        )  # type: ignore[arg-type]
     if exp.pretrain.extra_2d:
         extra = open_store(exp.pretrain.extra_2d)
         kind = exp.data.input_2d if extra.meta.labelled else "detected"
         parts.append(
             training_clips(extra, stride=stride, validation=validation, input_2d=kind, **sizes)
-        )
+        )  # type: ignore[arg-type]
     first = np.cumsum([0, *(len(part.input_nJ3) for part in parts)])
     return replace(
         parts[0],

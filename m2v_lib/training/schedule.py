@@ -1,4 +1,4 @@
-"""How long a stage trains, at which learning rate, with which optimiser."""
+"""How long a stage trains, at which learning rate, and what else changes from step to step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from m2v_lib.config import OptimConfig
 
@@ -58,11 +58,34 @@ def learning_rate(cfg: OptimConfig, step: int, epoch: int, n_steps: int) -> floa
     return warm * cfg.lr * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def make_optimiser(parameters: list[nn.Parameter], cfg: OptimConfig) -> torch.optim.Optimizer:
-    """AdamW (audit D1), or Adam that never forgets a large gradient, as released on MPI-INF-3DHP
-    (audit D8).
+def matrix_rate_ratio(cfg: OptimConfig) -> float:
+    """How much faster the blocks' matrices are moved than the rest, under
+    `optim.algorithm=muon`.
     """
-    settings: dict[str, Any] = {"lr": cfg.lr, "weight_decay": cfg.weight_decay, "fused": True}
-    if cfg.algorithm == "adamw":
-        return torch.optim.AdamW(parameters, **settings)
-    return torch.optim.Adam(parameters, amsgrad=True, **settings)
+    return cfg.matrix_lr / cfg.lr if cfg.matrix_lr else 1.0
+
+
+class ScheduledValues:
+    """Numbers that change at every step (rates, a teacher's share), as tensors on the device.
+
+    All steps' values are put there once; `at` copies those of one step to where a captured step
+    reads them, in one launch and without waiting.
+    """
+
+    def __init__(self, by_step: list[dict[str, float]], device: torch.device) -> None:
+        dtype = (
+            torch.float64 if device.type == "cpu" else torch.float32
+        )  # the fused CPU optimisers take doubles
+        self.names = list(by_step[0])
+        self.table_SV = torch.tensor(
+            [list(values.values()) for values in by_step], dtype=dtype, device=device
+        )
+        self.current_V = self.table_SV[0].clone()
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The value in force, a tensor without dimensions that keeps its place in memory."""
+        return self.current_V[self.names.index(name)]
+
+    def at(self, step: int) -> None:
+        """Put the values of a step (0-based) in force."""
+        self.current_V.copy_(self.table_SV[step])

@@ -75,5 +75,7 @@ def count_clips(exp: Experiment, stage: str) -> int | None:
     spans = [
         (v.start, v.n_frames) for v in store.split("train").videos if v.subject not in held_out
     ]
-    every = len(clip_index(spans, exp.model.n_frames, exp.data.train_stride))
+    every = len(
+        clip_index(spans, exp.model.n_frames, exp.data.train_stride, step=exp.data.frame_step)
+    )
     return every if stage == "pretrain" else round(every * exp.data.label_fraction)

@@ -29,52 +29,76 @@ class MaskedPrediction(nn.Module):
         if cfg.fill == "learned":
             self.mask_emb = nn.Parameter(torch.rand(1, 1, 1, dim, generator=generator))
 
-    def forward(
-        self, x_BTJ3: Tensor, generator: torch.Generator, own: slice = slice(None)
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Masked-token loss and what the log shows: mask ratio, and `targets` for
-        `collapse_signs`.
+    def draw(
+        self, shape_BTJ: tuple[int, int, int], generator: torch.Generator, own: slice = slice(None)
+    ) -> dict[str, Tensor]:
+        """All that is random in a step: which tokens are hidden in each view, and the noise that
+        fills them.
 
-        Of several processes each passes the whole batch and its `own` clips: masks and noise are
-        drawn for all, only these clips are computed, and the sum of the losses over the
-        processes is the loss of the batch.
+        Of several processes each passes its `own` clips: masks and noise are drawn for the whole
+        batch, and the views of its own clips are kept.
         """
-        self.student.check_input(x_BTJ3)
-        B, T, J, _ = x_BTJ3.shape
+        B, T, J = shape_BTJ
         M = self.cfg.n_masks
         every_mask = draw_masks(self.cfg, (B * M, T, J), generator)
         first, last, _ = own.indices(B)
         views = slice(first * M, last * M)
-        mask = every_mask[views]
-        embedded = self.student.embed(x_BTJ3[own])
+
+        drawn = {
+            "mask": every_mask[views],
+            "n_masked": every_mask.sum(),
+            "mask_ratio": every_mask.float().mean(),
+        }
+        if self.cfg.fill == "noise":
+            drawn["noise"] = self.draw_noise(every_mask.shape, generator)[views]
+        return drawn
+
+    def draw_noise(self, shape_BTJ: torch.Size, generator: torch.Generator) -> Tensor:
+        """Noise in place of masked tokens (B M, T, J, D) (audit E4)."""
+        weight = self.student.joints_embed.weight
+        shape = (*shape_BTJ, len(weight))
+        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=weight.dtype)
+        return self.cfg.mask_noise_std * noise
+
+    def forward(
+        self, x_BTJ3: Tensor, drawn: dict[str, Tensor] | torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Masked-token loss and what the log shows: mask ratio, and `targets` for
+        `collapse_diagnostics`.
+
+        `drawn` comes from `draw`, or is a generator to draw from. Of several processes each
+        passes its own clips; the sum of the losses over the processes is the loss of the batch.
+        """
+        self.student.check_input(x_BTJ3)
+        if isinstance(drawn, torch.Generator):
+            B, T, J, _ = x_BTJ3.shape
+            drawn = self.draw((B, T, J), drawn)
+        mask = drawn["mask"]
+
+        embedded = self.student.embed(x_BTJ3)
         clean = self.student.add_positions(embedded)
         target = self.teacher.targets(
             clean, self.cfg.target_layers, normalise=self.cfg.norm_targets
         )
-        x = self.hide(embedded, clean, mask, self.draw_fill(every_mask, generator)[views])
+
+        x = self.hide(embedded, clean, mask, self.fill(mask, drawn))
         for block in self.student.layers:
             x = block(x)
         predicted = self.student.norm(x)
-        loss = masked_mse(predicted, target.repeat_interleave(M, dim=0), mask)
-        loss = loss * (mask.sum().to(loss.dtype) / every_mask.sum())
+
+        loss = masked_mse(predicted, target.repeat_interleave(self.cfg.n_masks, dim=0), mask)
+        loss = loss * (mask.sum().to(loss.dtype) / drawn["n_masked"])
         if self.cfg.loss_scale == "sqrt-dim":
             loss = loss / target.shape[-1] ** 0.5
-        return loss, {
-            "mask_ratio": every_mask.float().mean(),
-            "targets": target,
-            "clean": clean.detach(),
-        }
+        return loss, {"mask_ratio": drawn["mask_ratio"], "targets": target, "clean": clean.detach()}
 
-    def draw_fill(self, mask_BTJ: Tensor, generator: torch.Generator) -> Tensor:
+    def fill(self, mask_BTJ: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """What stands in place of masked tokens (B M, T, J, D): the learned vector, or noise
         (audit E4).
         """
-        weight = self.student.joints_embed.weight
-        shape = (*mask_BTJ.shape, len(weight))
-        if self.cfg.fill == "learned":
-            return self.mask_emb.expand(shape)
-        noise = torch.randn(shape, generator=generator, device=generator.device, dtype=weight.dtype)
-        return self.cfg.mask_noise_std * noise
+        if self.cfg.fill == "noise":
+            return drawn["noise"]
+        return self.mask_emb.expand(*mask_BTJ.shape, self.mask_emb.shape[-1])
 
     def hide(self, embedded_BTJD: Tensor, clean_BTJD: Tensor, mask: Tensor, fill: Tensor) -> Tensor:
         """M views (B M, T, J, D) with masked tokens filled; position embeddings go on after, or
@@ -86,7 +110,7 @@ class MaskedPrediction(nn.Module):
         return self.student.add_positions(filled) if self.cfg.keep_spatial_pos else filled
 
     @torch.no_grad()
-    def collapse_signs(self, seen: dict[str, Tensor]) -> dict[str, float]:
+    def collapse_diagnostics(self, seen: dict[str, Tensor]) -> dict[str, float]:
         """What shows collapse: the targets' spread and rank, how far the teacher is, how near
         targets are to inputs.
         """

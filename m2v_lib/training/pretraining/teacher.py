@@ -29,9 +29,16 @@ class Teacher(nn.Module):
         """theta_teacher <- tau theta_teacher + (1 - tau) theta_student; batch-norm buffers are
         copied.
         """
+        self.follow(student_layers, torch.tensor(1.0 - tau))
+
+    @torch.no_grad()
+    def follow(self, student_layers: nn.ModuleList, share: Tensor) -> None:
+        """`update` by the student's share 1 - tau as a tensor, which a captured step can read
+        anew at each replay.
+        """
         mine: list[Tensor] = list(self.layers.parameters())
         theirs = [p.detach() for p in student_layers.parameters()]
-        torch._foreach_lerp_(mine, theirs, 1.0 - tau)
+        lerp_all_(mine, theirs, share)
         for own, other in zip(self.layers.buffers(), student_layers.buffers(), strict=True):
             own.copy_(other)
 
@@ -56,6 +63,18 @@ class Teacher(nn.Module):
         pairs = list(zip(self.layers.parameters(), student_layers.parameters(), strict=True))
         apart = torch.stack([(s - t).square().sum() for t, s in pairs]).sum().sqrt()
         return apart / torch.stack([s.square().sum() for _, s in pairs]).sum().sqrt()
+
+
+def lerp_all_(tensors: list[Tensor], ends: list[Tensor], share: Tensor) -> None:
+    """tensor <- tensor + share (end - tensor) for all of them, few launches for many."""
+    if tensors[0].device.type == "cpu":
+        for tensor, end in zip(tensors, ends, strict=True):
+            tensor.lerp_(end, share.to(tensor.dtype))
+        return
+
+    steps = torch._foreach_sub(ends, tensors)
+    torch._foreach_mul_(steps, share.to(tensors[0].dtype))
+    torch._foreach_add_(tensors, steps)
 
 
 def tau_at(step: int, n_steps: int, start: float, end: float) -> float:

@@ -186,11 +186,11 @@ def test_the_same_generator_state_gives_the_same_loss() -> None:
     assert one == same and one != other
 
 
-def test_mask_ratio_and_signs_of_collapse() -> None:
+def test_mask_ratio_and_collapse_diagnostics() -> None:
     model, x = make(), clip()
     _, seen = model(x, generator(4))
     assert seen["mask_ratio"].item() == pytest.approx(round(0.7 * T * J) / (T * J))
-    signs = model.collapse_signs(seen)
+    signs = model.collapse_diagnostics(seen)
     rows = seen["targets"].reshape(-1, D)
     assert signs["target_std"] == pytest.approx(rows.numpy().std(0, ddof=1).mean(), rel=1e-4)
     assert 1 < signs["target_rank"] <= D

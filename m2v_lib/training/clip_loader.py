@@ -1,0 +1,68 @@
+"""Clips on the device, made once for all runs of a process that read the same data in the same
+way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+
+from m2v_lib.config import Experiment
+from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
+from m2v_lib.data.store import Store
+
+Made = TypeVar("Made")
+
+
+class ClipLoader:
+    """Remembers what it has made; a run of its own gets a loader of its own, so that nothing
+    outlives it.
+    """
+
+    def __init__(self) -> None:
+        self.made: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` gives, from the first call with this key."""
+        if key not in self.made:
+            self.made[key] = make()
+            if torch.cuda.is_initialized():
+                # it was made on one run's stream and is read on others'
+                torch.cuda.synchronize()
+        return self.made[key]
+
+    def training(self, exp: Experiment, store: Store, device: torch.device) -> Clips:
+        """The labelled clips that fine-tuning trains on."""
+        data = exp.data
+        cut = {
+            "stride": data.train_stride,
+            "validation": data.validation,
+            "label_fraction": data.label_fraction,
+        }
+        return self.once(
+            ("train", *_of(exp, store, device), *cut.values()),
+            lambda: training_clips(store, **cut, **_sizes(exp, device)),  # type: ignore[arg-type]
+        )
+
+    def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
+        """The clips of "val" or "test"."""
+        stride = exp.data.test_stride
+        return self.once(
+            (which, *_of(exp, store, device), stride),
+            lambda: evaluation_clips(store, which, stride=stride, **_sizes(exp, device)),  # type: ignore[arg-type]
+        )
+
+
+def _sizes(exp: Experiment, device: torch.device) -> dict[str, Any]:
+    return {
+        "n_frames": exp.model.n_frames,
+        "frame_step": exp.data.frame_step,
+        "input_2d": exp.data.input_2d,
+        "device": device,
+    }
+
+
+def _of(exp: Experiment, store: Store, device: torch.device) -> tuple[Hashable, ...]:
+    return (str(store.path), store.meta.fingerprint, *_sizes(exp, device).values())
