@@ -7,30 +7,34 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from m2v_lib.skeletons.h36m import FLIP_ORDER
+from m2v_lib.skeletons import H36M17, Skeleton
 
 # B batch, T frames, J joints, C channels (x first)
 
 
-def flip(pose_BTJC: Tensor) -> Tensor:
+def flip(pose_BTJC: Tensor, skeleton: Skeleton = H36M17) -> Tensor:
     """Mirror left and right: swap the sides' joints and negate x. Twice gives the input back."""
-    mirrored = pose_BTJC[..., _flip_order(pose_BTJC.device), :]
+    mirrored = pose_BTJC[..., _flip_order(skeleton, pose_BTJC.device), :]
     mirrored[..., 0].neg_()
     return mirrored
 
 
 @cache
-def _flip_order(device: torch.device) -> Tensor:
+def _flip_order(skeleton: Skeleton, device: torch.device) -> Tensor:
     """Kept on the device: copying it there at every step would make the GPU wait."""
-    return torch.as_tensor(FLIP_ORDER, device=device)
+    return torch.as_tensor(skeleton.flip_order, device=device)
 
 
 def random_flip(
-    x_BTJC: Tensor, y_BTJC: Tensor, generator: torch.Generator, probability: float = 0.5
+    x_BTJC: Tensor,
+    y_BTJC: Tensor,
+    generator: torch.Generator,
+    probability: float = 0.5,
+    skeleton: Skeleton = H36M17,
 ) -> tuple[Tensor, Tensor]:
     """Mirror each clip of a batch, input and label together, with the given probability."""
     mask = draw_flips(len(x_BTJC), generator, probability).to(x_BTJC.device)
-    return flip_where(mask, x_BTJC), flip_where(mask, y_BTJC)
+    return flip_where(mask, x_BTJC, skeleton), flip_where(mask, y_BTJC, skeleton)
 
 
 def draw_flips(n_clips: int, generator: torch.Generator, probability: float = 0.5) -> Tensor:
@@ -38,9 +42,9 @@ def draw_flips(n_clips: int, generator: torch.Generator, probability: float = 0.
     return torch.rand(n_clips, generator=generator, device=generator.device) < probability
 
 
-def flip_where(mask_B: Tensor, pose_BTJC: Tensor) -> Tensor:
+def flip_where(mask_B: Tensor, pose_BTJC: Tensor, skeleton: Skeleton = H36M17) -> Tensor:
     """Mirror the clips that the mask marks."""
-    return torch.where(mask_B[:, None, None, None], flip(pose_BTJC), pose_BTJC)
+    return torch.where(mask_B[:, None, None, None], flip(pose_BTJC, skeleton), pose_BTJC)
 
 
 def random_move(

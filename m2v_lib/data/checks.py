@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.skeletons.h36m import BONES
+from m2v_lib.skeletons import H36M17, Skeleton
 
 #: a median bone outside this range (mm) is not a person measured in millimetres
 BONE_RANGE_MM: Final = (30.0, 1000.0)
@@ -62,12 +62,12 @@ def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) ->
             raise DataError(f"{where} at frame {frame}{place} is not a finite number")
 
 
-def check_millimetres(joints: np.ndarray, where: str) -> None:
-    """Raise unless the median bone of (n,17,3) joints is 30 to 1000 long, as it is in
+def check_millimetres(joints: np.ndarray, where: str, skeleton: Skeleton = H36M17) -> None:
+    """Raise unless the median bone of (n,J,3) joints is 30 to 1000 long, as it is in
     millimetres.
     """
     sample = np.asarray(joints[:: max(1, len(joints) // 20000)], np.float64)
-    parents, children = np.array(BONES).T
+    parents, children = np.array(skeleton.bones).T
     bone = float(np.median(np.linalg.norm(sample[:, children] - sample[:, parents], axis=-1)))
     if not BONE_RANGE_MM[0] <= bone <= BONE_RANGE_MM[1]:
         guess = " and looks like metres" if 0.03 <= bone <= 1.0 else ""

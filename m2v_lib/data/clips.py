@@ -13,14 +13,22 @@ import torch
 from torch import Tensor
 
 from m2v_lib.data.cutting import centre_of as centre_of
-from m2v_lib.data.cutting import centred_index, clip_index, clip_index_3dhp, labelled_share
+from m2v_lib.data.cutting import (
+    centred_index,
+    clip_index,
+    clip_index_3dhp,
+    select_labelled_recordings,
+    select_labelled_subjects,
+)
 from m2v_lib.data.cutting import resample as resample
 from m2v_lib.data.sources.mpi_inf_3dhp import is_3dhp
 from m2v_lib.data.store import DataError, Split, Store
+from m2v_lib.skeletons import H36M17, Skeleton
 
 # n frames of a split, C clips, B batch, T frames of a clip, J joints
 
 Windows = Literal["whole", "tails", "centred"]
+Protocol = Literal["h36m", "mpi_inf_3dhp"]
 
 
 def normalise_screen(points: np.ndarray, width: np.ndarray, height: np.ndarray) -> np.ndarray:
@@ -55,6 +63,9 @@ class Clips:
     actions: tuple[str, ...]
     valid_n: np.ndarray
     centred: bool = False
+    skeleton: Skeleton = H36M17
+    #: Whose evaluation counts: Human3.6M's (by action) or MPI-INF-3DHP's (by sequence, with PCK).
+    protocol: Protocol = "h36m"
 
     def __len__(self) -> int:
         return self.index_CT.shape[0]
@@ -79,7 +90,10 @@ def make_clips(
     what: str = "split",
     labels: bool = True,
     label_fraction: float = 1.0,
+    label_subjects: int = 0,
     frame_step: int = 1,
+    skeleton: Skeleton = H36M17,
+    protocol: Protocol = "h36m",
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving
     out what is `blocked`: a source, or a recording with all its cameras.
@@ -87,7 +101,8 @@ def make_clips(
     `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too
     (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. A clip takes every
     `frame_step`-th frame; all frames have their clips. Of the clips a `label_fraction` is kept
-    (`labelled_share`). Raises DataError when no clip is left, and where `labels` are wanted but
+    (`select_labelled_recordings`), and those of `label_subjects` people alone where it is not 0
+    (`select_labelled_subjects`). Raises DataError when no clip is left, and where `labels` are wanted but
     only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
@@ -108,9 +123,16 @@ def make_clips(
     # stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
+    if label_subjects:
+        video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
+        index = index[
+            select_labelled_subjects([videos[i].subject for i in video_of_C], label_subjects)
+        ]
     if label_fraction < 1:
         video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
-        index = index[labelled_share([videos[i].recording for i in video_of_C], label_fraction)]
+        index = index[
+            select_labelled_recordings([videos[i].recording for i in video_of_C], label_fraction)
+        ]
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
     width = _per_frame(split, [v.width for v in split.videos])
@@ -122,15 +144,22 @@ def make_clips(
     action_of = [actions.index(v.action) for v in split.videos]
     return Clips(
         input_nJ3=_tensor(np.concatenate([seen, confidence[..., None]], axis=-1), device),
-        label_nJ3=_tensor(label - label[:, :1], device),
+        label_nJ3=_tensor(relative_to_root(label, skeleton), device),
         index_CT=torch.from_numpy(index).to(device),
-        truth_nJ3=np.asarray(split.truth_mm - split.truth_mm[:, :1]),
+        truth_nJ3=relative_to_root(np.asarray(split.truth_mm), skeleton),
         mm_per_unit_n=np.asarray(split.factor * width / 2.0, dtype=np.float32),
         action_n=_per_frame(split, action_of).astype(np.int64),
         actions=actions,
         valid_n=valid_n,
         centred=windows == "centred",
+        skeleton=skeleton,
+        protocol=protocol,
     )
+
+
+def relative_to_root(joints_nJC: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Every joint less the root of its frame."""
+    return joints_nJC - joints_nJC[:, skeleton.root : skeleton.root + 1]
 
 
 def _cut(
@@ -161,6 +190,7 @@ def training_clips(
     device: torch.device | str,
     labels: bool = True,
     label_fraction: float = 1.0,
+    label_subjects: int = 0,
     frame_step: int = 1,
 ) -> Clips:
     """The training split, less the validation subjects where these are held out; cut as the
@@ -178,7 +208,10 @@ def training_clips(
         what=f"{store.path}: split train",
         labels=labels,
         label_fraction=label_fraction,
+        label_subjects=label_subjects,
         frame_step=frame_step,
+        skeleton=store.meta.joints,
+        protocol=_protocol_of(store),
     )
 
 
@@ -192,41 +225,48 @@ def evaluation_clips(
     device: torch.device | str,
     labels: bool = True,
     frame_step: int = 1,
+    centred: bool = False,
 ) -> Clips:
     """Clips of "val" (the store's validation subjects within train) or "test"; cut as the
     store's protocol says.
 
-    On MPI-INF-3DHP a clip stands about each valid frame of the test, whatever the stride (spec
-    6.5).
+    On MPI-INF-3DHP one clip is centred on each valid frame of the test, whatever the stride (spec
+    6.5). Elsewhere `centred` asks for a clip about every `stride`-th frame, for models that give
+    the centre frame alone.
     """
     subjects = store.meta.val_subjects if which == "val" else None
     if which == "val" and not subjects:
         raise DataError(
             f"{store.path}: the store names no validation subjects; set data.validation=false"
         )
-    centred = is_3dhp(store.meta)
+    official_3dhp = is_3dhp(store.meta)
     return make_clips(
         store.split("train" if which == "val" else "test"),
         n_frames,
-        1 if centred and which == "test" else stride,
+        1 if official_3dhp and which == "test" else stride,
         input_2d=_input_of(store, input_2d),
         subjects=subjects,
         blocked=store.meta.blocked_sources,
         device=device,
-        windows="centred" if centred else "whole",
+        windows="centred" if centred or official_3dhp else "whole",
         what=f"{store.path}: split {which}",
         labels=labels,
         frame_step=frame_step,
+        skeleton=store.meta.joints,
+        protocol=_protocol_of(store),
     )
+
+
+def _protocol_of(store: Store) -> Protocol:
+    return "mpi_inf_3dhp" if is_3dhp(store.meta) else "h36m"
 
 
 def _input_of(store: Store, input_2d: str) -> str:
     """Where the store's 2D is the ground truth, both kinds of input are that 2D."""
     if input_2d == "gt" and not store.meta.input_is_truth and not store.meta.label_is_projection:
         raise DataError(
-            f"{store.path}: holds detected 2D with labels in camera space; data.input_2d=gt needs "
-            "a store "
-            "prepared with the ground-truth 2D file"
+            f"{store.path}: holds detected 2D with labels in camera space; data.input_2d=gt needs a "
+            "store prepared with the ground-truth 2D file"
         )
     return "detected" if store.meta.input_is_truth else input_2d
 

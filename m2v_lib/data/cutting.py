@@ -88,7 +88,7 @@ def centred_index(
     return np.concatenate(rows)
 
 
-def labelled_share(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
+def select_labelled_recordings(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
     """Which clips (C,) bool have labels when only a `fraction` of them shall: whole recordings,
     with all cameras.
 
@@ -101,6 +101,22 @@ def labelled_share(recording_of_C: Sequence[str], fraction: float) -> np.ndarray
     order = sorted(clips_of, key=lambda name: hashlib.sha256(name.encode()).digest())
     before = dict(zip(order, np.cumsum([0, *(clips_of[name] for name in order[:-1])]), strict=True))
     return np.array([before[name] < fraction * len(recording_of_C) for name in recording_of_C])
+
+
+def select_labelled_subjects(subject_of_C: Sequence[str], n_subjects: int) -> np.ndarray:
+    """Which clips (C,) bool have labels when only `n_subjects` people shall.
+
+    People come in the order of their names' sha256, whatever the seed, and fewer are part of more.
+    Raises ValueError where there are fewer people.
+    """
+    order = sorted(set(subject_of_C), key=lambda name: hashlib.sha256(name.encode()).digest())
+    if n_subjects > len(order):
+        raise ValueError(
+            f"data.label_subjects must be at most {len(order)}, the training subjects, "
+            f"got {n_subjects}"
+        )
+    chosen = set(order[:n_subjects])
+    return np.array([name in chosen for name in subject_of_C])
 
 
 def centre_of(n_frames: int) -> int:

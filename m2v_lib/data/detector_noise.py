@@ -16,7 +16,7 @@ from a Human3.6M camera. The confidence is a logistic function of log error plus
 good joints from bad, but not surely. What it leaves out: images, occlusion, pose-dependent
 faults, people at the image's edge. All numbers are our choice.
 """
-# n frames, J = 17 joints
+# n frames, J joints
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons import H36M17, Skeleton
 
 #: Error scale of each joint relative to the mean; order of skeleton.JOINTS.
 RELATIVE_SCALE: Final = {
@@ -41,6 +41,15 @@ RELATIVE_SCALE: Final = {
     "shoulder": 0.75,
     "elbow": 1.2,
     "wrist": 1.7,
+    # Joints beyond Human3.6M's, by the nearest of those: ends of limbs as ankles and wrists.
+    "pelvis": 0.6,
+    "heel": 1.45,
+    "toe": 1.6,
+    "eye": 0.7,
+    "ear": 0.8,
+    "hand": 1.8,
+    "thumb": 1.9,
+    "fingers": 1.9,
 }
 
 
@@ -66,12 +75,13 @@ class DetectorModel:
         return {"model": "heavy-tailed AR(1) with bursts", "version": 1, **asdict(self)}
 
 
-def joint_scales() -> np.ndarray:
-    """Relative error scale (J,) of the 17 joints, mean 1: wrists, ankles and elbows are the
-    worst.
+def joint_scales(skeleton: Skeleton = H36M17) -> np.ndarray:
+    """Relative error scale (J,) by the last word of a joint's name, 1 for unknown ones; over
+    Human3.6M's 17 joints the mean is 1. Wrists, ankles and elbows are the worst of these.
     """
-    scale = np.array([RELATIVE_SCALE[name.split()[-1]] for name in JOINTS])
-    return scale / scale.mean()
+    of_h36m = np.array([RELATIVE_SCALE[name.split()[-1]] for name in H36M17.joints])
+    scale = np.array([RELATIVE_SCALE.get(name.split()[-1], 1.0) for name in skeleton.joints])
+    return scale / of_h36m.mean()
 
 
 def video_generator(seed: int, source: str) -> np.random.Generator:
@@ -98,33 +108,41 @@ def ar1(innovations: np.ndarray, rho: float) -> np.ndarray:
     return y
 
 
-def bursts(rng: np.random.Generator, n_frames: int, model: DetectorModel) -> np.ndarray:
+def bursts(
+    rng: np.random.Generator, n_frames: int, model: DetectorModel, n_joints: int = len(H36M17)
+) -> np.ndarray:
     """Gross offsets (n,J,2) in units of the joint's scale: zero but for rare runs of a constant
     vector.
     """
-    frames, joints = np.nonzero(rng.random((n_frames, len(JOINTS))) < model.burst_rate)
+    frames, joints = np.nonzero(rng.random((n_frames, n_joints)) < model.burst_rate)
     ends = np.minimum(frames + rng.geometric(1 / model.burst_frames, len(frames)), n_frames)
     offsets = model.burst_scale * rng.standard_normal((len(frames), 2))
-    out = np.zeros((n_frames, len(JOINTS), 2))
+    out = np.zeros((n_frames, n_joints, 2))
     for frame, end, joint, offset in zip(frames, ends, joints, offsets, strict=True):
         out[frame:end, joint] += offset
     return out
 
 
-def error_mm(rng: np.random.Generator, n_frames: int, model: DetectorModel) -> np.ndarray:
+def error_mm(
+    rng: np.random.Generator, n_frames: int, model: DetectorModel, skeleton: Skeleton = H36M17
+) -> np.ndarray:
     """The detector's error (n,J,2) in mm at the person's depth."""
-    shape = (n_frames, len(JOINTS), 2)
+    shape = (n_frames, len(skeleton), 2)
     drift = ar1(rng.standard_normal(shape), model.rho)
     volatility = np.exp(
         model.volatility * ar1(rng.standard_normal((*shape[:2], 1)), model.rho_volatility)
     )
     jitter = model.jitter * rng.standard_normal(shape)
-    relative = volatility * drift + jitter + bursts(rng, n_frames, model)
-    return model.scale_mm * joint_scales()[:, None] * relative
+    relative = volatility * drift + jitter + bursts(rng, n_frames, model, len(skeleton))
+    return model.scale_mm * joint_scales(skeleton)[:, None] * relative
 
 
 def detect(
-    true_px: np.ndarray, factor: np.ndarray, source: str, model: DetectorModel | None = None
+    true_px: np.ndarray,
+    factor: np.ndarray,
+    source: str,
+    model: DetectorModel | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Detections of one video: true pixels (n,J,2), mm per px (n,) -> pixels (n,J,2), confidence
     (n,J) in (0,1).
@@ -133,7 +151,7 @@ def detect(
     """
     model = model or DetectorModel()
     rng = video_generator(model.seed, source)
-    error = error_mm(rng, len(true_px), model)
+    error = error_mm(rng, len(true_px), model, skeleton)
     size = np.linalg.norm(error, axis=-1)
     logit = model.confidence_slope * np.log(model.confidence_mid_mm / (size + 5.0))
     logit += model.confidence_noise * rng.standard_normal(size.shape)

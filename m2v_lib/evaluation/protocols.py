@@ -12,6 +12,7 @@ from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips, centre_of
 from m2v_lib.evaluation import metrics
+from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
 # B batch, T frames, J joints, n frames of a split, C clips
@@ -24,14 +25,16 @@ JOINTS_3DHP = tuple(H36M_FROM_MPI.index(j) for j in range(14))
 
 
 @torch.no_grad()
-def predict(model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True) -> Tensor:
-    """Root-relative prediction (B, T, J, 3) in normalised units; mean of clip and mirror image
-    (spec 5.5.1-2).
+def predict(
+    model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True, skeleton: Skeleton = H36M17
+) -> Tensor:
+    """Root-relative prediction (B, T, J, 3) in normalised units, or (B, 1, J, 3) of the centre
+    frame where the model gives that; mean of clip and mirror image (spec 5.5.1-2).
     """
     pred = model(x_BTJ3)
     if flip_test:
-        pred = 0.5 * (pred + flip(model(flip(x_BTJ3))))
-    pred[:, :, 0] = 0.0
+        pred = 0.5 * (pred + flip(model(flip(x_BTJ3, skeleton)), skeleton))
+    pred[:, :, skeleton.root] = 0.0
     return pred
 
 
@@ -53,11 +56,10 @@ def predict_clips(
 
     parts = []
     for chosen in torch.arange(len(clips), device=device).split(batch_size):
-        parts.append(
-            predict(model, clips.input_nJ3[clips.index_CT[chosen]], flip_test=flip_test)[
-                :, kept
-            ].float()
-        )
+        x_BTJ3 = clips.input_nJ3[clips.index_CT[chosen]]
+        pred = predict(model, x_BTJ3, flip_test=flip_test, skeleton=clips.skeleton)
+        all_frames = pred.shape[1] == x_BTJ3.shape[1]
+        parts.append((pred[:, kept] if all_frames else pred).float())
     model.train(was_training)
 
     scale = clips.mm_per_unit_n[clips.index_CT[:, kept].cpu().numpy()]
@@ -77,7 +79,7 @@ def evaluate_prediction(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     """`evaluate_lifting` of what `predict_clips` gave."""
     return (
         evaluate_3dhp_predictions(pred_CTJ3[:, 0], clips)
-        if clips.centred
+        if clips.protocol == "mpi_inf_3dhp" and clips.centred
         else evaluate_predictions(pred_CTJ3, clips)
     )
 
@@ -100,6 +102,9 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     Only valid frames count in these three; `mpjve`, `accel` and `per_joint` take whole clips.
     """
     index = clips.index_CT.cpu().numpy()
+    if clips.centred:
+        middle = centre_of(index.shape[1])
+        index = index[:, middle : middle + 1]
     truth = clips.truth_nJ3[index]
     per_frame = {
         "mpjpe": metrics.frame_errors(pred_CTJ3, truth),
@@ -121,14 +126,34 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
     return {
         **means,
-        "mpjve": metrics.mpjve(pred_CTJ3, truth),
-        "accel": metrics.accel_error(pred_CTJ3, truth),
+        **_motion_errors(pred_CTJ3, truth, index),
         "frame_mean_mpjpe": float(averaged["mpjpe"][counted].mean()),
         "frame_mean_p_mpjpe": float(averaged["p_mpjpe"][counted].mean()),
         "per_action": per_action,
         "per_joint": [float(e) for e in metrics.joint_errors(pred_CTJ3, truth).mean((0, 1))],
         "n_frames": int(counted.sum()),
     }
+
+
+def _motion_errors(
+    pred_CTJ3: np.ndarray, truth_CTJ3: np.ndarray, index_CT: np.ndarray
+) -> dict[str, float]:
+    """Velocity and acceleration error over whole clips; of single frames, over those that follow
+    one another, nan where none do.
+    """
+    if index_CT.shape[1] > 1:
+        return {
+            "mpjve": metrics.mpjve(pred_CTJ3, truth_CTJ3),
+            "accel": metrics.accel_error(pred_CTJ3, truth_CTJ3),
+        }
+    order = np.argsort(index_CT[:, 0], kind="stable")
+    frames, pred, truth = index_CT[order, 0], pred_CTJ3[order, 0], truth_CTJ3[order, 0]
+    found = {}
+    for name, n in (("mpjve", 1), ("accel", 2)):
+        together = frames[n:] - frames[:-n] == n
+        error = metrics.joint_errors(np.diff(pred, n, axis=0), np.diff(truth, n, axis=0))
+        found[name] = float(error[together].mean()) if together.any() else float("nan")
+    return found
 
 
 def evaluate_3dhp(

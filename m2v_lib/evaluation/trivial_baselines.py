@@ -38,7 +38,7 @@ def fit_ridge(clips: Clips, strength: float = 1e-3) -> np.ndarray:
     return np.linalg.solve(gram + strength * np.trace(gram) / len(gram) * np.eye(len(gram)), cross)
 
 
-def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
+def evaluate_trivial_baselines(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
     """Errors in mm on `test` of the training mean pose and of the ridge regression, same
     protocol as the network.
     """
@@ -49,7 +49,8 @@ def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
     covered = np.unique(train.index_CT.cpu().numpy())
     mean_pose = train.truth_nJ3[covered].mean(0)
     ridge = (features(test, index.ravel()) @ fit_ridge(train)).reshape(*index.shape, -1, 3)
-    ridge = (ridge - ridge[..., :1, :]) * test.mm_per_unit_n[index][..., None, None]
+    root = slice(test.skeleton.root, test.skeleton.root + 1)
+    ridge = (ridge - ridge[..., root, :]) * test.mm_per_unit_n[index][..., None, None]
     predictions = {
         "mean_pose": np.broadcast_to(mean_pose, (*index.shape, *mean_pose.shape)),
         "ridge": ridge,
@@ -64,6 +65,6 @@ def evaluate_floors(train: Clips, test: Clips) -> dict[str, dict[str, float]]:
 def _evaluated(pred_CTJ3: np.ndarray, test: Clips) -> dict[str, Any]:
     return (
         evaluate_3dhp_predictions(pred_CTJ3[:, 0], test)
-        if test.centred
+        if test.centred and test.protocol == "mpi_inf_3dhp"
         else evaluate_predictions(pred_CTJ3, test)
     )

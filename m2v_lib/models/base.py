@@ -80,7 +80,7 @@ class Lifter(nn.Module):
         """Of a window's 3D, the frames that the model predicts."""
         if self.output == "all":
             return target_BTJ3
-        centre = target_BTJ3.shape[1] // 2
+        centre = (target_BTJ3.shape[1] - 1) // 2
         return target_BTJ3[:, centre : centre + 1]
 
     def check_input(self, x_BTJC: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from m2v_lib.config import Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store
+from m2v_lib.models.registry import model_class
 
 Made = TypeVar("Made")
 
@@ -40,6 +41,7 @@ class ClipLoader:
             "stride": data.train_stride,
             "validation": data.validation,
             "label_fraction": data.label_fraction,
+            "label_subjects": data.label_subjects,
         }
         return self.once(
             ("train", *_of(exp, store, device), *cut.values()),
@@ -49,9 +51,12 @@ class ClipLoader:
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
         """The clips of "val" or "test"."""
         stride = exp.data.test_stride
+        centred = model_class(exp.model.name).output == "centre"
         return self.once(
-            (which, *_of(exp, store, device), stride),
-            lambda: evaluation_clips(store, which, stride=stride, **_sizes(exp, device)),  # type: ignore[arg-type]
+            (which, *_of(exp, store, device), stride, centred),
+            lambda: evaluation_clips(
+                store, which, stride=stride, centred=centred, **_sizes(exp, device)
+            ),  # type: ignore[arg-type]
         )
 
 

@@ -15,7 +15,7 @@ from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.evaluation.protocols import evaluate_prediction, predict_clips
-from m2v_lib.evaluation.trivial_baselines import evaluate_floors
+from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader
@@ -149,7 +149,7 @@ class Finetune(Stage):
         meta = self.store.meta
         floors = self.loader.once(
             ("floors", id(self.train), id(self.held_out["test"])),
-            lambda: evaluate_floors(self.train, self.held_out["test"]),
+            lambda: evaluate_trivial_baselines(self.train, self.held_out["test"]),
         )
         return {
             "data": {

@@ -23,7 +23,7 @@ from m2v_lib.evaluation.protocols import (
     evaluate_pose,
     predict_clips,
 )
-from m2v_lib.evaluation.trivial_baselines import evaluate_floors, features, fit_ridge
+from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines, features, fit_ridge
 from m2v_lib.skeletons.h36m import JOINTS
 
 T = 5
@@ -54,7 +54,11 @@ def clips(make_people: Callable[..., Split]) -> Clips:
         (("TS1.0", "TS1", "TS1", 20, 2048, 2048), ("TS2.0", "TS2", "TS2", 12, 1920, 1080))
     )
     return make_clips(
-        replace(split, valid=np.isin(np.arange(32), [0, 7, 19, 25])), T, 1, windows="centred"
+        replace(split, valid=np.isin(np.arange(32), [0, 7, 19, 25])),
+        T,
+        1,
+        windows="centred",
+        protocol="mpi_inf_3dhp",
     )
 
 
@@ -229,7 +233,7 @@ def test_floors_are_evaluated_on_the_same_frames(
     store = as_3dhp(tiny_store, [0, 29, 33, 82])
     train = training_clips(store, 9, 4, input_2d="detected", validation=True, device="cpu")
     test = evaluation_clips(store, "test", 9, 9, input_2d="detected", device="cpu")
-    floors = evaluate_floors(train, test)
+    floors = evaluate_trivial_baselines(train, test)
     mean = train.truth_nJ3[np.unique(train.index_CT.numpy())].mean(0)
     expected = evaluate_3dhp_predictions(np.stack([mean] * 4), test)
     units = (features(test, np.array([0, 29, 33, 82])) @ fit_ridge(train)).reshape(4, 17, 3)

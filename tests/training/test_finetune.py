@@ -17,7 +17,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, make_clips, training_clips
 from m2v_lib.data.store import Split, Store
 from m2v_lib.evaluation.protocols import evaluate_3dhp, evaluate_pose
-from m2v_lib.evaluation.trivial_baselines import evaluate_floors
+from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
@@ -93,7 +93,7 @@ def test_what_a_run_leaves_behind(tiny_store: Store, tiny_experiment: Make, tmp_
     assert evaluate_pose(model, clips_of(tiny_store, "val")) == result["val"]
     assert result["val"]["mpjpe"] == [line["mpjpe"] for line in lines if line["kind"] == "val"][-1]
     train = training_clips(tiny_store, 9, 4, input_2d="detected", validation=True, device="cpu")
-    assert result["baselines"] == evaluate_floors(train, clips_of(tiny_store, "test"))
+    assert result["baselines"] == evaluate_trivial_baselines(train, clips_of(tiny_store, "test"))
     assert (
         not (folder / "checkpoint.safetensors").exists()
         and not (folder / "best.safetensors").exists()
@@ -226,7 +226,7 @@ def test_a_store_of_mpi_inf_3dhp_is_trained_and_evaluated_by_its_own_protocol(
         "sit",
         "greet",
     }
-    assert result["baselines"] == evaluate_floors(train, test)
+    assert result["baselines"] == evaluate_trivial_baselines(train, test)
     lines = [line for line in read_metrics(folder / "metrics.jsonl") if line["kind"] == "val"]
     assert [line["step"] for line in lines] == [6, 12] and lines[-1]["auc"] == result["val"]["auc"]
     assert result["data"]["protocol"] == store.meta.protocol

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.models import state_files as checkpoint
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import StoppedEarly, read_metrics
-from m2v_lib.models import state_files as checkpoint
 from m2v_lib.training import loop as loop_module
 from m2v_lib.training.loop import Trainer, seeded
 from m2v_lib.training.schedule import Schedule, learning_rate

@@ -5,7 +5,7 @@
 one after another; ``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256
 fingerprint of both files.
 """
-# n frames of all videos of a split, J = 17 joints
+# n frames of all videos of a split, J joints of the store's skeleton
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from m2v_lib.data.checks import Video as Video
 from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.runs.records import project_root
-from m2v_lib.skeletons.h36m import N_JOINTS
+from m2v_lib.skeletons import H36M17, Skeleton, SkeletonError, skeleton_of
 
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
@@ -35,13 +35,7 @@ CAMERA_SPACE: Final = (
 )
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
-ARRAYS: Final = {
-    "joint_2d": (N_JOINTS, 2),
-    "confidence": (N_JOINTS,),
-    "label_px": (N_JOINTS, 3),
-    "truth_mm": (N_JOINTS, 3),
-    "factor": (),
-}
+ARRAYS: Final = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
 LABELS: Final = ("label_px", "truth_mm", "factor")
 
 
@@ -49,9 +43,9 @@ LABELS: Final = ("label_px", "truth_mm", "factor")
 class Split:
     """Frames of all videos one after another, float32.
 
-    joint_2d (n,17,2) px: the detector's output; confidence (n,17) in [0,1], a heat map's peak to
-    MAX_CONFIDENCE. label_px (n,17,3) px: the true projection and, as z, depth relative to the
-    root in the same scale (spec 5.1). truth_mm (n,17,3) mm: ``label_px * factor``, what
+    joint_2d (n,J,2) px: the detector's output; confidence (n,J) in [0,1], a heat map's peak to
+    MAX_CONFIDENCE. label_px (n,J,3) px: the true projection and, as z, depth relative to the
+    root in the same scale (spec 5.1). truth_mm (n,J,3) mm: ``label_px * factor``, what
     evaluation compares with; factor (n,) mm per px. valid (n,) bool: the frames that count in
     the metric (MPI-INF-3DHP); None: all do. A store holds it only where some do not. An array
     given to ``write_store`` may have any number type and be a view of a mapped file. Where only
@@ -88,7 +82,9 @@ class Meta:
     blocked_sources: tuple[str, ...] = ()
     units: str = "mm"
     skeleton: str = "h36m17"
-    n_joints: int = N_JOINTS
+    n_joints: int = len(H36M17)
+    #: The skeleton itself where it is none of the known ones (`Skeleton.to_dict`).
+    skeleton_definition: dict[str, Any] | None = None
     recipe: str = ""
     fingerprint: str = ""
 
@@ -98,6 +94,13 @@ class Meta:
         only.
         """
         return self.units == "mm"
+
+    @property
+    def joints(self) -> Skeleton:
+        """The store's skeleton. Raises SkeletonError where its definition is none."""
+        if self.skeleton_definition is None:
+            return skeleton_of(self.skeleton)
+        return Skeleton.from_dict(self.skeleton_definition, f"store {self.name}")
 
     @property
     def input_is_truth(self) -> bool:
@@ -132,7 +135,7 @@ class Store:
         expected = [key for key in ARRAYS if self.meta.labelled or key not in LABELS]
         arrays = map_tensors(self.path / f"{name}.safetensors", expected, ("valid",))
         if not self.meta.labelled:
-            arrays |= no_labels(len(arrays["joint_2d"]))
+            arrays |= no_labels(len(arrays["joint_2d"]), self.meta.n_joints)
         return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
 
     def verify(self) -> None:
@@ -168,17 +171,35 @@ def open_store(name: str, root: Path | None = None) -> Store:
     for key in ("val_subjects", "blocked_sources"):
         raw[key] = tuple(raw[key])
     meta = Meta(**raw)
-    if meta.units not in ("mm", "px") or (meta.skeleton, meta.n_joints) != ("h36m17", N_JOINTS):
+    if meta.units not in ("mm", "px"):
+        raise DataError(f"{path}/meta.json: units must be mm or px, got {meta.units!r}")
+    try:
+        n_joints = len(meta.joints)
+    except SkeletonError as error:
+        raise DataError(f"{path}/meta.json: {error}") from error
+    if n_joints != meta.n_joints:
         raise DataError(
-            f"{path}/meta.json: {meta.n_joints} joints of {meta.skeleton} in {meta.units}, "
-            f"expected {N_JOINTS} of h36m17 in mm"
+            f"{path}/meta.json: n_joints must be {n_joints}, that of {meta.skeleton}, "
+            f"got {meta.n_joints}"
         )
     return Store(path, meta)
 
 
-def no_labels(n_frames: int) -> dict[str, np.ndarray]:
+def array_shapes(n_joints: int) -> dict[str, tuple[int, ...]]:
+    """Array name -> shape after the frame axis."""
+    return {
+        "joint_2d": (n_joints, 2),
+        "confidence": (n_joints,),
+        "label_px": (n_joints, 3),
+        "truth_mm": (n_joints, 3),
+        "factor": (),
+    }
+
+
+def no_labels(n_frames: int, n_joints: int = len(H36M17)) -> dict[str, np.ndarray]:
     """The label arrays of a split of which only 2D is known: NaN, taking no memory."""
-    return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *ARRAYS[key])) for key in LABELS}
+    shapes = array_shapes(n_joints)
+    return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *shapes[key])) for key in LABELS}
 
 
 def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
@@ -192,7 +213,9 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     for name, split in splits.items():
         # keypoints alone need no test split
         if meta.labelled or name == "train" or split.n_frames:
-            check_split(split, f"{meta.name}: split {name}", labelled=meta.labelled)
+            check_split(
+                split, f"{meta.name}: split {name}", labelled=meta.labelled, skeleton=meta.joints
+            )
     root, target = Path(root), Path(root) / meta.name
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
@@ -208,19 +231,21 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     return target
 
 
-def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
+def check_split(
+    split: Split, where: str, *, labelled: bool = True, skeleton: Skeleton = H36M17
+) -> None:
     """Raise ``DataError`` (one sentence that begins with ``where``) unless the split keeps every
     promise above.
     """
     n = split.n_frames
     if n == 0 or not split.videos:
         raise DataError(f"{where} is empty, expected at least one video")
-    for name, shape in ARRAYS.items():
+    for name, shape in array_shapes(len(skeleton)).items():
         array = getattr(split, name)
         if array.shape != (n, *shape):
             raise DataError(
-                f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} ({N_JOINTS} "
-                "joints)"
+                f"{where}: {name} has shape {array.shape}, expected {(n, *shape)} "
+                f"({len(skeleton)} joints)"
             )
         if array.dtype.kind not in "fiu":
             raise DataError(f"{where}: {name} holds {array.dtype}, expected numbers")
@@ -238,7 +263,7 @@ def check_split(split: Split, where: str, *, labelled: bool = True) -> None:
         raise DataError(
             f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)"
         )
-    check_millimetres(split.truth_mm, f"{where}: truth_mm")
+    check_millimetres(split.truth_mm, f"{where}: truth_mm", skeleton)
 
 
 def _check_valid(valid: np.ndarray | None, n: int, where: str) -> None:

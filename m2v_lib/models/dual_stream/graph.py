@@ -59,12 +59,12 @@ class SpatialAggregation(nn.Module):
             "released": released_adjacency,
             "released-3dhp": released_3dhp_adjacency,
         }
-        adjacency = torch.as_tensor(made_by[graph](), dtype=torch.float64)
-        if len(adjacency) != len(skeleton):
+        edges = made_by[graph]()
+        if len(edges) != len(skeleton):
             raise ValueError(
-                f"the {graph} graph has {len(adjacency)} joints, {skeleton.name} {len(skeleton)}"
+                f"the {graph} graph has {len(edges)} joints, {skeleton.name} {len(skeleton)}"
             )
-        self.adjacency_JJ = Constant(normalise_adjacency(adjacency))
+        self.adjacency_JJ = Constant(lambda: normalise_adjacency(torch.as_tensor(edges)))
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
         return self.adjacency_JJ.like(x_BTJD) @ x_BTJD
@@ -84,11 +84,15 @@ class ChainAggregation(nn.Module):
 
     def _make_diagonals(self, n_frames: int) -> Constant:
         """Own and neighbour's weight of each frame (2, T), the end without neighbour first."""
-        degree = torch.full((n_frames,), 2.0, dtype=torch.float64)
-        degree[0] = 1.0
-        root = degree.rsqrt()
-        before = torch.cat([root.new_zeros(1), root[1:] * root[:-1]])
-        return Constant(torch.stack([root * root, before]))
+
+        def make() -> Tensor:
+            degree = torch.full((n_frames,), 2.0, dtype=torch.float64)
+            degree[0] = 1.0
+            root = degree.rsqrt()
+            before = torch.cat([root.new_zeros(1), root[1:] * root[:-1]])
+            return torch.stack([root * root, before])
+
+        return Constant(make)
 
     def weights(self, x_BTJD: Tensor) -> tuple[Tensor, Tensor]:
         """Of T frames, what each takes of itself (T,) and of its neighbour (T - 1,)."""

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 
 class Constant:
-    """A tensor in float64 that is no state of the model; `like(x)` gives it in x's dtype, on x's
-    device. Copies are kept, so a step makes none.
+    """What `make` gives, a tensor in float64 that is no state of the model; `like(x)` gives it in
+    x's dtype, on x's device. Copies are kept, so a step makes none.
+
+    `make` runs on the CPU also where the model is built on the meta device.
     """
 
-    def __init__(self, values: Tensor) -> None:
-        self.values = values.detach().to("cpu", torch.float64)
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        with torch.device("cpu"):
+            self.values = make().detach().double()
         self.copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def like(self, x: Tensor) -> Tensor:

@@ -203,7 +203,7 @@ def test_missing_truncated_and_foreign_stores(tmp_path: Path) -> None:
     meta = json.loads((path / "meta.json").read_text())
     meta["meta"]["units"] = "m"
     (path / "meta.json").write_text(json.dumps(meta))
-    with pytest.raises(DataError, match="in m, expected 17 of h36m17 in mm"):
+    with pytest.raises(DataError, match="units must be mm or px, got 'm'"):
         open_store("toy", tmp_path)
     (path / "meta.json").write_text("{")
     with pytest.raises(DataError, match=r"meta.json: cannot be read"):

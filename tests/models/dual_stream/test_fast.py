@@ -14,7 +14,7 @@ from m2v_lib.models.dual_stream.fast import graph_convolution
 from m2v_lib.models.dual_stream.graph import similar_frames
 from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.registry import build_model
-from m2v_lib.skeletons.h36m import bone_adjacency
+from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
 
 # B batch, T frames, J joints
 CLOSE: dict[str, Any] = {"rtol": 1e-12, "atol": 1e-12}
@@ -95,9 +95,9 @@ def test_odd_sizes(
     training: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bones = bone_adjacency()[:n_joints, :n_joints]  # the last joint, a wrist, ends a limb
-    monkeypatch.setattr("m2v_lib.models.dual_stream.graph.bone_adjacency", lambda: bones)
-    cfg = config(temporal_graph=graph, n_frames=n_frames, n_joints=n_joints, n_layers=1)
+    plain_names = tuple(f"joint {j}" for j in range(n_joints))  # the last one, a wrist, ends a limb
+    monkeypatch.setitem(KNOWN, "some", Skeleton("some", plain_names, H36M17.parents[:n_joints]))
+    cfg = config(temporal_graph=graph, n_frames=n_frames, skeleton="some", n_layers=1)
     assert_same(cfg, n_clips, training=training)
 
 
@@ -166,7 +166,7 @@ def test_both_paths_have_one_state_dict_and_a_path_can_be_changed() -> None:
     assert not entered
     fast.use("reference")(x)
     assert len(entered) == 1
-    with pytest.raises(ValueError, match="no path 'quick'; choose reference or fast"):
+    with pytest.raises(ValueError, match="path must be reference or fast, got 'quick'"):
         fast.use("quick")
 
 
