@@ -19,6 +19,8 @@ class Lifter(nn.Module):
     `ModelSettings`) and draws dropout from torch's global generator, which the training loop seeds at every step.
     """
 
+    #: The model's own settings. A model's file sets it after the class: inside, the name would hide the dataclass.
+    Settings: ClassVar[type[ModelSettings]] = ModelSettings
     #: Which frames of the input window come out.
     output: ClassVar[Literal["all", "centre"]] = "all"
     #: Whether the third input channel (the detector's confidence) is read; else it is cut off in `check_input`.
