@@ -14,7 +14,8 @@ from reference_vectors import (
     numbers,
 )
 
-from m2v_lib.models.simplebaseline import JOINT_SETS, Settings, SimpleBaseline, unit_statistics
+from m2v_lib.models.simplebaseline import Settings, SimpleBaseline, unit_statistics
+from m2v_lib.skeleton import JOINTS
 
 TINY = {"dim": 16, "joint_set": "published"}
 
@@ -29,7 +30,7 @@ def published(**settings: object) -> SimpleBaseline:
 def with_joints(x_BTI2: torch.Tensor) -> torch.Tensor:
     """The 16 published input joints among all 17."""
     x_BTJ2 = torch.zeros(*x_BTI2.shape[:2], 17, 2, dtype=x_BTI2.dtype)
-    x_BTJ2[:, :, list(JOINT_SETS["published"][0])] = x_BTI2
+    x_BTJ2[:, :, [name != "nose" for name in JOINTS]] = x_BTI2
     return x_BTJ2
 
 
