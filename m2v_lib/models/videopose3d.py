@@ -107,15 +107,16 @@ class VideoPose3D(Lifter):
 
     def block(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
         """What a residual block adds."""
-        over_time, within_frame = self.layers_conv[2 * block - 2], self.layers_conv[2 * block - 1]
-        norms = self.layers_bn[2 * block - 2], self.layers_bn[2 * block - 1]
+        i = 2 * block - 2
+        h_BCT = self.activated(self.layers_bn[i], self.over_time(x_BCT, block, strided))
+        return self.activated(self.layers_bn[i + 1], self.layers_conv[i + 1](h_BCT))
 
-        assert isinstance(over_time, nn.Conv1d)
+    def over_time(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
+        conv = self.layers_conv[2 * block - 2]
+        assert isinstance(conv, nn.Conv1d)
         if self.form == "dense":
-            h_BCT = over_time(x_BCT)
-        else:
-            h_BCT = self.plan.convolve(over_time, x_BCT, block, strided)
-        return self.activated(norms[1], within_frame(self.activated(norms[0], h_BCT)))
+            return conv(x_BCT)
+        return self.plan.convolve(conv, x_BCT, block, strided)
 
     def activated(self, norm: nn.Module, x_BCT: Tensor) -> Tensor:
         return self.dropout(torch.relu(norm(x_BCT)))
