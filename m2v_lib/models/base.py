@@ -19,7 +19,8 @@ class Lifter(nn.Module):
     `ModelSettings`) and draws dropout from torch's global generator, which the training loop seeds at every step.
     """
 
-    #: The model's own settings. A model's file sets it after the class: inside, the name would hide the dataclass.
+    #: The model's own settings. Its file sets this after the class: inside, the name would hide
+    #: the dataclass from annotations.
     Settings: ClassVar[type[ModelSettings]] = ModelSettings
     #: Which frames of the input window come out.
     output: ClassVar[Literal["all", "centre"]] = "all"
