@@ -22,6 +22,9 @@ class Lifter(nn.Module):
     global generator, which the training loop seeds at every step.
     """
 
+    #: The model's own settings. Its file sets this after the class: inside, the name would hide
+    #: the dataclass from annotations.
+    Settings: ClassVar[type[ModelSettings]] = ModelSettings
     #: Which frames of the input window come out.
     output: ClassVar[Literal["all", "centre"]] = "all"
     #: Whether the third input channel (the detector's confidence) is read; else it is cut off in
