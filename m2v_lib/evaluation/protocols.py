@@ -46,10 +46,17 @@ def predict_clips(
 
     Of centred clips only the middle frame is kept: (C, 1, J, 3).
     """
+    predicted = predict_normalised(model, clips, flip_test=flip_test, batch_size=batch_size)
+    return in_millimetres(predicted, clips)
+
+
+def predict_normalised(
+    model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
+) -> np.ndarray:
+    """`predict_clips` in normalised units: the part that needs the model's device."""
     was_training = model.training
     model.eval()
-    middle = centre_of(clips.index_CT.shape[1])
-    kept = slice(middle, middle + 1) if clips.centred else slice(None)
+    kept = _frames_that_count(clips)
     device = clips.index_CT.device
     if device.type == "cuda":
         batch_size = max(batch_size, FRAMES_AT_A_TIME_ON_GPU // clips.index_CT.shape[1])
@@ -61,9 +68,18 @@ def predict_clips(
         all_frames = pred.shape[1] == x_BTJ3.shape[1]
         parts.append((pred[:, kept] if all_frames else pred).float())
     model.train(was_training)
+    return torch.cat(parts).cpu().numpy()
 
-    scale = clips.mm_per_unit_n[clips.index_CT[:, kept].cpu().numpy()]
-    return torch.cat(parts).cpu().numpy() * scale[..., None, None]
+
+def in_millimetres(pred_CTJ3: np.ndarray, clips: Clips) -> np.ndarray:
+    """Normalised predictions of the clips in millimetres."""
+    scale = clips.mm_per_unit_n[clips.index_CT.cpu().numpy()[:, _frames_that_count(clips)]]
+    return pred_CTJ3 * scale[..., None, None]
+
+
+def _frames_that_count(clips: Clips) -> slice:
+    middle = centre_of(clips.index_CT.shape[1])
+    return slice(middle, middle + 1) if clips.centred else slice(None)
 
 
 def evaluate_lifting(

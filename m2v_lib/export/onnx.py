@@ -4,7 +4,7 @@ against torch.
 Exported is the reference path: it is the equations as written, without the fast path's operators
 of this library. Needs `pip install "m2v_lib[onnx]"`.
 """
-# B batch, T frames, J = 17 joints, R features of the representation
+# B batch, T frames, J joints, R features of the representation
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import ConfigError
-from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.base import Lifter
 from m2v_lib.runs.records import write_atomically
 from m2v_lib.training.checkpoint import load_checkpoint
 
@@ -31,16 +31,19 @@ TRIED: Final = (1, 2, 5)
 INPUT, OUTPUTS = "keypoints", ("pose", "representation")
 
 
-class _Both(nn.Module):
-    """(B,T,J,3) -> pose (B,T,J,3) and representation (B,T,J,R)."""
+class _Outputs(nn.Module):
+    """(B,T,J,3) -> the pose and, where the model has an encoder, the representation (B,T,J,R)."""
 
-    def __init__(self, model: DualStreamModel) -> None:
+    def __init__(self, model: Lifter) -> None:
         super().__init__()
         self.model = model
+        self.names = OUTPUTS if model.has_encoder else OUTPUTS[:1]
 
-    def forward(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, keypoints: Tensor) -> tuple[Tensor, ...]:
+        if not self.model.has_encoder:
+            return (self.model(keypoints),)
         rep = self.model.encode(keypoints)
-        return self.model.head(rep), rep
+        return self.model.decode(rep), rep
 
 
 def export_onnx(run: Path | str, out: Path) -> float:
@@ -53,14 +56,14 @@ def export_onnx(run: Path | str, out: Path) -> float:
     onnx, runtime = _module("onnx"), _module("onnxruntime")
     _module("onnxscript")
     model, exp = load_checkpoint(run)
-    both = _Both(model.use("reference")).eval()
+    outputs = _Outputs(model.use("reference")).eval()
     found = 0.0
 
     def write(beside: Path) -> None:
         nonlocal found
-        _trace(both, beside)
+        _trace(outputs, beside)
         _describe(onnx, beside, exp.to_dict())
-        found = difference(runtime, both, beside)
+        found = difference(runtime, outputs, beside)
         if not found < TOLERANCE:
             raise ConfigError(
                 f"{out}: is off by {found:.1g} from torch, expected less than {TOLERANCE:g}; not "
@@ -71,35 +74,35 @@ def export_onnx(run: Path | str, out: Path) -> float:
     return found
 
 
-def difference(runtime: Any, both: nn.Module, path: Path) -> float:
+def difference(runtime: Any, outputs: _Outputs, path: Path) -> float:
     """The largest difference of any output between the file under onnxruntime and the module,
     over some batches.
     """
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng, worst = torch.Generator().manual_seed(0), 0.0
     for n in TRIED:
-        x_BTJ3 = _example(both, n, rng)
+        x_BTJ3 = _example(outputs, n, rng)
         with torch.no_grad():
-            expected = both(x_BTJ3)
+            expected = outputs(x_BTJ3)
         for mine, theirs in zip(
-            session.run(list(OUTPUTS), {INPUT: x_BTJ3.numpy()}), expected, strict=True
+            session.run(list(outputs.names), {INPUT: x_BTJ3.numpy()}), expected, strict=True
         ):
             worst = max(worst, float(np.abs(mine - theirs.numpy()).max()))
     return worst
 
 
-def _trace(both: nn.Module, path: Path) -> None:
+def _trace(outputs: _Outputs, path: Path) -> None:
     """Let torch write the file; what its exporter says of itself is left out."""
     rng = torch.Generator().manual_seed(0)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            both,
-            (_example(both, 2, rng),),
+            outputs,
+            (_example(outputs, 2, rng),),
             path,
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(outputs.names),
             dynamo=True,
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             external_data=False,
@@ -111,9 +114,9 @@ def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
     said = {
-        "keypoints": "(batch, frames, 17, 3): x, y (image width to -1 .. 1, y down, by the same scale) and confidence",
-        "pose": "(batch, frames, 17, 3): x, y, z in the same unit, y down, z away; subtract joint 0",
-        "representation": "(batch, frames, 17, features): the encoder's output, which the pose head reads",
+        "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), confidence",
+        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract the root",
+        "representation": "(batch, frames, joints, features): the encoder's output",
         "frames_per_second": "50",
         "experiment": str(experiment),
     }
@@ -122,9 +125,9 @@ def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
     onnx.save(file, str(path))
 
 
-def _example(both: nn.Module, n: int, rng: torch.Generator) -> Tensor:
-    cfg = both.model.cfg  # type: ignore[union-attr]
-    return torch.randn((n, int(cfg.n_frames), int(cfg.n_joints), 3), generator=rng)  # type: ignore[union-attr,arg-type]
+def _example(outputs: _Outputs, n: int, rng: torch.Generator) -> Tensor:
+    settings = outputs.model.settings
+    return torch.randn((n, settings.n_frames, settings.n_joints, 3), generator=rng)
 
 
 def _module(name: str) -> Any:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
-from m2v_lib.layers.norm import BatchNorm
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.authors_files import n_numbered, weights_in
 from m2v_lib.models.layers.bones import BONES, PAIRS, bone_loss, bone_vectors, pooled, unit
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.temporal_conv import window_plan
 
 # B batch, T frames in, V frames out, R frames to read lengths from, J joints, C channels, S bones

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from m2v_lib.config.fields import ModelSettings, setting
-from m2v_lib.layers.norm import BatchNorm
 from m2v_lib.models.layers.authors_files import n_numbered, weights_in
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.strided_transformer import (
     LayerSizes,
     StdNorm,

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
-from m2v_lib.layers.norm import BatchNorm
 from m2v_lib.models.layers.authors_files import n_numbered, weights_in
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.strided_transformer import LayerSizes, strides_for
 from m2v_lib.models.layers.two_output_lifter import TwoOutputLifter
 

@@ -34,6 +34,11 @@ class WeightAverage:
             list(self.weights.values()), [p.detach() for p in self.parameters.values()], share
         )
 
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Continue from saved averages, which a file keeps in an order of its own."""
+        for name, average in self.weights.items():
+            average.copy_(weights[name])
+
     @torch.no_grad()
     def put_in_place(self) -> None:
         """Make the averages the weights."""

@@ -56,7 +56,7 @@ class ClipLoader:
             (which, *_of(exp, store, device), stride, centred),
             lambda: evaluation_clips(
                 store, which, stride=stride, centred=centred, **_sizes(exp, device)
-            ),  # type: ignore[arg-type]
+            ),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -35,7 +35,7 @@ def prepare_blocks(model: Model, exp: Experiment) -> Model:
     are compiled.
     """
     if hasattr(model, "use"):
-        model.use(exp.run.path)
+        cast(Any, model).use(exp.run.path)
     if exp.run.compile:
         for block in getattr(model, "layers", [model]):
             block.compile()

@@ -2,7 +2,7 @@
 averages their gradients.
 
 Each process draws the randomness of the whole batch and computes its own share of the clips, and
-batch norm spans all of them (m2v_lib.models.dual_stream.norm): the run is the one that a single
+batch norm spans all of them (m2v_lib.models.layers.norm): the run is the one that a single
 process makes at the same batch size, up to rounding.
 
 `m2v finetune --set run.devices=4` starts the processes on this host. On several hosts start them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
 from m2v_lib.data.store import Store, open_store
-from m2v_lib.evaluation.protocols import evaluate_prediction, predict_clips
+from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import load_weights, read_tensors
@@ -92,11 +92,15 @@ class Finetune(Stage):
         prepare_blocks(model, exp).to(device)
         return cls(exp, model, train, held_out, data, device, group, init, loader)
 
+    #: Errors of the latest validation, as long as no step has changed the weights since.
+    validated: Callable[[], dict[str, Any]] | None = None
+
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        self.validated = None
         x, y = self.train.batch(chosen_B)
         if self.exp.data.flip_train:
             flipped_B = draw_flips(len(x), generator)
-            x, y = flip_where(flipped_B, x), flip_where(flipped_B, y)
+            x, y = (flip_where(flipped_B, pose, self.train.skeleton) for pose in (x, y))
         own = self.group.share(len(x))
         weight = torch.full((), self.group.weight(len(x)), device=self.device)
         return {"x": x[own], "y": y[own], "weight": weight}
@@ -110,7 +114,7 @@ class Finetune(Stage):
         }
 
     def evaluate(self) -> Callable[[], dict[str, float]]:
-        errors = self.errors_on(self.watched)
+        errors = self.validated = self.errors_on(self.watched)
 
         def values() -> dict[str, float]:
             found = errors()
@@ -120,9 +124,11 @@ class Finetune(Stage):
 
     def errors_on(self, which: str) -> Callable[[], dict[str, Any]]:
         """Predictions on clips held out, and a function that makes errors of them."""
+        if self.validated is not None and which == self.watched:
+            return self.validated
         clips = self.held_out[which]
-        predicted = predict_clips(self.model, clips, flip_test=self.exp.finetune.flip_test)
-        return partial(evaluate_prediction, predicted, clips)
+        predicted = predict_normalised(self.model, clips, flip_test=self.exp.finetune.flip_test)
+        return cache(lambda: evaluate_prediction(in_millimetres(predicted, clips), clips))
 
     def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
         """Errors of the last epoch, of the best one under its own name, and of the linear
@@ -133,6 +139,7 @@ class Finetune(Stage):
         if self.exp.finetune.select != "last" and best.exists():
             tensors, state = read_tensors(best)
             load_weights(self.model, tensors, best)
+            self.validated = None
             selected, step = self.errors_on("test"), state["step"]
 
         def values() -> dict[str, Any]:

@@ -52,8 +52,8 @@ from m2v_lib.training.stopping import StopRequest
 if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
-#: What a run hands to its driver: None after a step; or a function that needs the CPU alone,
-#: whose value it is given.
+#: What a run hands to its driver: None after a step; or a function whose value it is then given:
+#: `Fetched`, which becomes ready by itself, or work for the CPU alone.
 Wish = Callable[[], Any] | None
 Steps = Generator[Wish, Any, Any]
 #: With several processes, steps between two agreements on whether to stop.
@@ -219,7 +219,7 @@ class Trainer:
         fetched = Fetched(torch.stack(list(sums.values())))
         torch._foreach_zero_(list(sums.values()))
         extra = self.stage.extra_log_values(extras, self.step, self.schedule.n_steps)
-        yield fetched.values
+        numbers = yield fetched
 
         n = self.step - self.logged_step
         self.logged_step = self.step
@@ -229,7 +229,7 @@ class Trainer:
             "epoch": (self.step - 1) // self.schedule.per_epoch,
         }
         line["lr"] = self.values_at(self.step - 1)["rate"]
-        line.update({name: value / n for name, value in zip(sums, fetched.values(), strict=True)})
+        line.update({name: value / n for name, value in zip(sums, numbers, strict=True)})
         line.update(extra)
         line["seconds"] = round(self.trained_seconds, 2)
 
@@ -322,9 +322,7 @@ class Trainer:
             {k: v.to(self.device) for k, v in _part(tensors, "sums.").items()}
         )
         if self.average:
-            self.average.weights = {
-                k: v.to(self.device) for k, v in _part(tensors, "average.").items()
-            }
+            self.average.load(_part(tensors, "average."))
         self.resume_optimisers(tensors)
 
         self.step, self.best, self.trained_seconds = state["step"], state["best"], state["seconds"]
@@ -400,7 +398,10 @@ class Fetched:
         else:
             self.numbers_N = numbers_N
 
-    def values(self) -> list[float]:
+    def ready(self) -> bool:
+        return self.arrived is None or self.arrived.query()
+
+    def __call__(self) -> list[float]:
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.numbers_N.tolist()

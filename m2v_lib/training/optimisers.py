@@ -116,11 +116,12 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_lerp_(velocities, gradients, 1 - momentum)
         updates = orthogonal_updates(list(torch._foreach_lerp(gradients, velocities, momentum)))
 
+        weights = [p.data for p in parameters]
         rate = lr if isinstance(lr, Tensor) else torch.tensor(lr, dtype=torch.float64)
         step, keep = (-rate).to(updates[0]), (1 - rate * weight_decay).to(updates[0])
-        torch._foreach_mul_(parameters, keep)
+        torch._foreach_mul_(weights, keep)
         torch._foreach_mul_(updates, step)
-        torch._foreach_add_(parameters, updates)
+        torch._foreach_add_(weights, updates)
 
 
 def orthogonal_updates(matrices: list[Tensor]) -> list[Tensor]:

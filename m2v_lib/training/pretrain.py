@@ -170,18 +170,18 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
         training_clips(
             store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes
         )
-    ]  # type: ignore[arg-type]
+    ]
     if exp.pretrain.splits == "train+test":
         stride_test = exp.data.test_stride
         parts.append(
             evaluation_clips(store, "test", stride=stride_test, input_2d=exp.data.input_2d, **sizes)
-        )  # type: ignore[arg-type]
+        )
     if exp.pretrain.extra_2d:
         extra = open_store(exp.pretrain.extra_2d)
         kind = exp.data.input_2d if extra.meta.labelled else "detected"
         parts.append(
             training_clips(extra, stride=stride, validation=validation, input_2d=kind, **sizes)
-        )  # type: ignore[arg-type]
+        )
     first = np.cumsum([0, *(len(part.input_nJ3) for part in parts)])
     return replace(
         parts[0],

@@ -52,7 +52,7 @@ class Stage(ABC):
     #: Whether `evaluate` has clips to evaluate on.
     has_validation: bool = False
 
-    @classmethod
+    @classmethod  # noqa: B027 - most stages take all settings
     def check_settings(cls, exp: Experiment) -> None:
         """Refuse what would be silently ignored. Raises ConfigError."""
 

@@ -23,7 +23,7 @@ from m2v_lib.training.schedule import ScheduledValues
 if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
-Batch = Mapping[str, Tensor]
+Batch = dict[str, Tensor]
 #: Records what a function launches; the result launches it again. None where that is not
 #: possible.
 Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]

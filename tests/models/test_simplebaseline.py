@@ -15,7 +15,7 @@ from reference_vectors import (
 )
 
 from m2v_lib.models.simplebaseline import Settings, SimpleBaseline, unit_statistics
-from m2v_lib.skeleton import JOINTS
+from m2v_lib.skeletons.h36m import JOINTS
 
 TINY = {"dim": 16, "joint_set": "published"}
 

@@ -20,12 +20,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.models import state_files as checkpoint
 from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.dual_stream.released import load_released
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors, save_tensors
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI
-from m2v_lib.training import checkpoint
 from m2v_lib.training.checkpoint import load_checkpoint, transfer_encoder
 
 T, DIM = 7, 16

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -23,7 +24,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
 from m2v_lib.training.action import train_action
-from m2v_lib.training.distributed import Team
+from m2v_lib.training.distributed import ProcessGroup
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
@@ -90,36 +91,36 @@ from m2v_lib.config import Experiment
 from m2v_lib.training.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.pretraining.objective import MaskedPrediction
-from m2v_lib.training.distributed import joined
+from m2v_lib.training.distributed import process_group
 
 exp = Experiment.from_yaml(sys.argv[1])
 draw = lambda seed: torch.Generator().manual_seed(seed)
 x, y = torch.randn(2, 5, exp.model.n_frames, 17, 3, generator=draw(1), dtype=torch.float64)
 
-def lift(module, team):
-    own = team.share(len(x))
-    return team.weight(len(x)) * pose_loss(module(x[own]), y[own], 0.5, 20.0)[0]
+def lift(module, group):
+    own = group.share(len(x))
+    return group.weight(len(x)) * pose_loss(module(x[own]), y[own], 0.5, 20.0)[0]
 
-def hide(module, team):
-    return team.size * module(x, draw(2), team.share(len(x)))[0]
+def hide(module, group):
+    own, objective = group.share(len(x)), getattr(module, "module", module)
+    return group.size * module(x[own], objective.draw(x.shape[:3], draw(2), own))[0]
 
-def seen(team):
+def seen(group):
     out = []
     for loss_of in (lift, hide):
         module = build_model(exp.model, seed=0).double()
         if loss_of is hide:
             module = MaskedPrediction(module, exp.pretrain, draw(3)).double()
-        network = team.wrap(module, torch.device("cpu"))  # alive until the gradients are there
-        loss = loss_of(network, team)
+        network = group.wrap(module, torch.device("cpu"))  # alive until the gradients are there
+        loss = loss_of(network, group)
         loss.backward()
-        gradients = [p.grad for p in module.parameters() if p.grad is not None]
-        out.append([team.mean(loss.detach()), *gradients])
+        out.append([group.mean(loss.detach()), *(p.grad for p in module.parameters() if p.grad is not None)])
         out[-1] += [b for b in module.buffers() if b.is_floating_point()]
     return out
 
-with joined(exp) as team:
-    together = seen(team)
-alone = seen(type(team)())
+with process_group(exp) as group:
+    together = seen(group)
+alone = seen(type(group)())
 for ours, theirs in zip(together, alone, strict=True):
     assert len(ours) == len(theirs) > 40
     largest = max(float(t.abs().max()) for t in theirs)
@@ -301,11 +302,11 @@ def test_sigterm_stops_all_processes_at_a_checkpoint(
 
 def test_shares_cover_a_batch_and_weights_make_its_mean() -> None:
     values = torch.arange(7.0)
-    team = [Team(rank, 3) for rank in range(3)]
-    assert [i for t in team for i in range(7)[t.share(7)]] == list(range(7))
-    means = [t.weight(7) * values[t.share(7)].mean() for t in team]
+    group = [ProcessGroup(rank, 3) for rank in range(3)]
+    assert [i for t in group for i in range(7)[t.share(7)]] == list(range(7))
+    means = [t.weight(7) * values[t.share(7)].mean() for t in group]
     assert float(torch.stack(means).mean()) == pytest.approx(float(values.mean()))
-    assert Team().weight(7) == 1.0
+    assert ProcessGroup().weight(7) == 1.0
 
 
 def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(
@@ -316,19 +317,13 @@ def test_a_mistake_of_the_user_is_said_once_and_not_tried_again(
 
 
 def test_a_last_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> None:
-    module = torch.nn.Linear(1, 1)
+    stage: Any = SimpleNamespace(
+        exp=experiment(), module=None, schedule=Schedule(9, 4, 1, 0), device=None
+    )
     with pytest.raises(
         ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"
     ):
-        Trainer(
-            experiment(),
-            "finetune",
-            tmp_path,
-            module,
-            Schedule(9, 4, 1, 0),
-            lambda *_: None,  # type: ignore[arg-type]
-            team=Team(0, 2),
-        )
+        Trainer(stage, tmp_path, ProcessGroup(0, 2))
 
 
 def test_action_recognition_says_that_it_trains_on_one_device(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.checkpoint import load_checkpoint
-from m2v_lib.training.finetune import finetune, start_from_stage_1
+from m2v_lib.training.finetune import finetune
 from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretrain import pretrain
+from m2v_lib.training.stage import start_from_stage_1
 
 Make = Callable[..., Experiment]
 
@@ -143,12 +144,13 @@ def test_starts_from_the_pretrained_encoder_with_a_fresh_head(
     stage_1 = pretrain(exp)
     model = build_model(exp.model, seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    asked = {"setting": "finetune.init"}
     assert (
-        start_from_stage_1(model, exp, tmp_path / "runs", tiny_store.meta.fingerprint)
+        start_from_stage_1(model, exp, tmp_path / "runs", tiny_store.meta.fingerprint, **asked)
         == stage_1.name
     )
     with pytest.raises(CheckpointError, match="was trained on data with fingerprint"):
-        start_from_stage_1(model, exp, tmp_path / "runs", "0" * 64)
+        start_from_stage_1(model, exp, tmp_path / "runs", "0" * 64, **asked)
     student = load_file(stage_1 / "weights.safetensors")
     for name, value in model.state_dict().items():
         source = fresh if name.startswith(("head", "rep_logit")) else student
@@ -175,7 +177,9 @@ def test_a_missing_pretraining_run_says_what_to_run(
         finetune(exp)
     message = str(caught.value)
     assert (
-        "`m2v pretrain`" in message and exp.run_name("pretrain") in message and "\n" not in message
+        "`m2v pretrain --data tiny`" in message
+        and exp.run_name("pretrain") in message
+        and "\n" not in message
     )
     assert not (tmp_path / "runs" / exp.run_name("finetune")).exists()
 

@@ -25,8 +25,10 @@ from m2v_lib.models import state_files as checkpoint
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import StoppedEarly, read_metrics
 from m2v_lib.training import loop as loop_module
-from m2v_lib.training.loop import Trainer, seeded
-from m2v_lib.training.schedule import Schedule, learning_rate
+from m2v_lib.training.loop import Trainer
+from m2v_lib.training.randomness import seeded
+from m2v_lib.training.schedule import Schedule, ScheduledValues, learning_rate
+from m2v_lib.training.stage import Stage
 
 CPU = torch.device("cpu")
 
@@ -112,14 +114,71 @@ class Killed(Exception):
     """Stands for a kill: nothing in the loop catches it."""
 
 
+class Toy(Stage):
+    """The regression as a stage; `die_before` a step it is killed, `chosen` notes which clips
+    each batch has.
+    """
+
+    name = "pretrain"
+    has_validation = True
+
+    def __init__(
+        self, exp: Experiment, die_before: int = 0, chosen: list[list[int]] | None = None
+    ) -> None:
+        self.exp, self.optim, self.device, self.fingerprint = exp, exp.optim, CPU, "abc"
+        self.module = self.model = self.regression = Regression()
+        self.schedule = Schedule(N_CLIPS, 4, 60, exp.run.max_steps)
+        self.die_before, self.chosen, self.count = die_before, chosen, 0
+        self.now: Callable[[], int] = lambda: 0
+
+    @classmethod
+    def open_data(cls, exp: Experiment) -> tuple[Any, str]:
+        return None, "abc"
+
+    @classmethod
+    def build(cls, exp: Experiment, *_: Any) -> Toy:
+        return cls(exp)
+
+    def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        if self.now() + 1 == self.die_before:
+            raise Killed
+        if self.chosen is not None:
+            self.chosen.append(chosen_B.tolist())
+        return {"x": DATA[chosen_B], "noise": torch.randn(len(chosen_B), generator=generator)}
+
+    def loss(
+        self, network: nn.Module, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        x, noise = batch["x"], batch["noise"]
+        loss = (network(x) - x.sum(1) - 0.1 * noise).square().mean()
+        self.count += 1
+        return loss, {
+            "n_clips": torch.tensor(float(len(x))),
+            "noise": noise,
+            "count": torch.tensor(self.count),
+        }
+
+    def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
+        return {"share": 0.3}
+
+    def after_step(self, values: ScheduledValues) -> None:
+        with torch.no_grad():
+            self.regression.average.lerp_(self.regression.weight.detach(), values["share"].float())
+
+    def evaluate(self) -> Callable[[], dict[str, float]]:
+        size, step = float(self.regression.weight.detach().norm()), self.now()
+        return lambda: {"mpjpe": size + 10 * step}
+
+    def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
+        return lambda: {"data": {"fingerprint": "abc"}}
+
+
 def make(
     folder: Path,
     die_before: int = 0,
     chosen: list[list[int]] | None = None,
     exp: Experiment | None = None,
-    **more: Any,
 ) -> Trainer:
-    module = Regression()
     default = {
         "optim.lr": 0.05,
         "run.log_every": 3,
@@ -127,39 +186,9 @@ def make(
         "run.eval_every": 5,
         "run.max_steps": N_STEPS,
     }
-    exp = exp or Experiment.preset("smoke").override(default)
-    count = iter(range(1, 10**6))
-
-    def step(
-        network: nn.Module, chosen_B: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        if trainer.step + 1 == die_before:
-            raise Killed
-        if chosen is not None:
-            chosen.append(chosen_B.tolist())
-        noise = torch.randn(len(chosen_B), generator=generator)
-        loss = (network(DATA[chosen_B]) - DATA[chosen_B].sum(1) - 0.1 * noise).square().mean()
-        return loss, {
-            "n_clips": torch.tensor(float(len(chosen_B))),
-            "noise": noise,
-            "count": torch.tensor(next(count)),
-        }
-
-    def average(step_number: int, n_steps: int) -> None:
-        module.average.lerp_(module.weight.detach(), 0.3)
-
-    trainer = Trainer(
-        exp,
-        "pretrain",
-        folder,
-        module,
-        Schedule(N_CLIPS, 4, 60, exp.run.max_steps),
-        step,
-        after_step=average,
-        evaluate=lambda: {"mpjpe": float(module.weight.detach().norm()) + 10 * trainer.step},
-        fingerprint="abc",
-        **more,
-    )
+    toy = Toy(exp or Experiment.preset("smoke").override(default), die_before, chosen)
+    trainer = Trainer(toy, folder)
+    toy.now = lambda: trainer.step
     return trainer
 
 
@@ -345,7 +374,10 @@ def test_a_full_disk_while_saving_costs_only_the_steps_since(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda t: setattr(t, "fingerprint", "xyz"), "made with fingerprint abc, this run has xyz"),
+        (
+            lambda t: setattr(t.stage, "fingerprint", "xyz"),
+            "made with fingerprint abc, this run has xyz",
+        ),
         (lambda t: setattr(t.schedule, "max_steps", 20), "made with n_steps 13, this run has 20"),
         (lambda t: setattr(t, "module", nn.Linear(2, 2)), "holds another model"),
     ],
@@ -367,7 +399,7 @@ def test_another_data_set_schedule_or_model_is_not_resumed(
 def test_the_best_validation_is_kept_apart(tmp_path: Path) -> None:
     values = iter([3.0, 1.0, 2.0])
     trainer = make(tmp_path / "run")
-    trainer.evaluate = lambda: {"mpjpe": next(values)}
+    trainer.stage.evaluate = lambda: lambda: {"mpjpe": next(values)}  # type: ignore[method-assign]
     trainer.run()
     tensors, state = checkpoint.read_tensors(tmp_path / "run" / "best.safetensors")
     assert state == {"step": 10} and trainer.best == 1.0
@@ -376,11 +408,8 @@ def test_the_best_validation_is_kept_apart(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     trainer = make(tmp_path / "run")
-    step = trainer.step_fn
-    trainer.step_fn = lambda network, chosen, generator: (
-        step(network, chosen, generator)[0] * float("nan"),
-        {},
-    )
+    loss = trainer.stage.loss
+    trainer.stage.loss = lambda network, batch: (loss(network, batch)[0] * float("nan"), {})  # type: ignore[method-assign]
     with pytest.raises(FloatingPointError, match=r"the loss is nan at step 3; lower optim.lr"):
         trainer.run()
     assert not read_metrics(tmp_path / "run" / "metrics.jsonl")
@@ -396,10 +425,10 @@ def test_settings_and_environment_are_written_before_the_first_step(tmp_path: Pa
 def test_a_second_process_waits_until_the_first_stops_training(tmp_path: Path) -> None:
     """As after `kill -9` of the workflow, whose notebooks go on alone."""
     held = (
-        "import sys, time; from pathlib import Path; from m2v_lib.training.loop import "
-        "sole_trainer\n"
+        "import sys, time; from pathlib import Path; from m2v_lib.training.folder import "
+        "run_folder_lock\n"
     )
-    held += "with sole_trainer(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
+    held += "with run_folder_lock(Path(sys.argv[1])): print('in', flush=True); time.sleep(60)"
 
     def start() -> tuple[subprocess.Popen[str], IO[str]]:
         words = [sys.executable, "-c", held, str(tmp_path / "run")]
@@ -443,14 +472,14 @@ def test_sigterm_stops_at_a_checkpoint_and_its_handler_goes_away(
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
     trainer = make(tmp_path / "run")
-    step = trainer.step_fn
+    draw = trainer.stage.draw
 
-    def asked_to_stop(*given: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    def asked_to_stop(*given: Any) -> dict[str, Tensor]:
         if trainer.step == 5:
             os.kill(os.getpid(), signal.SIGTERM)
-        return step(*given)
+        return draw(*given)
 
-    trainer.step_fn = asked_to_stop
+    trainer.stage.draw = asked_to_stop  # type: ignore[method-assign, assignment]
     with pytest.raises(StoppedEarly, match="step 6 of 13"):
         trainer.run()
     assert signal.getsignal(signal.SIGTERM) is before
@@ -472,11 +501,10 @@ def test_a_checkpoint_holds_the_moment_it_was_asked_for(
     trainer = make(tmp_path / "run")
     monkeypatch.setattr(loop_module, "save_tensors", slow)
     trainer.start()
-    chosen = torch.arange(4)
-    trainer.one_step(chosen, 0, N_STEPS)
+    trainer.one_step()
     expected = trainer.module.weight.tolist()  # type: ignore[operator]
     trainer.save()
-    trainer.one_step(chosen, 0, N_STEPS)
+    trainer.one_step()
     assert trainer.module.weight.tolist() != expected and not seen  # type: ignore[operator]
     release.set()
     trainer.finish_writing()

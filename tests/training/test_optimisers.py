@@ -52,9 +52,9 @@ def test_the_numbers_of_torchs_own(in_bfloat16: bool, monkeypatch: pytest.Monkey
         give_gradients(theirs, step)
         mine.step()
         torchs.step()
-    tolerance = {"rtol": 0.0, "atol": 0.02} if in_bfloat16 else {"rtol": 1e-4, "atol": 1e-5}
+    rtol, atol = (0.0, 0.02) if in_bfloat16 else (1e-4, 1e-5)
     for p, q in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(p, q, **tolerance)
+        torch.testing.assert_close(p, q, rtol=rtol, atol=atol)
 
 
 def test_the_iteration_brings_singular_values_near_one_and_keeps_the_vectors() -> None:

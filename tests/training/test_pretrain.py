@@ -75,15 +75,15 @@ def test_a_paper_teacher_follows_by_one_minus_tau_a_step(
         for name, p in build_model(exp.model, seed=0).layers.named_parameters()
     }
     steps: list[float] = []
-    update = Teacher.update
+    follow = Teacher.follow
 
-    def watch(self: Teacher, student_layers: torch.nn.ModuleList, tau: float) -> None:
-        steps.append(tau)
+    def watch(self: Teacher, student_layers: torch.nn.ModuleList, share: Tensor) -> None:
+        steps.append(1 - float(share))
         for name, p in student_layers.named_parameters():
-            expected[name] += (1 - tau) * (p.detach() - expected[name])
-        update(self, student_layers, tau)
+            expected[name] += float(share) * (p.detach() - expected[name])
+        follow(self, student_layers, share)
 
-    monkeypatch.setattr(Teacher, "update", watch)
+    monkeypatch.setattr(Teacher, "follow", watch)
     folder, state = final_state(exp, monkeypatch)
     assert steps == pytest.approx([0.9 + 0.09 * i / 11 for i in range(12)])
     for name, value in expected.items():

@@ -25,7 +25,7 @@ from m2v_lib.evaluation.protocols import evaluate_action, score_actions
 from m2v_lib.models.action_classifier import build_action_model
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
-from m2v_lib.training.action import load_action, majority, start_from_stage_1, train_action
+from m2v_lib.training.action import load_action, load_stage_1, majority, train_action
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
@@ -181,7 +181,7 @@ def test_starts_from_the_pretrained_encoder_of_its_own_or_other_data(
     stage_1 = pretrain(exp)
     model = build_action_model(exp.model, exp.action, 2, seed=0)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    assert start_from_stage_1(model, exp, tmp_path / "runs") == stage_1.name
+    assert load_stage_1(model, exp, tmp_path / "runs") == stage_1.name
     student = load_file(stage_1 / "weights.safetensors")
     moved = 0
     for name, value in model.state_dict().items():

@@ -96,8 +96,8 @@ def _has_result(folder: Path) -> bool:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process trains in this run folder (it holds the lock of
-    `training.loop.sole_trainer`), or a queue is about to start one.
+    """Whether a process trains in this run folder (it holds `training.folder.run_folder_lock`),
+    or a queue is about to start one.
     """
     for path in (folder.with_name(f".{folder.name}.lock"), _claim_file(folder)):
         if path.exists():

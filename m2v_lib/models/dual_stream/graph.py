@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.models.dual_stream.norm import BatchNorm
 from m2v_lib.models.layers.constants import Constant
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.h36m import released_3dhp_adjacency, released_adjacency
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings
-from m2v_lib.layers.norm import BatchNorm
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.strided_transformer import (
     LayerSizes,
     StridedTransformer,

@@ -22,7 +22,7 @@ from m2v_lib.experiments.queue.pace import expected_minutes, paces, step_work
 from m2v_lib.experiments.queue.run import Queue, is_running, listing, run_queue
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, load_record
-from m2v_lib.training.loop import sole_trainer
+from m2v_lib.training.folder import run_folder_lock
 
 Make = Callable[..., Experiment]
 
@@ -147,7 +147,7 @@ def test_sigterm_stops_the_queue_even_before_the_run_can_answer(
 def test_a_run_that_another_process_is_at_is_left_to_it(queue: Queue) -> None:
     folder = queue.runs / queue.items[0].name
     assert not is_running(folder)
-    with sole_trainer(folder):
+    with run_folder_lock(folder):
         assert is_running(folder) and [item.labels for item in queue.ready()] == [("c",)]
         assert "running" in listing(queue, [], "cpu").splitlines()[1]
     assert not is_running(folder) and queue.ready()[0].labels == ("a",)

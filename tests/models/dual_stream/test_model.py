@@ -14,10 +14,9 @@ from torch import Tensor
 
 from m2v_lib.config import PRESETS, RECIPES, DualStreamSettings, Experiment
 from m2v_lib.models.base import count_parameters
-from m2v_lib.models.dual_stream.mlp import Mlp
 from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.registry import build_model
-from m2v_lib.skeletons.h36m import H36M_FROM_MPI, bone_adjacency, released_adjacency
+from m2v_lib.skeletons.h36m import bone_adjacency, released_adjacency
 
 # B batch, T frames, J joints, D features
 T, J, D, H = 5, 17, 8, 2

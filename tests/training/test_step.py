@@ -1,0 +1,252 @@
+"""A recorded step is the eager one, to the bit; the loop asks the device for nothing between two
+log lines.
+
+Without a GPU the recording is played by a stand-in that computes again on the recorded batch's
+place in memory. What it shows is everything but the kernels: the place of batch, rates, moments
+and sums, and a warm-up that leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.store import Store
+from m2v_lib.runs.records import read_metrics
+from m2v_lib.training import loop as loop_module
+from m2v_lib.training.averaging import share_of_newest
+from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.distributed import SINGLE
+from m2v_lib.training.finetune import Finetune, finetune
+from m2v_lib.training.loop import Trainer
+from m2v_lib.training.pretrain import Pretrain, pretrain
+
+Make = Callable[..., Experiment]
+CPU = torch.device("cpu")
+STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
+#: Everything that moves beside the weights: Muon's and Adam's moments, an average, a limit to
+#: gradients.
+EVERYTHING = {
+    "optim.algorithm": "muon",
+    "optim.ema": 0.9,
+    "optim.max_grad_norm": 1.0,
+    "model.dim": 16,
+    "optim.schedule": "cosine",
+    "optim.warmup_steps": 3,
+}
+
+
+def play(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """The stand-in of a CUDA graph."""
+    return compute
+
+
+def with_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "cuda_graph", play)
+    monkeypatch.setattr(Trainer, "may_capture", lambda self: True)
+
+
+def trained(folder: Path) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    lines = [
+        {k: v for k, v in line.items() if k != "seconds"}
+        for line in read_metrics(folder / "metrics.jsonl")
+    ]
+    return lines, load_file(folder / "weights.safetensors")
+
+
+def assert_same_run(folder: Path, other: Path) -> None:
+    (lines, weights), (expected_lines, expected) = trained(folder), trained(other)
+    assert lines == expected_lines
+    assert (
+        all(torch.equal(weights[name], expected[name]) for name in expected)
+        and weights.keys() == expected.keys()
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["adamw", "everything"])
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_recorded_run_is_the_eager_run_to_the_bit(
+    stage: str,
+    changes: dict[str, Any],
+    tiny_store: Store,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exp = tiny_experiment("paper", {"run.eval_every": 5, **changes})
+    eager = STAGES[stage](exp, tmp_path / "eager")
+    with_recording(monkeypatch)
+    assert_same_run(STAGES[stage](exp, tmp_path / "recorded"), eager)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_recorded_run_stopped_after_every_few_steps_ends_the_same(
+    stage: str,
+    tiny_store: Store,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Moments, sums and average come from a checkpoint into a run that records again."""
+    exp = tiny_experiment("paper", {"run.eval_every": 5, **EVERYTHING})
+    whole = STAGES[stage](exp, tmp_path / "whole")
+    with_recording(monkeypatch)
+    one_step = Trainer.one_step
+
+    def dies(self: Trainer) -> dict[str, Tensor]:
+        if self.step in (6, 11) and not (marker := tmp_path / f"died-{self.step}").exists():
+            marker.touch()
+            raise KeyboardInterrupt
+        return one_step(self)
+
+    monkeypatch.setattr(Trainer, "one_step", dies)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            STAGES[stage](exp, tmp_path / "killed")
+    assert_same_run(STAGES[stage](exp, tmp_path / "killed"), whole)
+
+
+def test_where_recording_fails_the_run_says_so_once_and_goes_on_eagerly(
+    tiny_store: Store,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exp = tiny_experiment("paper", EVERYTHING)
+    eager = finetune(exp, tmp_path / "eager")
+
+    def fail(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        raise RuntimeError("operation not permitted when stream is capturing\nand much more")
+
+    with_recording(monkeypatch)
+    monkeypatch.setattr(loop_module, "cuda_graph", fail)
+    capsys.readouterr()
+    failed = finetune(exp, tmp_path / "failed")
+    said = capsys.readouterr().out
+    reason = "operation not permitted when stream is capturing"
+    assert (
+        said.count(f"finetune: no CUDA graph ({reason}); going on eagerly\n")
+        == 1
+        == said.count("CUDA graph")
+    )
+    assert_same_run(failed, eager)
+
+
+class Waits(TorchDispatchMode):
+    """Notes the operations for which a GPU makes the program wait: a number is fetched, or a
+    size depends on one.
+    """
+
+    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = str(func)
+        if any(word in name for word in self.NAMES):
+            self.seen.append(name)
+        if "index" in name and any(t is not None and t.dtype == torch.bool for t in _tensors(args)):
+            self.seen.append(name)  # a boolean index
+        return func(*args, **(kwargs or {}))
+
+
+def _tensors(args: Any) -> list[Tensor]:
+    flat = [a for arg in args for a in (arg if isinstance(arg, (list, tuple)) else [arg])]
+    return [a for a in flat if isinstance(a, Tensor)]
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+@pytest.mark.parametrize("kind", [Pretrain, Finetune])
+def test_steps_between_log_lines_wait_for_nothing(
+    kind: Any,
+    recipe: str,
+    tiny_store: Store,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exp = tiny_experiment(recipe, {**EVERYTHING, "optim.algorithm": "muon"})
+    store, _ = kind.open_data(exp)
+    trainer = Trainer(kind.build(exp, tmp_path, store, CPU, SINGLE, ClipLoader()), tmp_path / "run")
+    trainer.start()
+    trainer.one_step()  # moments come into being
+    calls: list[str] = []
+    for name in ("item", "tolist", "numpy", "cpu", "__float__", "__bool__", "__int__"):
+        monkeypatch.setattr(Tensor, name, _noting(calls, name, getattr(Tensor, name)))
+    with Waits() as waits:
+        for _ in range(6):
+            trainer.one_step()
+    assert waits.seen == [] and calls == []
+    float(torch.ones(()))
+    assert calls, "the net catches what it is for"
+
+
+def _noting(calls: list[str], name: str, method: Any) -> Any:
+    def noted(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return method(self, *args, **kwargs)
+
+    return noted
+
+
+def test_recording_is_refused_where_it_was_demanded_and_cannot_be(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="run.cuda_graph=on does not go with run.device=cpu"):
+        finetune(tiny_experiment("paper", {"run.cuda_graph": "on"}))
+
+
+def test_the_average_is_what_is_evaluated_and_saved(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By hand from the weights of every step, with batch-norm buffers as they are."""
+    exp = tiny_experiment("paper", {"optim.ema": 0.5, "run.eval_every": 12})
+    seen: list[dict[str, Tensor]] = []
+    one_step = Trainer.one_step
+
+    def watch(self: Trainer) -> dict[str, Tensor]:
+        if not seen:
+            seen.append({k: v.detach().clone() for k, v in self.named.items()})
+        extras = one_step(self)
+        seen.append({k: v.detach().clone() for k, v in self.named.items()})
+        return extras
+
+    monkeypatch.setattr(Trainer, "one_step", watch)
+    _, weights = trained(finetune(exp))
+    average = seen[0]
+    for step, latest in enumerate(seen[1:], 1):
+        share = share_of_newest(0.5, step)
+        average = {name: value + share * (latest[name] - value) for name, value in average.items()}
+    for name, value in average.items():
+        torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-6)
+    assert any(not torch.allclose(weights[name], seen[-1][name], atol=1e-4) for name in average)
+    assert (
+        share_of_newest(0.5, 1) == pytest.approx(1 - 1 / 11) and share_of_newest(0.5, 1000) == 0.5
+    )
+
+
+def test_gradients_are_limited(
+    tiny_store: Store, tiny_experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms: list[float] = []
+    after = Finetune.after_step
+
+    def watch(self: Finetune, values: Any) -> None:
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        norms.append(float(torch.stack([g.norm() for g in gradients]).norm()))
+        after(self, values)
+
+    monkeypatch.setattr(Finetune, "after_step", watch)
+    finetune(tiny_experiment("paper", {"optim.max_grad_norm": 0.01}))
+    assert norms == pytest.approx([0.01] * 12, rel=1e-3)
