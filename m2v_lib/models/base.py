@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ConfigError, ModelSettings
+from m2v_lib.models.layers.stochastic_depth import StochasticDepth
 
 # B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
 # representation
@@ -38,6 +39,9 @@ class Lifter(nn.Module):
     #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
     #: attention maps.
     has_encoder: ClassVar[bool] = False
+    #: Whether `loss` itself draws random numbers (a diffusion model's noise), from torch's global
+    #: generator.
+    draws_in_loss: ClassVar[bool] = False
     #: Named sizes as published: name -> settings that differ from the defaults.
     published_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
     #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by
@@ -129,5 +133,9 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def uses_randomness(model: nn.Module) -> bool:
-    """Whether a training step draws random numbers inside the model (dropout, stochastic depth)."""
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+    """Whether a training step draws random numbers in the model: dropout, stochastic depth, its
+    own loss.
+    """
+    dropping = (nn.modules.dropout._DropoutNd, StochasticDepth)
+    draws = any(isinstance(m, dropping) and m.p > 0 for m in model.modules())
+    return draws or bool(getattr(model, "draws_in_loss", False))
