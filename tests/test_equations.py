@@ -38,11 +38,11 @@ PLACES = {
     6: Place("21_attention", "21-20", "m2v_lib.models.dual_stream.model:AttentionBlock"),
     7: Place("22_graph_convolution", "22-19", "m2v_lib.models.dual_stream.graph:GraphConv"),
     8: Place("22_graph_convolution", "22-21", "m2v_lib.models.dual_stream.model:GraphBlock"),
-    9: Place("25_losses_metrics", "25-10", "m2v_lib.training.losses:mpjpe_loss"),
-    10: Place("25_losses_metrics", "25-12", "m2v_lib.training.losses:n_mpjpe_loss"),
-    11: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
-    12: Place("25_losses_metrics", "25-14", "m2v_lib.training.losses:velocity_loss"),
-    13: Place("40_finetune", "40-08", "m2v_lib.training.losses:pose_loss"),
+    9: Place("25_losses_metrics", "25-10", "m2v_lib.models.losses:mpjpe_loss"),
+    10: Place("25_losses_metrics", "25-12", "m2v_lib.models.losses:n_mpjpe_loss"),
+    11: Place("25_losses_metrics", "25-14", "m2v_lib.models.losses:velocity_loss"),
+    12: Place("25_losses_metrics", "25-14", "m2v_lib.models.losses:velocity_loss"),
+    13: Place("40_finetune", "40-08", "m2v_lib.models.losses:pose_loss"),
     14: Place(
         "31_teacher_targets", "31-10", "m2v_lib.training.pretraining.teacher:Teacher.targets"
     ),

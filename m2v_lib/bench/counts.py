@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.config import Experiment
 from m2v_lib.models.dual_stream.model import DualStreamBlock, DualStreamModel
+from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
-from m2v_lib.training.losses import pose_loss
 
 #: Operators that give out memory or a new name for it, but move nothing.
 _STILL = {

@@ -32,9 +32,9 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
 from m2v_lib.models.dual_stream.model import DualStreamBlock
+from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.device import describe, pick_device, prepare_blocks
-from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.optimisers import make_optimiser
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.objective import MaskedPrediction

@@ -41,7 +41,9 @@ class ModelSettings:
     without it.
     """
 
-    name: str = new_setting("dual_stream", "which model: a file of m2v_lib/models, or a named size")
+    name: str = new_setting(
+        "dual_stream", "which model: dual_stream, a file of m2v_lib/models/systems, or a named size"
+    )
     skeleton: str = new_setting(
         "h36m17", "joints of input and output: a known skeleton, or a YAML file of your own"
     )

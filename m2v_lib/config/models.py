@@ -1,9 +1,10 @@
-"""Which models there are and their settings, read from the source of `m2v_lib/models`.
+"""Which models there are and their settings, read from the source of
+`m2v_lib/models/systems`.
 
 A model is one file that holds its `Settings`, its network and what its authors published. The
-network needs torch; reports, `m2v rows` and `m2v settings` do not have it. So what they need, the
-`Settings` class and the class attributes that are plain literals, is taken from the file's syntax
-tree, and nothing of the file is imported.
+network needs torch; reports, `m2v rows` and `m2v settings` do not have it. So what they need,
+the `Settings` class and the class attributes that are plain literals, is taken from the file's
+syntax tree, and nothing of the file is imported.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from m2v_lib.config.fields import (
 )
 from m2v_lib.config.sections import DualStreamSettings
 
-FOLDER: Final = Path(__file__).resolve().parents[1] / "models"
+FOLDER: Final = Path(__file__).resolve().parents[1] / "models" / "systems"
 DUAL_STREAM: Final = "dual_stream"
 
 
@@ -39,7 +40,7 @@ class ModelEntry:
 
 @cache
 def entries() -> dict[str, ModelEntry]:
-    """Every model by name: the dual stream, and each file of `m2v_lib/models` with `Settings`."""
+    """Every model by name: the dual stream, and each file of `m2v_lib/models/systems`."""
     found = {DUAL_STREAM: ModelEntry(DUAL_STREAM, DualStreamSettings)}
     for path in sorted(FOLDER.glob("*.py")):
         entry = _entry(path)
@@ -50,11 +51,14 @@ def entries() -> dict[str, ModelEntry]:
 
 @cache
 def sizes() -> dict[str, tuple[str, dict[str, Any]]]:
-    """Named sizes as published: name -> (model, settings that differ from its defaults)."""
+    """Named sizes as published, such as `stcformer-l`: (model, settings that differ from its
+    defaults).
+    """
     named: dict[str, tuple[str, dict[str, Any]]] = {}
     for entry in entries().values():
         for size, differing in entry.published_sizes.items():
-            named[size] = (entry.name, differing)
+            slug = size.lower().replace(" ", "-")
+            named[f"{entry.name}-{slug}"] = (entry.name, differing)
     return named
 
 
@@ -89,7 +93,7 @@ def _assigns(tree: ast.Module, name: str) -> bool:
 def _compiled(node: ast.ClassDef, path: Path) -> type[ModelSettings]:
     """The `Settings` class of a file, built in a space with nothing but what settings need."""
     space: dict[str, Any] = {
-        "__name__": f"m2v_lib.models.{path.stem}",
+        "__name__": f"m2v_lib.models.systems.{path.stem}",
         "dataclass": dataclass,
         "setting": setting,
         "new_setting": new_setting,
@@ -98,22 +102,25 @@ def _compiled(node: ast.ClassDef, path: Path) -> type[ModelSettings]:
         "ClassVar": ClassVar,
         "Any": Any,
     }
-    body = [
-        ast.ImportFrom("__future__", [ast.alias("annotations")], 0),
+    body: list[ast.stmt] = [
         node,
     ]
     module = ast.fix_missing_locations(ast.Module(body, type_ignores=[]))
-    exec(compile(module, str(path), "exec"), space)
+    exec(compile(module, str(path), "exec", dont_inherit=True), space)
     return space["Settings"]
 
 
 def _class_literal(node: ast.ClassDef, name: str, path: Path) -> Any:
     for statement in node.body:
-        target = statement.target if isinstance(statement, ast.AnnAssign) else None
-        if isinstance(target, ast.Name) and target.id == name:
-            assert isinstance(statement, ast.AnnAssign) and statement.value is not None
+        if isinstance(statement, ast.AnnAssign):
+            targets = [statement.target]
+        elif isinstance(statement, ast.Assign):
+            targets = list(statement.targets)  # type: ignore[arg-type]
+        else:
+            continue
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
             try:
-                return ast.literal_eval(statement.value)
+                return ast.literal_eval(statement.value)  # type: ignore[arg-type]
             except ValueError as error:
                 raise ConfigError(f"{path}: {name} must be a literal") from error
     return None

@@ -1,13 +1,12 @@
 """The checkpoint files of the systems' authors: read as plain data, nothing in them is run.
 
-`load_baseline("mixste", "best_epoch.bin")` is the way in. A torch file is a pickle, and a pickle is
-a program: torch reads it with `weights_only=True`, and the few names of numpy that such files need
-besides stand for inert classes of this module, not for numpy's own.
+`load_baseline("mixste", "best_epoch.bin")` is the way in. A torch file is a pickle, and a pickle
+is a program: torch reads it with `weights_only=True`, and the few names of numpy that such files
+need besides stand for inert classes of this module, not for numpy's own.
 """
 
 from __future__ import annotations
 
-import importlib
 import pickle
 import struct
 import zipfile
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.registry import model_class
 
 #: Numbers that all tensors of a file may claim together; a file of 60 million weights with its
 #: optimiser's state has 180 million.
@@ -27,31 +27,40 @@ MAX_ELEMENTS: Final = 1_000_000_000
 MAX_DEPTH: Final = 32
 #: numpy's code of a number -> the letter by which `struct` reads it.
 NUMBERS: Final = {
-    "f4": "f", "f8": "d", "i4": "i", "i8": "q", "u4": "I", "u8": "Q", "i2": "h", "i1": "b",
-    "u1": "B", "b1": "?",
-}  # fmt: skip
+    "f4": "f",
+    "f8": "d",
+    "i4": "i",
+    "i8": "q",
+    "u4": "I",
+    "u8": "Q",
+    "i2": "h",
+    "i1": "b",
+    "u1": "B",
+    "b1": "?",
+}
 
 
 def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
     """The system `name` with the weights of its authors' file, in evaluation mode.
 
-    Sizes follow from the file; `settings` say what no tensor tells, e.g. the number of heads. Every
-    tensor of the model must be in the file and the other way round, else ValueError; the model's
-    `n_matched` says how many they are.
+    Sizes follow from the file; `settings` say what no tensor tells, e.g. the number of heads.
+    Every tensor of the model must be in the file and the other way round, else ValueError; the
+    model's `n_matched` says how many they are.
     """
     path = Path(path)
-    model_class = _class_of(name)
+    made_by = model_class(name)
     content = _without_module(read_checkpoint(path))
     try:
-        chosen, weights = model_class.read_authors_file(content, **settings)
-        with torch.device("meta"):  # sizes cost nothing there, so a wrong file cannot ask for much
-            claimed = model_class(chosen)
+        chosen, weights = made_by.read_authors_file(content, **settings)
+        # sizes cost nothing there, so a wrong file cannot ask for much
+        with torch.device("meta"):
+            claimed = made_by(chosen)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{path}: is no file of {name}'s authors ({reason})") from error
 
     _check_match(claimed, weights, path)
-    model = model_class(chosen)
+    model = made_by(chosen)
     model.load_state_dict(weights)
     model.n_matched = len(weights)  # type: ignore[assignment]
     return model.eval()
@@ -78,17 +87,6 @@ def read_checkpoint(path: Path | str) -> Any:
     except Exception as error:  # torch names no type: OSError, RuntimeError, EOFError were seen
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"{path}: not readable as a torch file, truncated? ({reason})") from error
-
-
-# --- matching -------------------------------------------------------------------------------------
-
-
-def _class_of(name: str) -> type[Lifter]:
-    try:
-        found = importlib.import_module(f"m2v_lib.models.{name}").MODEL
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no model {name!r} in m2v_lib/models") from error
-    return found
 
 
 def _without_module(content: Any) -> Any:
@@ -131,9 +129,6 @@ def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
 
 def _counted(what: str, names: list[str]) -> str:
     return f"{len(names)} {what}, first {names[0]}" if names else ""
-
-
-# --- reading --------------------------------------------------------------------------------------
 
 
 class _NotPlainError(Exception):

@@ -33,14 +33,14 @@ class Lifter(nn.Module):
     reads_confidence: ClassVar[bool] = True
     #: Joint count the architecture is bound to; None: any skeleton's.
     n_joints_required: ClassVar[int | None] = None
-    #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in. An
-    #: instance may say otherwise than its class, where a setting decides it.
+    #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in.
+    #: An instance may say otherwise than its class, where a setting decides it.
     fixed_length: bool = True
     #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
     #: attention maps.
     has_encoder: ClassVar[bool] = False
-    #: Whether `loss` itself draws random numbers (a diffusion model's noise), from torch's global
-    #: generator.
+    #: Whether `loss` itself draws random numbers (a diffusion model's noise), from torch's
+    #: global generator.
     draws_in_loss: ClassVar[bool] = False
     #: Named sizes as published: name -> settings that differ from the defaults.
     published_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -111,7 +111,9 @@ class Lifter(nn.Module):
         return x_BTJC if self.reads_confidence else x_BTJC[..., :2]
 
     def use(self, path: str) -> Lifter:
-        """How layers are computed where there are two ways ("fast", "reference"); else no matter."""
+        """How layers are computed where there are two ways ("fast", "reference"); else no
+        matter.
+        """
         return self
 
     @classmethod

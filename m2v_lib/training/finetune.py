@@ -16,12 +16,12 @@ from m2v_lib.data.clips import Clips
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
+from m2v_lib.models.losses import lifting_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.distributed import SINGLE, ProcessGroup
-from m2v_lib.training.losses import lifting_loss
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1

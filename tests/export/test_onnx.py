@@ -55,7 +55,7 @@ def test_the_file_computes_what_torch_does(
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["weights.safetensors", "x.onnx"]
     session = runtime.InferenceSession(str(out))
     assert session.get_inputs()[0].shape == ["batch", 9, 17, 3]
-    assert "subtract joint 0" in session.get_modelmeta().custom_metadata_map["pose"]
+    assert "subtract the root" in session.get_modelmeta().custom_metadata_map["pose"]
     x = torch.randn(7, 9, 17, 3, generator=torch.Generator().manual_seed(9))
     model, _ = load_checkpoint(folder)  # by the fast path
     with torch.no_grad():

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m2v_lib.models import authors_files
 from m2v_lib.models.authors_files import load_baseline, read_checkpoint
-from m2v_lib.models.poseformer import PoseFormer, Settings
+from m2v_lib.models.systems.poseformer import PoseFormer, Settings
 
 TINY = Settings(n_frames=3, dim_per_joint=4, n_layers=1, n_heads=2)
 
@@ -43,11 +43,17 @@ def as_numpy_1(pickle: bytes) -> bytes:
 @pytest.mark.parametrize(("numpy_1", "zipped"), [(False, False), (False, True), (True, True)])
 def test_what_numpy_writes_is_plain_data(tmp_path: Path, numpy_1: bool, zipped: bool) -> None:
     content = {
-        "epoch": 3, "lr": [1e-3, np.float64(5e-4)], "best": np.float32(0.5), "n": np.int64(-7),
-        "done": np.bool_(True), "random_state": np.random.RandomState(1234), "id": "a run",
-        "model_pos": {"module.w": torch.arange(3.0)}, "array": np.arange(4),
+        "epoch": 3,
+        "lr": [1e-3, np.float64(5e-4)],
+        "best": np.float32(0.5),
+        "n": np.int64(-7),
+        "done": np.bool_(True),
+        "random_state": np.random.RandomState(1234),
+        "id": "a run",
+        "model_pos": {"module.w": torch.arange(3.0)},
+        "array": np.arange(4),
         "shape": torch.Size([2, 3]),
-    }  # fmt: skip
+    }
     path = saved(tmp_path / "a.bin", content, _use_new_zipfile_serialization=zipped)
     if numpy_1:
         repacked(path, as_numpy_1)
@@ -57,9 +63,16 @@ def test_what_numpy_writes_is_plain_data(tmp_path: Path, numpy_1: bool, zipped: 
     tensors = read.pop("model_pos")
     assert torch.equal(tensors["module.w"], torch.arange(3.0))
     assert read == {
-        "epoch": 3, "lr": [1e-3, 5e-4], "best": 0.5, "n": -7, "done": True, "random_state": None,
-        "id": "a run", "array": None, "shape": (2, 3),
-    }  # fmt: skip
+        "epoch": 3,
+        "lr": [1e-3, 5e-4],
+        "best": 0.5,
+        "n": -7,
+        "done": True,
+        "random_state": None,
+        "id": "a run",
+        "array": None,
+        "shape": (2, 3),
+    }
     assert {type(read[name]) for name in ("best", "n", "done")} == {float, int, bool}
 
 
@@ -193,5 +206,5 @@ def test_files_without_the_layout_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no_such", "base", "../mixste", "layers.transformer"])
 def test_unknown_models_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ValueError, match="there is no model"):
+    with pytest.raises(ValueError, match="unknown model"):
         load_baseline(name, tmp_path / "a.bin")

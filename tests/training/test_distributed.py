@@ -88,7 +88,7 @@ def assert_near(folder: Path, other: Path) -> None:
 GRADIENTS = """
 import sys, torch
 from m2v_lib.config import Experiment
-from m2v_lib.training.losses import pose_loss
+from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.pretraining.objective import MaskedPrediction
 from m2v_lib.training.distributed import process_group

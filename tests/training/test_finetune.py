@@ -18,12 +18,12 @@ from m2v_lib.data.clips import Clips, evaluation_clips, make_clips, training_cli
 from m2v_lib.data.store import Split, Store
 from m2v_lib.evaluation.protocols import evaluate_3dhp, evaluate_pose
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
+from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.losses import pose_loss
 from m2v_lib.training.pretrain import pretrain
 from m2v_lib.training.stage import start_from_stage_1
 

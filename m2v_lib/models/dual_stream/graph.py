@@ -73,8 +73,8 @@ class SpatialAggregation(nn.Module):
 class ChainAggregation(nn.Module):
     """A_hat x over time for a graph of each frame and one neighbour, the one before or after.
 
-    Only the two diagonals of A_hat are kept: 1/2 everywhere but at the end that lacks a neighbour,
-    so a chain of any length T has them.
+    Only the two diagonals of A_hat are kept: 1/2 everywhere but at the end that lacks a
+    neighbour, so a chain of any length T has them.
     """
 
     def __init__(self, n_frames: int, *, previous: bool) -> None:

@@ -149,11 +149,11 @@ class DualStreamBlock(nn.Module):
 
 
 class DualStreamModel(Lifter):
-    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in normalised
-    units.
+    """2D sequence (B, T, J, 3) of x, y, confidence -> 3D sequence (B, T, J, 3), both in
+    normalised units.
 
-    With embeddings and batch norm that are not bound to frames (recipe `paper`) any T may come in.
-    Raises ValueError for an input of another number of frames, joints or channels.
+    With embeddings and batch norm that are not bound to frames (recipe `paper`) any T may come
+    in. Raises ValueError for an input of another number of frames, joints or channels.
     """
 
     has_encoder = True
@@ -198,8 +198,8 @@ class DualStreamModel(Lifter):
             return self.joints_embed(scaled_input)
 
     def use(self, path: str) -> DualStreamModel:
-        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the numbers
-        are the same.
+        """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the
+        numbers are the same.
         """
         if path not in PATHS:
             raise ValueError(f"path must be {' or '.join(PATHS)}, got {path!r}")

@@ -36,9 +36,9 @@ def bone_loss(
 ) -> dict[str, Tensor]:
     """Weighted terms whose sum is the loss of `Anatomy3D.training_outputs`.
 
-    Takes the window's 3D, its frame that comes out, and the 3D of the frames that lengths are read
-    from, of which the `r`-th counts as a pose. `rand_BRJ3` is the true 3D as the paper says; the
-    released code lengthens it in place: give `aug_BRJ3` twice for that reading.
+    Takes the window's 3D, its frame that comes out, and the 3D of the frames that lengths are
+    read from, of which the `r`-th counts as a pose. `rand_BRJ3` is the true 3D as the paper
+    says; the released code lengthens it in place: give `aug_BRJ3` twice for that reading.
     """
     parts = {
         "pose": distance(outputs["pose"], centre_B1J3),

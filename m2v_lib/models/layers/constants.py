@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 class Constant:
-    """What `make` gives, a tensor in float64 that is no state of the model; `like(x)` gives it in
-    x's dtype, on x's device. Copies are kept, so a step makes none.
+    """What `make` gives, a tensor in float64 that is no state of the model; `like(x)` gives it
+    in x's dtype, on x's device. Copies are kept, so a step makes none.
 
     `make` runs on the CPU also where the model is built on the meta device.
     """
@@ -24,5 +24,8 @@ class Constant:
         """The constant in the dtype and on the device of `x`."""
         key = (x.dtype, x.device)
         if key not in self.copies:
-            self.copies[key] = self.values.to(device=x.device, dtype=x.dtype)
+            made = self.values.to(device=x.device, dtype=x.dtype)
+            if type(made) is not Tensor:  # a tracer's stand-in, which must not outlive the trace
+                return made
+            self.copies[key] = made
         return self.copies[key]

@@ -41,8 +41,8 @@ class Mlp(nn.Module):
 class Attention(nn.Module):
     """softmax(q k / sqrt(K) + bias + mask) v.
 
-    `bias` learns a number for each head and pair of frames of a window: `table` by their distance,
-    `full` by both frames, `none` not at all.
+    `bias` learns a number for each head and pair of frames of a window: `table` by their
+    distance, `full` by both frames, `none` not at all.
     """
 
     B_index: Tensor

@@ -1,4 +1,5 @@
-"""Attention over time, then strided attention that ends in one frame: Strided Transformer, P-STMO.
+"""Attention over time, then strided attention that ends in one frame: Strided Transformer,
+P-STMO.
 
 Names are those of the authors' files, whose layer norm and initial copies are their own too.
 """

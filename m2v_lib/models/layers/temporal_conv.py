@@ -16,10 +16,10 @@ from torch import Tensor, nn
 class WindowPlan:
     """Which frames every block sees and keeps, for odd filter widths (w0, w1, ...).
 
-    Dilated, a block looks w0 * ... * w(i-1) frames apart and gives a pose for every frame that has
-    a full window. Strided, it gives every w-th frame: for exactly one window that is the same
-    number at a fraction of the products. Causal nets let the newest frame pass in place of the
-    centre one; the convolutions stay.
+    Dilated, a block looks w0 * ... * w(i-1) frames apart and gives a pose for every frame that
+    has a full window. Strided, it gives every w-th frame: for exactly one window that is the
+    same number at a fraction of the products. Causal nets let the newest frame pass in place of
+    the centre one; the convolutions stay.
     """
 
     widths: tuple[int, ...]

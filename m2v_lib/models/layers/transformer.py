@@ -1,4 +1,5 @@
-"""The pre-norm transformer block (Dosovitskiy et al. 2021) that most of the lifters are built of.
+"""The pre-norm transformer block (Dosovitskiy et al. 2021) that most of the lifters are built
+of.
 
 Parameter names are those that the authors' files of MixSTE, PoseFormer and their kin share.
 """
@@ -18,7 +19,8 @@ from m2v_lib.models.layers.stochastic_depth import StochasticDepth
 
 #: Of the layer norms inside these networks; torch's own default is 1e-5.
 NORM_EPS = 1e-6
-#: Up to so many tokens explicit weights are cheaper than the fused kernel, and have no limit of G.
+#: Up to so many tokens explicit weights are cheaper than the fused kernel, and have no limit of
+#: G.
 SHORT = 32
 
 
@@ -69,7 +71,8 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """x + attention(LN(x)), then x + MLP(LN(x)), on (G, N, C).
 
-    In training each of the two branches is left out with probability `drop_path`, group by group.
+    In training each of the two branches is left out with probability `drop_path`, group by
+    group.
     """
 
     def __init__(self, dim: int, n_heads: int, mlp_ratio: int, drop_path: float = 0.0) -> None:

@@ -96,7 +96,6 @@ def test_a_sample_knows_two_frames_of_the_future() -> None:
     np.testing.assert_array_equal(sample(values, at), sample(changed, at))
 
 
-# fmt: skip
 @pytest.mark.parametrize(
     ("fps", "new", "n", "expected"),
     [

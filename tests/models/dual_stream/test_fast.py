@@ -95,7 +95,8 @@ def test_odd_sizes(
     training: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain_names = tuple(f"joint {j}" for j in range(n_joints))  # the last one, a wrist, ends a limb
+    # the last one, a wrist, ends a limb
+    plain_names = tuple(f"joint {j}" for j in range(n_joints))
     monkeypatch.setitem(KNOWN, "some", Skeleton("some", plain_names, H36M17.parents[:n_joints]))
     cfg = config(temporal_graph=graph, n_frames=n_frames, skeleton="some", n_layers=1)
     assert_same(cfg, n_clips, training=training)

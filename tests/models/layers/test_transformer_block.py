@@ -21,14 +21,18 @@ TINY: dict[str, dict[str, int]] = {
     "gla_gcn": {"n_frames": 3, "channels": 8},
     "poseformer": {"n_frames": 3, "dim_per_joint": 8, "n_layers": 2},
     "poseformerv2": {
-        "n_frames": 5, "n_kept_frames": 3, "n_kept_coeffs": 2, "dim_per_joint": 8, "n_layers": 2,
+        "n_frames": 5,
+        "n_kept_frames": 3,
+        "n_kept_coeffs": 2,
+        "dim_per_joint": 8,
+        "n_layers": 2,
     },
     "d3dp": {"n_frames": 3, "dim": 16, "n_layers": 2, "n_steps": 2},
-}  # fmt: skip
+}
 
 
 def built(name: str) -> Lifter:
-    model_class = importlib.import_module(f"m2v_lib.models.{name}").MODEL
+    model_class = importlib.import_module(f"m2v_lib.models.systems.{name}").MODEL
     torch.manual_seed(0)
     return model_class(model_class.Settings(**TINY[name]))
 

@@ -1,0 +1,57 @@
+"""What every model's file says of its settings, checked against what experiments take."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import m2v_lib.models.systems
+from m2v_lib.config import Experiment
+from m2v_lib.config.fields import ModelSettings, new_setting, setting
+from m2v_lib.models.base import Lifter
+
+FOLDER = Path(m2v_lib.models.systems.__file__).parent
+FILES = [path for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"]
+#: all that may be needed to read settings, on a machine without torch
+NAMES: dict[str, Any] = {
+    "dataclass": dataclasses.dataclass,
+    "ModelSettings": ModelSettings,
+    "setting": setting,
+    "new_setting": new_setting,
+}
+
+
+def model_of(path: Path) -> type[Lifter]:
+    return importlib.import_module(f"m2v_lib.models.systems.{path.stem}").MODEL
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_settings_can_be_read_without_torch(path: Path) -> None:
+    (found,) = (
+        node
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == "Settings"
+    )
+    scope = {"__name__": __name__, **NAMES}
+    exec(compile(ast.Module([found], []), path.name, "exec"), scope)
+    read: Any = scope["Settings"]
+
+    assert read().name == path.stem
+    fields = {f.name: (f.default, f.metadata["meaning"]) for f in dataclasses.fields(read)}
+    own = model_of(path).Settings
+    assert fields == {f.name: (f.default, f.metadata["meaning"]) for f in dataclasses.fields(own)}
+    assert all(isinstance(default, int | float | str) for default, _ in fields.values())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_sizes_and_recipe_are_settings_there_are(path: Path) -> None:
+    model = model_of(path)
+    for sizes in model.published_sizes.values():
+        model.Settings(**sizes)
+    assert model.own_recipe
+    Experiment.preset("base").override(model.own_recipe)
