@@ -310,8 +310,9 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_export(args: argparse.Namespace) -> int:
-    from m2v_lib.data.export import export_store
+    from m2v_lib.data.export import check_new_folder, export_store
 
+    check_new_folder(args.out)
     for path in export_store(
         args.store, args.form, args.out, **dict(_pair(text) for text in args.settings)
     ):

@@ -15,6 +15,7 @@ from typing import Any
 from m2v_lib.data.sources.readers import READERS, find_sources, kind_of, sha256_of
 from m2v_lib.data.store import DataError, default_root, open_store
 from m2v_lib.data.store.action_store import is_action_store, open_action_store
+from m2v_lib.data.store.folders import bring_back, store_folder
 
 
 def prepare(
@@ -34,6 +35,8 @@ def prepare(
     such as ``test_subjects`` of "mocap". Errors are ``DataError``.
     """
     root = Path(root) if root else default_root()
+    bring_back(root, name)
+    store_folder(root, name)  # said before the work, not after
     given = (
         [Path(source)] if isinstance(source, Path | str) else [Path(path) for path in source or ()]
     )

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError
-from m2v_lib.lift import WRITERS
+from m2v_lib.lift import WRITERS, writer_of
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -53,14 +54,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lift, write, and say in a line a person what came out."""
     from m2v_lib.data.sources.unlabelled import parse_size
-    from m2v_lib.lift import lift, save, writer_of
+    from m2v_lib.lift import lift, save
 
     if args.input == "-":
         return _stream(args)
     if not args.out:
         raise DataError(f"{args.input}: no file to write, name one with -o")
-    for out in args.out:
-        writer_of(out)  # a wrong ending is said before the work, not after
+    check_outputs(args.input, args.out)
     motion = lift(
         args.input,
         model=args.model,
@@ -82,6 +82,19 @@ def run(args: argparse.Namespace) -> int:
     for path in (path for out in args.out for path in save(motion, out)):
         print(path)
     return 0
+
+
+def check_outputs(source: str, outs: Sequence[Path]) -> None:
+    """Say before the work what would fail after it, and never write over the input."""
+    read = Path(source).resolve()
+    for out in outs:
+        writer_of(out)
+        if out.is_dir():
+            raise DataError(f"{out}: is a folder, expected the name of a file to write")
+        if out.resolve() == read or read in out.resolve().parents:
+            raise DataError(f"{out}: would overwrite or lie in the input, name another file")
+    if len({out.resolve() for out in outs}) < len(outs):
+        raise DataError(f"-o must name each file once, got {', '.join(map(str, outs))}"[:300])
 
 
 def _stream(args: argparse.Namespace) -> int:

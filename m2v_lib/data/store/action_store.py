@@ -21,7 +21,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from m2v_lib.data.checks import DataError, check_finite
-from m2v_lib.data.store import default_root, swap_in
+from m2v_lib.data.store import default_root
+from m2v_lib.data.store.folders import store_folder, swap_in
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.skeletons.h36m import N_JOINTS
 
@@ -155,7 +156,7 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
     name as they were.
     """
     check_actions(data, meta.name)
-    root, target = Path(root), Path(root) / meta.name
+    root, target = Path(root), store_folder(Path(root), meta.name)
     if (target / "meta.json").exists():
         raise DataError(
             f"{target}: is a store of another kind, choose another name for the action data"

@@ -23,6 +23,7 @@ import numpy as np
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
 from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.data.store.folders import bring_back, check_store_name, store_folder, swap_in
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.runs.records import project_root
 from m2v_lib.skeletons.h36m import N_JOINTS
@@ -188,12 +189,14 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
     Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of
     the name as it was.
     """
+    root, target = Path(root), store_folder(Path(root), meta.name)
+    if (target / "actions.json").exists():
+        raise DataError(f"{target}: holds action data, choose another name for the store (--name)")
     splits = {"train": train, "test": test}
     for name, split in splits.items():
         # keypoints alone need no test split
         if meta.labelled or name == "train" or split.n_frames:
             check_split(split, f"{meta.name}: split {name}", labelled=meta.labelled)
-    root, target = Path(root), Path(root) / meta.name
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
     try:
@@ -282,22 +285,6 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
         json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n"
     )
     folder.chmod(0o755)
-
-
-def swap_in(building: Path, target: Path) -> None:
-    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an
-    empty one is replaced.
-    """
-    aside = target.with_name(f".{target.name}-old-{os.getpid()}")
-    if target.exists():
-        os.replace(target, aside)
-    try:
-        os.replace(building, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
