@@ -44,6 +44,8 @@ MAX_RAW_SCORE: Final = 1e6
 
 #: characters of a name: of a person, a joint, a video, a store
 MAX_NAME_LENGTH: Final = 100
+#: characters of a text that is no name: what a store says of its protocol and source
+MAX_LONG_TEXT: Final = 4_000
 #: characters of a name in a message
 MAX_SHOWN: Final = 40
 #: characters of a message, so that it stays within two lines of a terminal
@@ -72,12 +74,17 @@ MAX_ARRAYS: Final = 10_000
 
 # Pickles: an instruction of one byte makes an object of a hundred
 
-#: instructions a byte of the pickle holds at most one; containers of NTU RGB+D 60's file: 0.5
-#: million
+#: containers that the instructions make; NTU RGB+D 120's file has some 1.5 million
 MAX_PICKLE_CONTAINERS: Final = 4_000_000
-#: containers inside each other, as memory's links follow them; published files have 6
+#: containers, or object arrays, inside each other; published files have 6
 MAX_PICKLE_DEPTH: Final = 64
-#: objects that a result unfolds to when whatever is shared is counted each time
-MAX_PICKLE_OBJECTS: Final = 64_000_000
-#: members of one dictionary or set: a hash attack needs many
-MAX_PICKLE_KEYS: Final = 2_000_000
+#: objects held at a time, and objects the result unfolds to when whatever is shared counts each
+#: time: so many, or so many a byte of the pickle. Every object that is written out takes a byte
+#: or more, so that only what is shared over and over can exceed both
+MAX_PICKLE_OBJECTS: Final = 1_000_000
+PICKLE_OBJECTS_PER_BYTE: Final = 4
+#: bytes made beside what are views of the file: so many, and four a byte of the pickle
+MAX_PICKLE_MADE_BYTES: Final = 64 << 20
+#: tuples as keys: their hashes can be made alike, and a dictionary of like hashes takes the square
+#: of its size
+MAX_PICKLE_TUPLE_KEYS: Final = 4_000

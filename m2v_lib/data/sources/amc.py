@@ -19,6 +19,8 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.foreign_values import check_file
+from m2v_lib.data.limits import MAX_TEXT_BYTES
 from m2v_lib.data.sources.mocap import Clip, Pack
 from m2v_lib.data.store import DataError
 from m2v_lib.geometry.kinematics import axis_rotation
@@ -105,6 +107,7 @@ def read_asf(path: Path | str) -> Skeleton:
 
 
 def _read_text(path: Path) -> str:
+    check_file(path, MAX_TEXT_BYTES, "an ASF or AMC file")
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError as error:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,10 @@ import numpy as np
 
 from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.detector_noise import DetectorModel, detect
+from m2v_lib.data.foreign_values import as_names, as_number, as_text, kind_of, listed, shown
+from m2v_lib.data.limits import MAX_FPS, MIN_FPS
+from m2v_lib.data.safe_pickle.archives import array_names
+from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
 from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
 from m2v_lib.skeletons.h36m import N_JOINTS, PARENTS
@@ -30,6 +33,7 @@ TEST_SUBJECTS: Final = ("CMU_06", "CMU_16", "CMU_135")
 VAL_SUBJECTS: Final = ("CMU_49", "CMU_35")
 CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
 REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
+UNITS: Final = ("units", "up_axis")
 PACK_JOINTS: Final = (
     "hip",
     "rhip",
@@ -141,31 +145,30 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file, expected a motion capture pack (.npz)") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})"
-        ) from error
+    arrays = {}
+    for key, value in read_object_npz(path).items():
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            raise DataError(f"{path}: {shown(key)} must be a plain array, got objects")
+        arrays[key] = value
+    return arrays
 
 
 def _check_pack(
     path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray
 ) -> None:
+    if positions.dtype.kind != "f":
+        raise DataError(f"{path}: positions must be floats (mm), got {positions.dtype}")
     if positions.ndim != 3 or positions.shape[1:] != (N_JOINTS, 3):
         raise DataError(
             f"{path}: positions has shape {positions.shape}, expected (frames, {N_JOINTS} joints, "
             "3)"
         )
-    if str(raw["units"]) != "mm" or str(raw.get("up_axis", "z")) != "z":
-        said = f"{raw['units']}, {raw.get('up_axis', 'z')} up"
-        raise DataError(f"{path}: units and up_axis say {said}, expected mm, z up")
-    if raw["fps"].size != 1 or not 1 <= float(raw["fps"]) <= 1000:
-        raise DataError(f"{path}: fps is {raw['fps']}, expected one number of frames a second")
+    units, up = (_word(raw.get(key, np.array("z")), f"{path}: {key}") for key in UNITS)
+    if (units, up) != ("mm", "z"):
+        raise DataError(f"{path}: units and up_axis say {units}, {up} up, expected mm, z up")
+    as_number(raw["fps"], f"{path}: fps", MIN_FPS, MAX_FPS)
+    if starts.ndim != 1 or starts.dtype.kind not in "iu":
+        raise DataError(f"{path}: clip_start must be a row of whole numbers, got {kind_of(starts)}")
     if len(starts) < 2:
         raise DataError(
             f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip"
@@ -180,23 +183,25 @@ def _check_pack(
                 f"{path}: {key} has shape {raw[key].shape}, expected one entry for "
                 f"{len(starts) - 1} clips"
             )
+        as_names(raw[key], f"{path}: {key}")
     if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
         raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")
-    if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != PACK_JOINTS:
+    if "joint_names" in raw and tuple(raw["joint_names"].reshape(-1).tolist()) != PACK_JOINTS:
         raise DataError(
-            f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}"
+            f"{path}: joint_names are {listed(raw['joint_names'].reshape(-1).tolist())}, expected "
+            f"{', '.join(PACK_JOINTS[:4])} ..."
         )
     check_finite(positions, f"{path}: positions")
     check_millimetres(positions, f"{path}: positions")
 
 
+def _word(value: np.ndarray, where: str) -> str:
+    return as_text(value.item() if value.size == 1 else value, where)
+
+
 def looks_like(path: Path | str) -> bool:
     """Whether a file is a pack, told by the names of its arrays."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"positions.npy", "clip_start.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return {"positions", "clip_start"} <= array_names(Path(path))
 
 
 def prepare_pack(
