@@ -15,32 +15,14 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.keypoints.proportions import BONES_MM as BONES_MM
 from m2v_lib.skeletons.h36m import BONES
 
 #: focal length over the image's longer side, of the cameras the model was trained with
 #: (Human3.6M's)
 FOCAL: Final = 1.145
-#: mean bone lengths (mm) of the motion capture pack's 18 training subjects, sides made alike, in
-#: the order of BONES: of someone whose head is 1.57 m above the ankles, some 1.70 m tall
-BONES_MM: Final = (
-    89.7,
-    395.7,
-    429.4,
-    89.7,
-    395.7,
-    429.4,
-    218.1,
-    234.1,
-    192.2,
-    98.8,
-    193.4,
-    293.5,
-    276.8,
-    193.4,
-    293.5,
-    276.8,
-)
-STATURE: Final = 1.70  # m
+#: m, of someone with the bones of BONES_MM: the head 1.57 m above the ankles
+STATURE: Final = 1.70
 BLOCK: Final = 1024  # frames worked on at once
 SMOOTH: Final = (
     0.5  # s to either side over which the size in the image is averaged, with falling weights
