@@ -49,9 +49,9 @@ def shown(value: object) -> str:
         return f"'{printable(str(value[: MAX_SHOWN + 1]), MAX_SHOWN)}'"
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
-    if isinstance(value, int) and abs(value) >= 10**15:
-        return "a whole number of 16 or more digits"
-    if isinstance(value, int | float | np.number) and not isinstance(value, np.complexfloating):
+    if isinstance(value, int | np.integer):
+        return str(value) if abs(int(value)) < 10**20 else "a whole number of over 20 digits"
+    if isinstance(value, float | np.floating):
         return f"{value:.10g}"
     return kind_of(value)
 

@@ -13,9 +13,12 @@ from typing import Final
 
 #: a day of video at 60 frames a second: a larger number is an id or a time stamp
 MAX_FRAME_NUMBER: Final = 24 * 3600 * 60
-#: frames that all people of a recording together span once gaps are filled; a .csv of as many
-#: lifted frames has 17 million lines, its arrays some 0.5 GB
-MAX_LIFTED_FRAMES: Final = 1_000_000
+#: frames that all people of a recording together span once gaps are filled: 1.2 GB of results
+MAX_LIFTED_FRAMES: Final = 2_000_000
+#: the same at the model's rate, some hours of work: 28 hours of motion at 50 a second
+MAX_MODEL_FRAMES: Final = 5_000_000
+#: frames a .bvh or a film counts from the recording's first one on, seen or not: 5 hours at 50
+MAX_TIMELINE_FRAMES: Final = 1_000_000
 #: detections in a file: 10 people in an hour and a half at 60 frames a second
 MAX_DETECTIONS: Final = 3_000_000
 #: people in one frame: crowds of CrowdPose and PANDA stay below
@@ -28,6 +31,8 @@ MAX_PEOPLE: Final = 10_000
 #: camera records; the model's rate is 50
 MIN_FPS: Final = 1.0
 MAX_FPS: Final = 2_000.0
+#: frames a stream may wait before it answers: 5 s at the highest rate
+MAX_LATENCY: Final = 10_000
 #: pixels of one side of an image: the largest sensors have some 30,000
 MAX_IMAGE_SIDE: Final = 100_000
 #: a coordinate in pixels: people leave the image, but not by a hundred images

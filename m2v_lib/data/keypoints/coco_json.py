@@ -28,7 +28,7 @@ from m2v_lib.data.limits import MAX_FRAME_NUMBER
 MAX_FIRST = 1000
 
 
-def results(path: Path, content: list[Any]) -> Detections:
+def read_results(path: Path, content: list[Any]) -> Detections:
     """COCO's results, or AlphaPose's."""
     rows, items = DetectionBuilder(path), as_tables(content, str(path))
     images = [entry_of(path, item, "image_id") for item in items]
@@ -50,7 +50,7 @@ def results(path: Path, content: list[Any]) -> Detections:
     return rows.make("AlphaPose" if alphapose else "COCO results", header)
 
 
-def annotations(path: Path, content: Mapping[str, Any]) -> Detections:
+def read_annotations(path: Path, content: Mapping[str, Any]) -> Detections:
     """COCO's annotations, or PoseTrack's."""
     images = as_tables(content.get("images"), f"{path}: images")
     _check_one_video(path, images)

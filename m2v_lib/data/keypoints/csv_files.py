@@ -126,7 +126,7 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
         one = cells.setdefault((frame, row.get(person_column, "")), {})
         joint = row[joint_column]
         if joint in one:
-            raise DataError(f"{where} gives joint {shown(joint)} of frame {frame} a second time")
+            raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
         one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
     joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
     order, names, notes = _order(table.path, joints)

@@ -27,7 +27,7 @@ def read(path: Path) -> Detections:
 
 def _of_object(path: Path, content: dict[str, Any]) -> Detections | None:
     if "annotations" in content:
-        return coco_json.annotations(path, content)
+        return coco_json.read_annotations(path, content)
     if "instance_info" in content:
         return frames_json.mmpose(path, content["instance_info"], content.get("meta_info"))
     if "frames" in content:
@@ -53,7 +53,7 @@ def _of_list(path: Path, content: Any) -> Detections | None:
     if not isinstance(first, dict):
         return frames_json.mediapipe(path, {}, content) if content else None
     if "image_id" in first:
-        return coco_json.results(path, content)
+        return coco_json.read_results(path, content)
     if "instances" in first:
         return frames_json.mmpose(path, content, None)
     if "people" in first:

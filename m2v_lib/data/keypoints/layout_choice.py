@@ -17,6 +17,10 @@ from m2v_lib.data.keypoints.proportions import spread_of_bones
 #: spread of a layout that fits, and by how much the next one has to be worse
 FITS: Final = 0.30
 CLEARLY: Final = 0.10
+#: spread of points that are those of another layout, where a person is seen often enough that
+#: each bone was once seen at its length
+FAR_OFF: Final = 0.5
+MIN_SEEN: Final = 10
 
 
 def choose_layout(found: Detections, requested: str | None, where: str) -> tuple[Layout, str]:
@@ -25,10 +29,7 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
     """
     n, header = found.points.shape[1], found.header
     for name in filter(None, (requested, header.layout)):
-        if name not in LAYOUTS:
-            raise DataError(
-                f"{where}: layout {shown(name)} is not known, expected one of {', '.join(LAYOUTS)}"
-            )
+        known_layout(name, f"{where}: ")
     if requested and header.layout and requested != header.layout:
         raise DataError(f"{where}: says its layout is {header.layout}, not {requested}")
     if header.names:
@@ -46,6 +47,15 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
         _check_fit(found, layout, where)
         return layout, "as asked for" if requested else "as the file says"
     return _by_points(found, where)
+
+
+def known_layout(name: str, where: str = "") -> Layout:
+    """The layout of a name, or DataError."""
+    if name not in LAYOUTS:
+        raise DataError(
+            f"{where}layout {shown(name)} is not known, expected one of {', '.join(LAYOUTS)}"
+        )
+    return LAYOUTS[name]
 
 
 def _check_fit(found: Detections, layout: Layout, where: str) -> None:
@@ -72,6 +82,14 @@ def _by_points(found: Detections, where: str) -> tuple[Layout, str]:
             f"{', '.join(sorted(counts))}"
         )
     if len(known) == 1:
+        spread = spread_of_bones(known[0], found.points, found.confidence)
+        if spread is not None and spread > (
+            FAR_OFF if len(found.frame) >= MIN_SEEN else 2 * FAR_OFF
+        ):
+            raise DataError(
+                f"{where}: has {n} keypoints a person that do not lie as those of {known[0].name}, "
+                "the only known layout of so many; name the layout (--layout)"
+            )
         return known[0], f"the only known layout of {n} keypoints"
     spreads = {
         layout.name: spread_of_bones(layout, found.points, found.confidence) for layout in known

@@ -44,7 +44,7 @@ def swap_to(dtype: np.dtype[Any], state: tuple[Any, ...]) -> np.dtype[Any]:
         raise NotPlain("holds an array of records, expected numbers, booleans or text")
     if len(inside) < 5 or type(inside[3]) is not int or inside[3] not in (-1, dtype.itemsize):
         raise NotPlain(f"holds a {dtype} of a false size")
-    return dtype.newbyteorder(order) if order in "<>" else dtype
+    return dtype.newbyteorder("<" if order == "<" else ">") if order in "<>" else dtype
 
 
 def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
@@ -69,7 +69,7 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
             f"says that an array is {shape} of {dtype}, but has {len(contents)} bytes for it"
         )
     return _sound(np.frombuffer(contents, dtype) if n else np.empty(0, dtype)).reshape(
-        shape, order=order
+        shape, order="F" if order == "F" else "C"
     )
 
 

@@ -98,9 +98,12 @@ def checked_videos(rows: Any, where: str) -> tuple[Video, ...]:
         row = as_table(entry, f"{where}, entry {i},")
         check_keys(row, VIDEO_KEYS, f"{where}, entry {i}")
         place = f"{where}, entry {i}:"
-        texts = {key: as_text(row[key], f"{place} {key}", MAX_LONG_TEXT) for key in TEXTS}
-        numbers = {key: as_whole(row[key], f"{place} {key}", *LIMITS[key]) for key in LIMITS}
-        video = Video(**texts, **numbers)
+        fields: dict[str, Any] = {}
+        for key in TEXTS:
+            fields[key] = as_text(row[key], f"{place} {key}", MAX_LONG_TEXT)
+        for key, (low, high) in LIMITS.items():
+            fields[key] = as_whole(row[key], f"{place} {key}", low, high)
+        video = Video(**fields)
         if video.start != start:
             raise DataError(f"{place} starts at frame {video.start}, expected {start}")
         start += video.n_frames
