@@ -1,4 +1,5 @@
-"""Download the benchmark's motion capture from mocap.cs.cmu.edu and convert it to a pack.
+"""Download the benchmark's motion capture from mocap.cs.cmu.edu and convert it to a pack with
+the rig's 38 points.
 
     python data_scripts/fetch_cmu.py [--data FOLDER] [--only 05_01 09_02 ...]
 
@@ -23,9 +24,9 @@ from typing import Final
 
 from download import Lock, fetch
 
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.sources.amc import Segment, convert, to_pack
-from m2v_lib.data.sources.mocap import PACK_FILE, write_pack
-from m2v_lib.data.store import DataError
+from m2v_lib.data.sources.packs import RIG_FILE, write_pack
 
 BASE: Final = "http://mocap.cs.cmu.edu/subjects"
 HERE: Final = Path(__file__).resolve().parent
@@ -82,7 +83,7 @@ def fetch_pack(
 ) -> Path:
     """Download, check, convert, write; returns the pack's path. An existing pack is kept."""
     folder = data / "cmu_mocap"
-    pack = folder / (PACK_FILE if not only else "cmu_mocap_selection.npz")
+    pack = folder / (RIG_FILE if not only else "cmu_mocap_selection.npz")
     if pack.exists() and not only:
         print(f"{pack} is there already")
         return pack

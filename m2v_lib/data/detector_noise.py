@@ -43,7 +43,13 @@ RELATIVE_SCALE: Final = {
     "wrist": 1.7,
     # Joints beyond Human3.6M's, by the nearest of those: ends of limbs as ankles and wrists.
     "pelvis": 0.6,
+    "back": 0.75,
+    "thorax": 0.65,
+    "crown": 0.8,
+    "top": 0.8,
+    "mouth": 0.7,
     "heel": 1.45,
+    "ball": 1.5,
     "toe": 1.6,
     "eye": 0.7,
     "ear": 0.8,

@@ -134,15 +134,18 @@ def camera_to_world(points: np.ndarray, camera: Camera) -> np.ndarray:
     return points @ camera.R.T + camera.T
 
 
-def to_image_and_depth(world: np.ndarray, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
+def to_image_and_depth(
+    world: np.ndarray, camera: Camera, root: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Human3.6M's 2.5D target (spec 5.1): world mm (n,J,3) -> label px (n,J,3) and factor mm per
     px (n,).
 
-    ``factor`` is the root's depth over the mean focal length: what one pixel measures at the
+    ``root`` is the joint that depth is relative to. ``factor`` is its depth over the mean focal
+    length: what one pixel measures at the
     root. Label x, y are the true projection, z is depth behind the root in the same scale, so
     ``label * factor[:, None, None]`` is in mm.
     """
     seen = world_to_camera(world, camera)
-    factor = seen[:, 0, 2] / camera.mean_focal
-    depth = (seen[..., 2] - seen[:, :1, 2]) / factor[:, None]
+    factor = seen[:, root, 2] / camera.mean_focal
+    depth = (seen[..., 2] - seen[:, root : root + 1, 2]) / factor[:, None]
     return np.concatenate([project(seen, camera), depth[..., None]], axis=-1), factor

@@ -46,6 +46,13 @@ def resample(values: np.ndarray, source_fps: float, fps: float) -> np.ndarray:
     return cubic_spline(values, np.arange(n_new) * source_fps / fps)
 
 
+def resample_marks(marks: np.ndarray, source_fps: float, fps: float) -> np.ndarray:
+    """Marks (n,...) bool -> (m,...): a new instant is marked when a frame beside it was."""
+    n_new = int(np.floor((len(marks) - 1) * fps / source_fps + 1e-9)) + 1
+    at = np.arange(n_new) * source_fps / fps
+    return marks[np.floor(at).astype(int)] | marks[np.ceil(at - 1e-9).astype(int)]
+
+
 def cubic_spline(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """The cubic spline through values (n,...) at 0, 1 .. n-1, evaluated at ``at`` (m,); n >= 4.
 

@@ -162,8 +162,11 @@ def keep_record(run_dir: Path, records_root: Path) -> Path:
 
 def commit() -> str:
     """The package's git commit, with `+changes` when tracked files differ from it; `unknown`
-    outside a checkout.
+    outside a checkout, unless M2V_COMMIT names it.
     """
+    if named := os.environ.get("M2V_COMMIT"):  # a copy without git, such as on a lent machine
+        return named
+
     here = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:

@@ -57,7 +57,125 @@ COCO17: Final = Skeleton(
 )
 MPI_INF_3DHP17: Final = _mpi_inf_3dhp17()
 
-KNOWN: Final = {s.name: s for s in (H36M17, MPI_INF_3DHP17, COCO17)}
+
+def _tree(name: str, *links: tuple[str, str]) -> Skeleton:
+    """A skeleton from (joint, parent) in the order of the arrays; the root's parent is empty.
+    Sides are told by the names.
+    """
+    joints = [joint for joint, _ in links]
+    parents = [joints.index(parent) if parent else -1 for _, parent in links]
+    rights = [joint for joint in joints if joint.startswith("right ")]
+    pairs = [(joints.index(j), joints.index(j.replace("right", "left"))) for j in rights]
+    return Skeleton(name, tuple(joints), tuple(parents), tuple(pairs))
+
+
+#: OpenPose's BODY_25, whose root is the middle of the hips; toe is the big toe.
+BODY25: Final = _tree(
+    "body25",
+    ("nose", "neck"),
+    ("neck", "root"),
+    ("right shoulder", "neck"),
+    ("right elbow", "right shoulder"),
+    ("right wrist", "right elbow"),
+    ("left shoulder", "neck"),
+    ("left elbow", "left shoulder"),
+    ("left wrist", "left elbow"),
+    ("root", ""),
+    ("right hip", "root"),
+    ("right knee", "right hip"),
+    ("right ankle", "right knee"),
+    ("left hip", "root"),
+    ("left knee", "left hip"),
+    ("left ankle", "left knee"),
+    ("right eye", "nose"),
+    ("left eye", "nose"),
+    ("right ear", "right eye"),
+    ("left ear", "left eye"),
+    ("left toe", "left ankle"),
+    ("left small toe", "left toe"),
+    ("left heel", "left ankle"),
+    ("right toe", "right ankle"),
+    ("right small toe", "right toe"),
+    ("right heel", "right ankle"),
+)
+
+#: Halpe's 26: COCO's 17, then top of the head, neck, middle of the hips (the root) and feet.
+HALPE26: Final = _tree(
+    "halpe26",
+    ("nose", "neck"),
+    ("left eye", "nose"),
+    ("right eye", "nose"),
+    ("left ear", "left eye"),
+    ("right ear", "right eye"),
+    ("left shoulder", "neck"),
+    ("right shoulder", "neck"),
+    ("left elbow", "left shoulder"),
+    ("right elbow", "right shoulder"),
+    ("left wrist", "left elbow"),
+    ("right wrist", "right elbow"),
+    ("left hip", "root"),
+    ("right hip", "root"),
+    ("left knee", "left hip"),
+    ("right knee", "right hip"),
+    ("left ankle", "left knee"),
+    ("right ankle", "right knee"),
+    ("head", "nose"),
+    ("neck", "root"),
+    ("root", ""),
+    ("left toe", "left ankle"),
+    ("right toe", "right ankle"),
+    ("left small toe", "left toe"),
+    ("right small toe", "right toe"),
+    ("left heel", "left ankle"),
+    ("right heel", "right ankle"),
+)
+
+#: The rig of CMU's motion capture with heels, small toes, crown, nose and ears added: `root` is
+#: the middle of the hips, `pelvis` the rig's own root by the sacrum; `ball` the toes' base, `toe`
+#: their end, `hand` its middle, `fingers` the knuckles.
+RIG38: Final = _tree(
+    "rig38",
+    ("root", ""),
+    ("right hip", "root"),
+    ("right knee", "right hip"),
+    ("right ankle", "right knee"),
+    ("right heel", "right ankle"),
+    ("right ball", "right ankle"),
+    ("right toe", "right ball"),
+    ("right small toe", "right ball"),
+    ("left hip", "root"),
+    ("left knee", "left hip"),
+    ("left ankle", "left knee"),
+    ("left heel", "left ankle"),
+    ("left ball", "left ankle"),
+    ("left toe", "left ball"),
+    ("left small toe", "left ball"),
+    ("pelvis", "root"),
+    ("lower back", "pelvis"),
+    ("upper back", "lower back"),
+    ("thorax", "upper back"),
+    ("lower neck", "thorax"),
+    ("upper neck", "lower neck"),
+    ("head", "upper neck"),
+    ("crown", "head"),
+    ("nose", "head"),
+    ("left ear", "head"),
+    ("right ear", "head"),
+    ("left shoulder", "thorax"),
+    ("left elbow", "left shoulder"),
+    ("left wrist", "left elbow"),
+    ("left hand", "left wrist"),
+    ("left fingers", "left hand"),
+    ("left thumb", "left wrist"),
+    ("right shoulder", "thorax"),
+    ("right elbow", "right shoulder"),
+    ("right wrist", "right elbow"),
+    ("right hand", "right wrist"),
+    ("right fingers", "right hand"),
+    ("right thumb", "right wrist"),
+)
+
+KNOWN: Final = {s.name: s for s in (H36M17, MPI_INF_3DHP17, COCO17, BODY25, HALPE26, RIG38)}
 
 
 def skeleton_of(name: str) -> Skeleton:

@@ -5,6 +5,8 @@ way.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from threading import Lock
 from typing import Any, TypeVar
 
 import torch
@@ -23,16 +25,28 @@ class ClipLoader:
     """
 
     def __init__(self) -> None:
-        self.made: dict[Hashable, Any] = {}
+        self.made: dict[Hashable, Future[Any]] = {}
+        self.lock = Lock()
 
     def once(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """What `make` gives, from the first call with this key."""
-        if key not in self.made:
-            self.made[key] = make()
-            if torch.cuda.is_initialized():
-                # it was made on one run's stream and is read on others'
-                torch.cuda.synchronize()
-        return self.made[key]
+        """What `make` gives, from the first call with this key; calls from other threads wait
+        for it.
+        """
+        with self.lock:
+            mine = key not in self.made
+            if mine:
+                self.made[key] = Future()
+        if mine:
+            try:
+                made = make()
+                if torch.cuda.is_initialized():
+                    # made on one run's stream, read on others'
+                    torch.cuda.current_stream().synchronize()
+            except BaseException as error:
+                self.made.pop(key).set_exception(error)
+                raise
+            self.made[key].set_result(made)
+        return self.made[key].result()
 
     def training(self, exp: Experiment, store: Store, device: torch.device) -> Clips:
         """The labelled clips that fine-tuning trains on."""

@@ -137,6 +137,12 @@ class Trainer:
 
     def steps(self, stop: StopRequest) -> Steps:
         """`run` as a coroutine, see `Wish`."""
+        try:
+            yield from self.all_steps(stop)
+        finally:
+            self.writer.shutdown(wait=False)
+
+    def all_steps(self, stop: StopRequest) -> Steps:
         self.start()
         cfg, n_steps = self.exp.run, self.schedule.n_steps
         began = time.monotonic() - self.trained_seconds
@@ -391,7 +397,7 @@ class Fetched:
     def __init__(self, numbers_N: Tensor) -> None:
         self.arrived: torch.cuda.Event | None = None
         if numbers_N.device.type == "cuda":
-            self.numbers_N = torch.empty_like(numbers_N, device="cpu", pin_memory=True)
+            self.numbers_N = torch.empty(numbers_N.shape, dtype=numbers_N.dtype, pin_memory=True)
             self.numbers_N.copy_(numbers_N, non_blocking=True)
             self.arrived = torch.cuda.Event()
             self.arrived.record()

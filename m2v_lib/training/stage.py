@@ -130,7 +130,7 @@ def run_stage(kind: type[Stage], exp: Experiment, root: Path | None = None) -> P
         launch(kind.name, exp, root)
         return check_finished(folder)
 
-    with process_group(exp) as group, own_stream(pick_device(exp)):
+    with process_group(exp) as group, own_stream(pick_device(exp), group):
         complete(stage_steps(kind, exp, root, group=group))
     return folder
 
@@ -170,9 +170,13 @@ def stage_steps(
     return folder
 
 
-def own_stream(device: torch.device) -> Any:
-    """A stream that is not the default one, as recording steps needs it; nothing on a CPU."""
-    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()
+def own_stream(device: torch.device, group: ProcessGroup) -> Any:
+    """A stream that is not the default one, as recording steps needs it; nothing where none is
+    recorded.
+    """
+    if device.type != "cuda" or group.size > 1:
+        return nullcontext()
+    return torch.cuda.stream(torch.cuda.Stream(device))
 
 
 def start_from_stage_1(

@@ -32,6 +32,10 @@ Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]
 WARM_UP_STEPS = 3
 
 
+class NotRecordableError(Exception):
+    """A step could not be recorded on this machine."""
+
+
 @dataclass
 class TrainingStep:
     """Moves a stage's module by one batch. `sums` holds the sums of what is logged since they
@@ -59,9 +63,8 @@ class TrainingStep:
         if key not in self.recorded:
             try:
                 self.recorded[key] = self.record(batch, self.capture)
-            except Exception as error:
-                reason = next(iter(str(error).splitlines()), type(error).__name__)
-                print(f"{self.stage.name}: no CUDA graph ({reason}); going on eagerly", flush=True)
+            except NotRecordableError as error:
+                print(f"{self.stage.name}: no CUDA graph ({error}); going on eagerly", flush=True)
                 self.capture = None
                 self.recorded.clear()
                 return self.compute(batch)
@@ -106,7 +109,11 @@ class TrainingStep:
         torch._foreach_add_([self.sums[name] for name in scalars], list(means.unbind()))
 
     def record(self, batch: Batch, capture: Capture) -> RecordedStep:
-        """A recorded step for batches of this shape; what the warm-up changes is put back."""
+        """A recorded step for batches of this shape; what the warm-up changes is put back.
+
+        Raises NotRecordableError, the state as it was; an error in putting it back is not
+        caught.
+        """
         place = {name: tensor.clone() for name, tensor in batch.items()}
         seen: dict[str, Tensor] = {}
         before = {key: tensor.clone() for key, tensor in self.state()}
@@ -122,8 +129,12 @@ class TrainingStep:
             for optimiser in self.optimisers:
                 optimiser.zero_grad(set_to_none=True)
             launch = capture(compute, self.stage.device)
-        finally:
+        except Exception as error:
             self.restore(before)
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise NotRecordableError(reason) from error
+
+        self.restore(before)
         return RecordedStep(place, launch, seen)
 
     def state(self) -> Iterator[tuple[object, Tensor]]:

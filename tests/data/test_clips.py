@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -398,3 +399,46 @@ def test_fewer_labels_are_fewer_recordings_seen_by_every_camera(
     assert {tuple(row) for row in some.index_CT.tolist()} < {
         tuple(row) for row in every.index_CT.tolist()
     }
+
+
+@pytest.mark.parametrize("step", [2, 3])
+def test_clips_of_every_third_frame_still_hold_each_frame_once(step: int) -> None:
+    """Cut without gap or overlap; only tails shorter than a clip are dropped."""
+    spans = [(0, 40), (40, 31), (71, 27)]
+    index = clip_index(spans, 5, 5, step=step)
+    assert (np.diff(index, axis=1) == step).all()
+    seen, counts = np.unique(index, return_counts=True)
+    assert (counts == 1).all() and len(seen) > 98 - len(spans) * step * 5
+    starts = {int(first) for first in index[:, 0]}
+    assert set(range(step)) <= starts, (
+        "each of the interleaved parts begins with its own first frame"
+    )
+    for row in index:
+        video = next((start, length) for start, length in spans if start <= row[0] < start + length)
+        assert row[-1] < sum(video), "no clip runs into the next video"
+
+
+def test_a_frame_step_of_one_changes_nothing() -> None:
+    spans = [(0, 40), (40, 6), (46, 31), (77, 3)]
+    assert np.array_equal(clip_index(spans, 9, 4, step=1), clip_index(spans, 9, 4))
+    assert len(clip_index([(0, 6), (6, 40)], 9, 4, step=3)) == 3 + 3 * 2, (
+        "short parts are resampled, as short videos"
+    )
+
+
+def test_windows_of_every_third_frame_stand_about_each_chosen_frame() -> None:
+    chosen = np.zeros(20, bool)
+    chosen[[0, 7, 19]] = True
+    index = centred_index([(0, 20)], 5, chosen, step=3)
+    assert index.tolist() == [[0, 0, 0, 3, 6], [1, 4, 7, 10, 13], [13, 16, 19, 19, 19]]
+
+
+def test_training_and_evaluation_take_the_frame_step(tiny_store: Store) -> None:
+    sizes: dict[str, Any] = {"input_2d": "detected", "device": "cpu", "frame_step": 2}
+    train = training_clips(tiny_store, 9, 4, validation=True, **sizes)
+    test = evaluation_clips(tiny_store, "test", 9, 9, **sizes)
+    for clips in (train, test):
+        whole = (clips.index_CT.diff(dim=1) == 2).all(1)
+        assert whole.any() and len(clips) > 0
+    x, y = train.batch(torch.tensor([0]))
+    assert torch.equal(x[0], train.input_nJ3[torch.arange(0, 18, 2)]) and y.shape == (1, 9, 17, 3)

@@ -5,14 +5,16 @@ of eq. (10).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import gradcheck
 
-from m2v_lib.models.losses import mpjpe_loss, n_mpjpe_loss, pose_loss, velocity_loss
+from m2v_lib.config import FinetuneConfig
+from m2v_lib.models.losses import lifting_loss, mpjpe_loss, n_mpjpe_loss, pose_loss, velocity_loss
 
 
 def poses(*shape: int, seed: int = 0) -> Tensor:
@@ -120,3 +122,31 @@ def test_all_terms_are_linear_in_the_unit(pair: tuple[Tensor, Tensor]) -> None:
     one, _ = pose_loss(pred, target, 0.5, 20.0)
     thousand, _ = pose_loss(1000 * pred, 1000 * target, 0.5, 20.0)
     assert thousand.item() == pytest.approx(1000 * one.item())
+
+
+class CentreModel(nn.Module):
+    """Gives the centre frame, doubled, and has a loss of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x[:, 2:3]
+
+    def output_frames(self, y: Tensor) -> Tensor:
+        return y[:, 2:3]
+
+    def loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return (self(x) - self.output_frames(y)).abs().sum(), {}
+
+
+def test_a_model_of_the_centre_frame_is_compared_with_the_centre_frame() -> None:
+    model, (x, y) = (
+        CentreModel(),
+        torch.randn(2, 3, 5, 17, 3, generator=torch.Generator().manual_seed(0)),
+    )
+    cfg = FinetuneConfig(w_scale=0.0)
+    loss, parts = lifting_loss(model, model, x, y, cfg)
+    assert loss.item() == pytest.approx(
+        float((2 * x[:, 2] - y[:, 2]).norm(dim=-1).mean()), rel=1e-6
+    )
+    assert parts["velocity"] == 0
+    own, _ = lifting_loss(model, model, x, y, replace(cfg, loss="own"))
+    assert own.item() == pytest.approx(float((2 * x[:, 2] - y[:, 2]).abs().sum()), rel=1e-6)

@@ -520,3 +520,33 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_run(
     monkeypatch.setattr(loop_module, "save_tensors", full)
     with pytest.raises(OSError, match="disk full"):
         make(tmp_path / "run").run()
+
+
+# Dropout that draws from torch's global generator
+
+
+class Dropping(Toy):
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.regression.add_module("dropout", nn.Dropout(0.5))
+
+    def loss(
+        self, network: nn.Module, batch: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        dropped = self.regression.dropout(batch["x"])  # type: ignore[operator]
+        return super().loss(network, {**batch, "x": dropped})
+
+
+def test_a_model_with_dropout_is_killed_and_resumed_to_the_same_numbers(
+    tmp_path: Path, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "Toy", Dropping)
+    make(tmp_path / "whole").run()
+    torch.manual_seed(99)
+    before = torch.random.get_rng_state()
+    with pytest.raises(Killed):
+        make(tmp_path / "killed", die_before=7).run()
+    make(tmp_path / "killed").run()
+    assert torch.equal(torch.random.get_rng_state(), before), "the user's own draws are left alone"
+    assert_same(tmp_path / "killed", tmp_path / "whole")
+    assert outcome(tmp_path / "whole")[0] != outcome(uninterrupted)[0]

@@ -1,5 +1,5 @@
-"""CMU motion capture as published: ASF skeletons and AMC motions to 17 joints in world mm at 50
-Hz.
+"""CMU motion capture as published: ASF skeletons and AMC motions to the 38 points of the rig in
+world mm at 50 Hz.
 
 An ASF file lists bones: direction and length at rest, an axis triple that defines the bone's own
 frame, and which rotations (dof) a motion gives. An AMC file lists these numbers frame by frame.
@@ -8,7 +8,7 @@ A bone's end is at
   angles,
 with C from the axis triple and M from the frame's angles, both applied x first, then y, then z.
 """
-# n frames at the source rate, m frames at the new one, J = 17 joints
+# n frames at the source rate, m frames at the new one, R = 38 points of the rig
 
 from __future__ import annotations
 
@@ -19,33 +19,17 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.data.sources.mocap import Clip, Pack
-from m2v_lib.data.store import DataError
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.sources.packs import Clip, Pack
+from m2v_lib.data.sources.rig_layouts import RIG_DERIVED, RIG_H36M17, RIG_JOINTS
+from m2v_lib.data.sources.rig_points import RIG_BONES, rig_points, suspect_points
 from m2v_lib.geometry.kinematics import axis_rotation
-from m2v_lib.geometry.resampling import resample, steady_segments
-from m2v_lib.skeletons.h36m import N_JOINTS
+from m2v_lib.geometry.resampling import resample, resample_marks, steady_segments
+from m2v_lib.skeletons.known import RIG38
 
 INCH_MM: Final = 25.4
-#: the ends of which bones the 17 joints are; joint 0 is the middle of 1 and 4
-JOINT_BONES: Final = {
-    1: "rhipjoint",
-    2: "rfemur",
-    3: "rtibia",
-    4: "lhipjoint",
-    5: "lfemur",
-    6: "ltibia",
-    7: "lowerback",
-    8: "thorax",
-    9: "upperneck",
-    10: "head",
-    11: "lclavicle",
-    12: "lhumerus",
-    13: "lwrist",
-    14: "rclavicle",
-    15: "rhumerus",
-    16: "rwrist",
-}
-FOOT_BONES: Final = ("lfoot", "rfoot", "ltoes", "rtoes")
+#: the lowest points of the bones, which the floor is told by
+FOOT_POINTS: Final = ("ltoe_base", "rtoe_base", "ltoe_tip", "rtoe_tip")
 #: the order of rotations in every CMU file
 XYZ: Final = ("x", "y", "z")
 SOURCE_FPS: Final = 120.0
@@ -204,9 +188,11 @@ def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
     return {name: np.array(given) for name, given in rows.items()}
 
 
-def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """End of every bone (n,3) mm in the file's frame (y up); "root" is the pelvis root of the
-    rig.
+def bone_poses(
+    skeleton: Skeleton, motion: dict[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """End (n,3) mm and rotation (n,3,3) of every bone in the file's frame (y up); "root" is the
+    pelvis root of the rig.
     """
     n = len(motion["root"])
     ends = {"root": motion["root"][:, :3] * skeleton.scale}
@@ -217,30 +203,31 @@ def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np
             angles[:, XYZ.index(axis)] = motion[name][:, column]
         turned[name] = turned[bone.parent] @ (bone.frame @ euler(angles) @ bone.frame.T)
         ends[name] = ends[bone.parent] + turned[name] @ bone.vector
-    return ends
+    return ends, turned
 
 
-def to_joints(ends: dict[str, np.ndarray]) -> np.ndarray:
-    """The 17 joints (n,J,3) in a world with z up, from bone ends with y up: (x, y, z) -> (x, -z,
-    y).
-    """
-    joints = np.zeros((len(ends["root"]), N_JOINTS, 3))
-    for joint, name in JOINT_BONES.items():
-        joints[:, joint] = ends[name]
-    joints[:, 0] = (joints[:, 1] + joints[:, 4]) / 2
-    return joints[..., [0, 2, 1]] * (1, -1, 1)
+def bone_ends(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """End of every bone (n,3) mm in the file's frame (y up)."""
+    return bone_poses(skeleton, motion)[0]
+
+
+def to_points(skeleton: Skeleton, motion: dict[str, np.ndarray]) -> np.ndarray:
+    """The rig's points (n,R,3) mm in a world with z up."""
+    vectors = {name: bone.vector for name, bone in skeleton.bones.items()}
+    return rig_points(*bone_poses(skeleton, motion), vectors)
 
 
 @dataclass(frozen=True)
 class Segment:
     """A converted stretch: frames ``begin .. end`` of the file became ``clip``; floor height
-    (mm) of the whole file.
+    (mm) of the whole file; ``suspect`` (m,R) bool: points that cannot be trusted.
     """
 
     clip: Clip
     source_file: str
     source_frames: tuple[int, int]
     floor_z: float
+    suspect: np.ndarray
 
 
 def convert(
@@ -251,33 +238,37 @@ def convert(
     """
     amc = Path(amc)
     skeleton = read_asf(asf)
-    if missing := {*JOINT_BONES.values(), *FOOT_BONES} - skeleton.bones.keys():
+    if missing := set(RIG_BONES) - skeleton.bones.keys():
         raise DataError(f"{asf}: has no bone {sorted(missing)[0]}, expected CMU's skeleton")
-    ends = bone_ends(skeleton, read_amc(amc, skeleton))
-    joints = to_joints(ends)
-    floor = float(np.percentile(np.min([ends[name][:, 1] for name in FOOT_BONES], axis=0), 5))
+    points = to_points(skeleton, read_amc(amc, skeleton))
+    feet = points[:, [RIG_JOINTS.index(name) for name in FOOT_POINTS], 2]
+    floor = float(np.percentile(feet.min(1), 5))
+    subject = f"CMU_{amc.stem.split('_')[0]}"
+
     found = []
+    joints = points[:, list(RIG_H36M17)]
     for number, (begin, end) in enumerate(steady_segments(joints, SOURCE_FPS)):
-        positions = resample(joints[begin:end], SOURCE_FPS, fps).astype(np.float32)
-        name, subject = f"CMU_{amc.stem}#{number}", f"CMU_{amc.stem.split('_')[0]}"
-        found.append(
-            Segment(
-                Clip(name, subject, action, action_class, positions), amc.name, (begin, end), floor
-            )
-        )
+        positions = resample(points[begin:end], SOURCE_FPS, fps).astype(np.float32)
+        bad = suspect_points(points[begin:end], SOURCE_FPS, subject)
+        suspect = resample_marks(bad, SOURCE_FPS, fps)
+        clip = Clip(f"CMU_{amc.stem}#{number}", subject, action, action_class, positions)
+        found.append(Segment(clip, amc.name, (begin, end), floor, suspect))
     return tuple(found)
 
 
 def to_pack(segments: Sequence[Segment], fps: float = 50.0) -> Pack:
-    """Segments as a pack, with where each came from."""
+    """Segments as a pack of the rig, with where each came from."""
     extra = {
         "source_file": np.array([segment.source_file for segment in segments]),
         "source_frames": np.array([segment.source_frames for segment in segments], np.int32),
         "source_fps": np.float32(SOURCE_FPS),
         "floor_z": np.array([segment.floor_z for segment in segments], np.float32),
+        "suspect": np.concatenate([segment.suspect for segment in segments]),
+        "derived": np.array([name in RIG_DERIVED for name in RIG_JOINTS]),
     }
     return Pack(
         tuple(segment.clip for segment in segments),
         fps,
         {key: np.asarray(v) for key, v in extra.items()},
+        RIG38,
     )

@@ -1,202 +1,32 @@
-"""Motion capture packs: reading and writing the one ``.npz`` layout, and turning a pack into a
-store.
-
-A pack holds 17 Human3.6M joints in world millimetres, z up, frames of all clips one after
-another. Every clip is seen by the four Human3.6M cameras and by the noisy detector; subjects are
-split into train and test (design section 6).
+"""Motion capture as a store: a pack's clips seen by the four Human3.6M cameras and by the noisy
+detector, subjects split into train and test (design section 6).
 """
-# n frames of all clips, J = 17 joints
+# n frames of all clips, J joints
 
 from __future__ import annotations
 
 import hashlib
-import os
-import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.detector_noise import DetectorModel, detect
+from m2v_lib.data.sources.packs import PACK_FILE as PACK_FILE
+from m2v_lib.data.sources.packs import PACK_JOINTS as PACK_JOINTS
+from m2v_lib.data.sources.packs import Clip as Clip
+from m2v_lib.data.sources.packs import Pack as Pack
+from m2v_lib.data.sources.packs import looks_like as looks_like
+from m2v_lib.data.sources.packs import read_pack as read_pack
+from m2v_lib.data.sources.packs import write_pack as write_pack
+from m2v_lib.data.sources.rig import form_pack
 from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
 from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
-from m2v_lib.skeletons.h36m import N_JOINTS, PARENTS
+from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
 
-PACK_FILE: Final = "cmu_mocap_h36m17_50hz_train.npz"
 TEST_SUBJECTS: Final = ("CMU_06", "CMU_16", "CMU_135")
 VAL_SUBJECTS: Final = ("CMU_49", "CMU_35")
-CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
-REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
-PACK_JOINTS: Final = (
-    "hip",
-    "rhip",
-    "rknee",
-    "rankle",
-    "lhip",
-    "lknee",
-    "lankle",
-    "spine",
-    "thorax",
-    "neck_nose",
-    "head",
-    "lshoulder",
-    "lelbow",
-    "lwrist",
-    "rshoulder",
-    "relbow",
-    "rwrist",
-)
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One take of a pack; ``positions`` (n,17,3) world mm."""
-
-    name: str
-    subject: str
-    action: str
-    action_class: str
-    positions: np.ndarray
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Clips at one frame rate; ``extra`` keeps whatever else the file says (source files and
-    frames, licence ...).
-    """
-
-    clips: tuple[Clip, ...]
-    fps: float
-    extra: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def subjects(self) -> tuple[str, ...]:
-        return tuple(sorted({clip.subject for clip in self.clips}))
-
-
-def read_pack(path: Path | str) -> Pack:
-    """Read a pack; every fault is a ``DataError`` that names the file, the key or frame and what
-    was expected.
-    """
-    path = Path(path)
-    raw = _load_arrays(path)
-    if missing := [key for key in REQUIRED if key not in raw]:
-        raise DataError(f"{path}: has no key {missing[0]!r}, expected {', '.join(REQUIRED)}")
-    positions, starts = raw["positions"], raw["clip_start"]
-    _check_pack(path, raw, positions, starts)
-    columns = [raw[key].tolist() for key in CLIP_KEYS]
-    clips = tuple(
-        Clip(name, subject, action, group, positions[begin:end])
-        for name, subject, action, group, begin, end in zip(
-            *columns, starts[:-1], starts[1:], strict=True
-        )
-    )
-    return Pack(
-        clips, float(raw["fps"]), {key: value for key, value in raw.items() if key not in REQUIRED}
-    )
-
-
-def write_pack(path: Path | str, pack: Pack) -> Path:
-    """Write a pack in the layout ``read_pack`` reads: beside the target first, then moved into
-    place.
-    """
-    path = Path(path)
-    starts = np.cumsum([0, *(len(clip.positions) for clip in pack.clips)]).astype(np.int64)
-    columns: dict[str, Any] = {
-        "clip_name": [clip.name for clip in pack.clips],
-        "subject": [clip.subject for clip in pack.clips],
-        "action": [clip.action for clip in pack.clips],
-        "action_class": [clip.action_class for clip in pack.clips],
-    }
-    positions = np.concatenate([clip.positions for clip in pack.clips]).astype(np.float32)
-    fixed = {
-        "units": "mm",
-        "up_axis": "z",
-        "joint_names": PACK_JOINTS,
-        "parents": np.array(PARENTS, np.int8),
-    }
-    arrays = {
-        "positions": positions,
-        "clip_start": starts,
-        "fps": np.float32(pack.fps),
-        **columns,
-        **fixed,
-    }
-    arrays = {key: np.asarray(value) for key, value in {**arrays, **pack.extra}.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
-
-
-def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file, expected a motion capture pack (.npz)") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})"
-        ) from error
-
-
-def _check_pack(
-    path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray
-) -> None:
-    if positions.ndim != 3 or positions.shape[1:] != (N_JOINTS, 3):
-        raise DataError(
-            f"{path}: positions has shape {positions.shape}, expected (frames, {N_JOINTS} joints, "
-            "3)"
-        )
-    if str(raw["units"]) != "mm" or str(raw.get("up_axis", "z")) != "z":
-        said = f"{raw['units']}, {raw.get('up_axis', 'z')} up"
-        raise DataError(f"{path}: units and up_axis say {said}, expected mm, z up")
-    if raw["fps"].size != 1 or not 1 <= float(raw["fps"]) <= 1000:
-        raise DataError(f"{path}: fps is {raw['fps']}, expected one number of frames a second")
-    if len(starts) < 2:
-        raise DataError(
-            f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip"
-        )
-    if starts[0] != 0 or starts[-1] != len(positions) or (np.diff(starts) < 1).any():
-        raise DataError(
-            f"{path}: clip_start must rise from 0 to {len(positions)}, the number of frames"
-        )
-    for key in CLIP_KEYS:
-        if raw[key].shape != (len(starts) - 1,):
-            raise DataError(
-                f"{path}: {key} has shape {raw[key].shape}, expected one entry for "
-                f"{len(starts) - 1} clips"
-            )
-    if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
-        raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")
-    if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != PACK_JOINTS:
-        raise DataError(
-            f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(PACK_JOINTS)}"
-        )
-    check_finite(positions, f"{path}: positions")
-    check_millimetres(positions, f"{path}: positions")
-
-
-def looks_like(path: Path | str) -> bool:
-    """Whether a file is a pack, told by the names of its arrays."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"positions.npy", "clip_start.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
 
 
 def prepare_pack(
@@ -205,18 +35,21 @@ def prepare_pack(
     sources: Sequence[Path],
     *,
     recipe: str,
+    joints: str | None = None,
     test_subjects: Sequence[str] = TEST_SUBJECTS,
     val_subjects: Sequence[str] = VAL_SUBJECTS,
     input_noise_seed: int = 0,
 ) -> Path:
     """Read a pack and film it (``prepare_mocap``); ``input_noise_seed`` fixes the 2D detector's
     noise.
+
+    ``joints`` is a layout that a pack of the rig is brought into first (``rig.form_pack``).
     """
     if len(sources) != 1:
         raise DataError(
             f"{store_name}: got {len(sources)} sources, expected one motion capture pack (.npz)"
         )
-    pack = read_pack(sources[0])
+    pack, which = form_pack(read_pack(sources[0]), joints)
     sha256 = hashlib.sha256(sources[0].read_bytes()).hexdigest()
     return prepare_mocap(
         root,
@@ -227,6 +60,7 @@ def prepare_pack(
         val_subjects=tuple(val_subjects),
         detector=DetectorModel(seed=input_noise_seed),
         recipe=recipe,
+        joints=which,
     )
 
 
@@ -240,13 +74,14 @@ def prepare_mocap(
     val_subjects: Sequence[str] = VAL_SUBJECTS,
     detector: DetectorModel | None = None,
     recipe: str = "",
+    joints: str = "",
 ) -> Path:
     """Project every clip by the four cameras, detect, split by subject and write the store
     ``<root>/<name>``.
 
     Videos are called ``<clip>.<camera>`` and labelled with the clip's action class. Validation
     subjects stay in the train split (the loader holds them out). Positions are used as captured:
-    no floor is subtracted.
+    no floor is subtracted. ``joints`` is the protocol's phrase on which joints these are.
     """
     detector = detector or DetectorModel()
     groups: dict[str, list[Clip]] = {"train": [], "test": []}
@@ -259,30 +94,46 @@ def prepare_mocap(
                 f"{source}: split {split} is empty: test subjects are {', '.join(test_subjects)}, "
                 f"the pack has {found}"
             )
+    said = (
+        f"split by subject, test {' '.join(test_subjects)}; 2.5D frames of four Human3.6M cameras"
+    )
     train_subjects = {clip.subject for clip in groups["train"]}
     meta = Meta(
         name=name,
         fps=pack.fps,
-        protocol=f"split by subject, test {' '.join(test_subjects)}; 2.5D frames of four Human3.6M cameras",
+        protocol=f"{said}; {joints}" if joints else said,
         source=source,
         detector=detector.describe(),
         val_subjects=tuple(s for s in val_subjects if s in train_subjects),
         recipe=recipe,
+        **skeleton_entries(pack.skeleton),
     )
-    return write_store(root, meta, *(film(clips, detector) for clips in groups.values()))
+    films = (film(clips, detector, skeleton=pack.skeleton) for clips in groups.values())
+    return write_store(root, meta, *films)
+
+
+def skeleton_entries(skeleton: Skeleton) -> dict[str, Any]:
+    """What a store's ``Meta`` says of its skeleton."""
+    definition = None if skeleton.name in KNOWN else skeleton.to_dict()
+    return {
+        "skeleton": skeleton.name,
+        "n_joints": len(skeleton),
+        "skeleton_definition": definition,
+    }
 
 
 def film(
-    clips: Sequence[Clip], detector: DetectorModel, cameras: Sequence[Camera] | None = None
+    clips: Sequence[Clip],
+    detector: DetectorModel,
+    cameras: Sequence[Camera] | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> Split:
     """Each clip seen by each camera (all four by default), as one split."""
     cameras = tuple(cameras or load_cameras().values())
     n = sum(len(clip.positions) for clip in clips) * len(cameras)
-    joint_2d, confidence = (
-        np.empty((n, N_JOINTS, 2), np.float32),
-        np.empty((n, N_JOINTS), np.float32),
-    )
-    label, truth = np.empty((n, N_JOINTS, 3), np.float32), np.empty((n, N_JOINTS, 3), np.float32)
+    J = len(skeleton)
+    joint_2d, confidence = np.empty((n, J, 2), np.float32), np.empty((n, J), np.float32)
+    label, truth = np.empty((n, J, 3), np.float32), np.empty((n, J, 3), np.float32)
     factor, videos, start = np.empty(n, np.float32), [], 0
     for clip, camera in _takes(clips, cameras):
         end = start + len(clip.positions)
@@ -296,9 +147,9 @@ def film(
             camera.width,
             camera.height,
         )
-        label_px, mm_per_px = to_image_and_depth(_in_front(clip, camera), camera)
+        label_px, mm_per_px = to_image_and_depth(_in_front(clip, camera), camera, skeleton.root)
         joint_2d[start:end], confidence[start:end] = detect(
-            label_px[..., :2], mm_per_px, video.source, detector
+            label_px[..., :2], mm_per_px, video.source, detector, skeleton
         )
         label[start:end], factor[start:end] = label_px, mm_per_px
         truth[start:end] = label_px * mm_per_px[:, None, None]

@@ -52,8 +52,8 @@ READERS: Final = {
     "mocap": Reader(
         "mocap",
         "prepare_pack",
-        1,
-        (("cmu_mocap_h36m17_50hz_train.npz",),),
+        2,
+        (("cmu_mocap_rig_50hz_train.npz",), ("cmu_mocap_h36m17_50hz_train.npz",)),
         "run `python data_scripts/fetch_cmu.py` to download CMU motion capture",
     ),
     "h36m": Reader(

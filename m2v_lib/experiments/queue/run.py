@@ -78,8 +78,8 @@ class Queue:
         """
         self.runs.mkdir(parents=True, exist_ok=True)
         for item in self.ready():
-            with _claim_file(self.runs / item.name).open("w") as stream:
-                if _lock(stream) and not self.done(item):
+            with claim_file(self.runs / item.name).open("w") as stream:
+                if lock(stream) and not self.done(item):
                     yield item
                     return
         yield None
@@ -99,19 +99,20 @@ def is_running(folder: Path) -> bool:
     """Whether a process trains in this run folder (it holds `training.folder.run_folder_lock`),
     or a queue is about to start one.
     """
-    for path in (folder.with_name(f".{folder.name}.lock"), _claim_file(folder)):
+    for path in (folder.with_name(f".{folder.name}.lock"), claim_file(folder)):
         if path.exists():
             with path.open("r+") as stream:
-                if not _lock(stream):
+                if not lock(stream):
                     return True
     return False
 
 
-def _claim_file(folder: Path) -> Path:
+def claim_file(folder: Path) -> Path:
+    """The file that a queue locks while it is at a run."""
     return folder.with_name(f".{folder.name}.claim")
 
 
-def _lock(stream: IO[str]) -> bool:
+def lock(stream: IO[str]) -> bool:
     """Lock an open file until it is closed; False where another process, or another opening,
     holds it.
     """

@@ -164,15 +164,19 @@ class DualStreamModel(Lifter):
         self.fixed_length = cfg.temporal_pos or cfg.bn_axis == "nodes"
         self.joints_embed = nn.Linear(3, cfg.dim)
         if cfg.spatial_pos:
-            self.pos_embed = _embedding((1, cfg.n_joints, cfg.dim), cfg.pos_init_std)
+            self.pos_embed = nn.Parameter(torch.zeros(1, cfg.n_joints, cfg.dim))
         if cfg.temporal_pos:
-            self.temporal_pos_embed = _embedding((1, cfg.n_frames, 1, cfg.dim), cfg.pos_init_std)
+            self.temporal_pos_embed = nn.Parameter(torch.zeros(1, cfg.n_frames, 1, cfg.dim))
         self.layers = nn.ModuleList(DualStreamBlock(cfg) for _ in range(cfg.n_layers))
         self.norm = nn.LayerNorm(cfg.dim)
         self.rep_logit = nn.Sequential(
             OrderedDict(fc=nn.Linear(cfg.dim, cfg.dim_rep), act=nn.Tanh())
         )
         self.head = nn.Linear(cfg.dim_rep, 3)
+        if cfg.pos_init_std:  # drawn last, so that it changes nothing else
+            for name in ("pos_embed", "temporal_pos_embed"):
+                if hasattr(self, name):
+                    nn.init.normal_(getattr(self, name), std=cfg.pos_init_std)
 
     def forward(self, x_BTJ3: Tensor) -> Tensor:
         return self.decode(self.encode(x_BTJ3))
@@ -214,10 +218,6 @@ class DualStreamModel(Lifter):
         if self.cfg.temporal_pos:
             x_BTJD = x_BTJD + self.temporal_pos_embed
         return x_BTJD
-
-
-def _embedding(shape: tuple[int, ...], std: float) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape) if std == 0 else std * torch.randn(shape))
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

@@ -67,13 +67,14 @@ class Teacher(nn.Module):
 
 def lerp_all_(tensors: list[Tensor], ends: list[Tensor], share: Tensor) -> None:
     """tensor <- tensor + share (end - tensor) for all of them, few launches for many."""
+    share = share.to(tensors[0].dtype)
     if tensors[0].device.type == "cpu":
         for tensor, end in zip(tensors, ends, strict=True):
-            tensor.lerp_(end, share.to(tensor.dtype))
+            tensor.lerp_(end, share)
         return
 
     steps = torch._foreach_sub(ends, tensors)
-    torch._foreach_mul_(steps, share.to(tensors[0].dtype))
+    torch._foreach_mul_(steps, share)
     torch._foreach_add_(tensors, steps)
 
 

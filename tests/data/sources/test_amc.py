@@ -17,21 +17,26 @@ from m2v_lib.data.sources.amc import (
     euler,
     read_amc,
     read_asf,
-    to_joints,
     to_pack,
+    to_points,
 )
-from m2v_lib.data.sources.mocap import PACK_FILE, read_pack, write_pack
+from m2v_lib.data.sources.packs import RIG_FILE, read_pack, write_pack
+from m2v_lib.data.sources.rig_layouts import RIG_H36M17, RIG_JOINTS
+from m2v_lib.data.sources.rig_points import rig_points, suspect_points
 from m2v_lib.data.store import DataError
 from m2v_lib.geometry.resampling import cubic_spline, resample, steady_segments
 
 CHAIN = (
-    "root lowerback thorax upperneck head",
-    "thorax lclavicle lhumerus lradius lwrist",
-    "thorax rclavicle rhumerus rradius rwrist",
+    "root lowerback upperback thorax lowerneck upperneck head",
+    "thorax lclavicle lhumerus lradius lwrist lhand lfingers",
+    "thorax rclavicle rhumerus rradius rwrist rhand rfingers",
+    "lwrist lthumb",
+    "rwrist rthumb",
     "root lhipjoint lfemur ltibia lfoot ltoes",
     "root rhipjoint rfemur rtibia rfoot rtoes",
 )
 UNIT_MM = INCH_MM / 0.5
+LOWERBACK, RHIP, LHIP = (RIG_JOINTS.index(name) for name in ("lowerback", "rhip", "lhip"))
 
 
 def write_rig(folder: Path, n_frames: int = 4, turn: int = 90, bend: int = 30) -> tuple[Path, Path]:
@@ -94,10 +99,15 @@ def test_y_up_becomes_z_up_without_mirroring(tmp_path: Path) -> None:
     asf, amc = write_rig(tmp_path)
     skeleton = read_asf(asf)
     ends = bone_ends(skeleton, read_amc(amc, skeleton))
-    joints = to_joints(ends)
-    np.testing.assert_allclose(joints[:, 7, 2], ends["lowerback"][:, 1])
-    np.testing.assert_allclose(joints[:, 0], (joints[:, 1] + joints[:, 4]) / 2)
-    a, b, c = (to_joints({name: axis[None] for name in ends})[0, 7] for axis in np.eye(3))
+    points = to_points(skeleton, read_amc(amc, skeleton))
+    np.testing.assert_allclose(points[:, LOWERBACK, 2], ends["lowerback"][:, 1])
+    np.testing.assert_allclose(points[:, 0], (points[:, RHIP] + points[:, LHIP]) / 2)
+    bones = {name: np.eye(3)[None] for name in ends}
+    vectors = {name: np.zeros(3) for name in ends}
+    a, b, c = (
+        rig_points({name: axis[None] for name in ends}, bones, vectors)[0, LOWERBACK]
+        for axis in np.eye(3)
+    )
     np.testing.assert_allclose(np.cross(a, b), c)
 
 
@@ -150,7 +160,7 @@ def test_a_converted_rig_becomes_a_pack(tmp_path: Path) -> None:
         ("CMU_77_01#0", "CMU_77", (0, 130))
     ]
     back = read_pack(write_pack(tmp_path / "pack.npz", to_pack(segments)))
-    assert back.clips[0].positions.shape == (54, 17, 3) and back.extra["source_file"].tolist() == [
+    assert back.clips[0].positions.shape == (54, 38, 3) and back.extra["source_file"].tolist() == [
         "77_01.amc"
     ]
 
@@ -212,10 +222,28 @@ def test_a_bad_skeleton_is_one_sentence(fault: str, tmp_path: Path) -> None:
     assert str(caught.value).startswith(str(asf)) and "\n" not in str(caught.value)
 
 
+def test_a_thumb_that_jumps_is_suspect_and_the_17_joints_never_are() -> None:
+    thumb, wrist = RIG_JOINTS.index("lthumb"), RIG_JOINTS.index("lwrist")
+    ankle, base = (RIG_JOINTS.index(name) for name in ("rankle", "rtoe_base"))
+    points = np.zeros((60, 38, 3))
+    points[:, RIG_JOINTS.index("rknee"), 2] = 400
+    points[:, base, 1] = 130
+    points[30:, [thumb, wrist]] += 500.0
+
+    bad = suspect_points(points, 120.0, "CMU_77")
+    assert np.flatnonzero(bad[:, thumb]).tolist() == list(range(22, 38))
+    assert not bad[:, list(RIG_H36M17)].any() and not bad[:, base].any()
+
+    points[10, base] = points[10, ankle] + [0, 1, 130]  # along the shank
+    bad = suspect_points(points, 120.0, "CMU_77")
+    assert bad[10, base] and bad[10, RIG_JOINTS.index("rtoe_tip")]
+    assert suspect_points(points, 120.0, "CMU_05")[:, base].all()
+
+
 def test_another_rig_cannot_be_converted(tmp_path: Path) -> None:
     asf, amc = write_rig(tmp_path)
-    asf.write_text(asf.read_text().replace("lwrist", "lpaw"))
-    with pytest.raises(DataError, match=r"77.asf: has no bone lwrist, expected CMU's skeleton"):
+    asf.write_text(asf.read_text().replace("lhand", "lpaw"))
+    with pytest.raises(DataError, match=r"77.asf: has no bone lhand, expected CMU's skeleton"):
         convert(asf, amc, action="", action_class="")
 
 
@@ -233,9 +261,10 @@ def _data() -> Path:
 
 def test_every_raw_clip_equals_the_pack_to_its_rounding() -> None:
     data = _data()
-    with np.load(data / PACK_FILE, allow_pickle=False) as raw:
+    with np.load(data / RIG_FILE, allow_pickle=False) as raw:
         names, frames, floor = raw["clip_name"].tolist(), raw["source_frames"], raw["floor_z"]
-    clips = read_pack(data / PACK_FILE).clips
+        starts, suspect = raw["clip_start"], raw["suspect"]
+    clips = read_pack(data / RIG_FILE).clips
     seen = []
     for amc in sorted((data / "raw").glob("*/*.amc")):
         asf = amc.parent / f"{amc.parent.name}.asf"
@@ -247,5 +276,7 @@ def test_every_raw_clip_equals_the_pack_to_its_rounding() -> None:
                 abs(segment.clip.positions - clips[i].positions).max() < 0.04
             )  # the pack is rounded to 1/16 mm
             seen.append(segment.clip.name)
+            given = suspect[starts[i] : starts[i + 1]]
+            assert (given != segment.suspect).mean() < 0.005
         assert seen and set(seen) >= {name for name in names if name.startswith(f"CMU_{amc.stem}#")}
     assert len(seen) >= 1

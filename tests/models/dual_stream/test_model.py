@@ -290,3 +290,21 @@ def test_wrong_input_says_what_is_expected(shape: tuple[int, ...], recipe: str) 
     assert str(caught.value) == (
         f"dual_stream: the input must be (B, {frames}, {J}, 3), got {shape}"
     )
+
+
+def test_position_embeddings_may_start_as_noise_and_nothing_else_changes() -> None:
+    changes = {"model.temporal_pos": True, "model.pos_init_std": 0.5}
+    plain = build_model(
+        Experiment.preset("smoke").override({"model.temporal_pos": True}).model, seed=0
+    ).state_dict()
+    noisy = build_model(Experiment.preset("smoke").override(changes).model, seed=0).state_dict()
+    differing = {name for name in plain if not torch.equal(plain[name], noisy[name])}
+    assert differing == {"pos_embed", "temporal_pos_embed"}
+    assert float(noisy["pos_embed"].std()) == pytest.approx(0.5, rel=0.2)
+
+
+def test_the_input_may_be_scaled_before_its_embedding() -> None:
+    exp = Experiment.preset("smoke").override({"model.input_scale": 3.0})
+    scaled, plain = (build_model(e.model, seed=0) for e in (exp, Experiment.preset("smoke")))
+    x = torch.randn(2, 27, 17, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(scaled(x), plain(3 * x))

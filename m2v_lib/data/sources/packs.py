@@ -1,0 +1,211 @@
+"""Motion capture packs: reading and writing the one ``.npz`` layout.
+
+A pack holds joints in world millimetres, z up, frames of all clips one after another: Human3.6M's
+17, or the 38 points of CMU's rig, from which other layouts are formed (``rig``).
+"""
+# n frames of all clips, J = 17 or 38 joints
+
+from __future__ import annotations
+
+import os
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from m2v_lib.data.checks import DataError, check_finite, check_millimetres
+from m2v_lib.data.sources.rig_layouts import RIG_JOINTS
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons.known import RIG38
+
+PACK_FILE: Final = "cmu_mocap_h36m17_50hz_train.npz"
+RIG_FILE: Final = "cmu_mocap_rig_50hz_train.npz"
+CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
+REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
+PACK_JOINTS: Final = (
+    "hip",
+    "rhip",
+    "rknee",
+    "rankle",
+    "lhip",
+    "lknee",
+    "lankle",
+    "spine",
+    "thorax",
+    "neck_nose",
+    "head",
+    "lshoulder",
+    "lelbow",
+    "lwrist",
+    "rshoulder",
+    "relbow",
+    "rwrist",
+)
+#: The joint lists that a pack may have, by the number of joints.
+SKELETONS: Final = {17: H36M17, 38: RIG38}
+NAMES: Final = {17: PACK_JOINTS, 38: RIG_JOINTS}
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One take of a pack; ``positions`` (n,J,3) world mm."""
+
+    name: str
+    subject: str
+    action: str
+    action_class: str
+    positions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Clips at one frame rate; ``extra`` keeps whatever else the file says (source files and
+    frames, licence ...). ``skeleton`` is that of the positions.
+    """
+
+    clips: tuple[Clip, ...]
+    fps: float
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+    skeleton: Skeleton = H36M17
+
+    def subjects(self) -> tuple[str, ...]:
+        return tuple(sorted({clip.subject for clip in self.clips}))
+
+
+def read_pack(path: Path | str) -> Pack:
+    """Read a pack; every fault is a ``DataError`` that names the file, the key or frame and what
+    was expected.
+    """
+    path = Path(path)
+    raw = _load_arrays(path)
+    if missing := [key for key in REQUIRED if key not in raw]:
+        raise DataError(f"{path}: has no key {missing[0]!r}, expected {', '.join(REQUIRED)}")
+    positions, starts = raw["positions"], raw["clip_start"]
+    _check_pack(path, raw, positions, starts)
+
+    columns = [raw[key].tolist() for key in CLIP_KEYS]
+    clips = tuple(
+        Clip(name, subject, action, group, positions[begin:end])
+        for name, subject, action, group, begin, end in zip(
+            *columns, starts[:-1], starts[1:], strict=True
+        )
+    )
+    extra = {key: value for key, value in raw.items() if key not in REQUIRED}
+    return Pack(clips, float(raw["fps"]), extra, SKELETONS[positions.shape[1]])
+
+
+def write_pack(path: Path | str, pack: Pack) -> Path:
+    """Write a pack in the layout ``read_pack`` reads: beside the target first, then moved into
+    place.
+    """
+    path = Path(path)
+    n_joints = len(pack.skeleton)
+    if SKELETONS.get(n_joints) != pack.skeleton:
+        raise DataError(f"{path}: a pack must hold h36m17 or rig38, got {pack.skeleton.name}")
+    starts = np.cumsum([0, *(len(clip.positions) for clip in pack.clips)]).astype(np.int64)
+    columns: dict[str, Any] = {
+        "clip_name": [clip.name for clip in pack.clips],
+        "subject": [clip.subject for clip in pack.clips],
+        "action": [clip.action for clip in pack.clips],
+        "action_class": [clip.action_class for clip in pack.clips],
+    }
+    fixed = {
+        "units": "mm",
+        "up_axis": "z",
+        "joint_names": NAMES[n_joints],
+        "parents": np.array(pack.skeleton.parents, np.int8),
+    }
+    arrays = {
+        "positions": np.concatenate([clip.positions for clip in pack.clips]).astype(np.float32),
+        "clip_start": starts,
+        "fps": np.float32(pack.fps),
+        **columns,
+        **fixed,
+    }
+    arrays = {key: np.asarray(value) for key, value in {**arrays, **pack.extra}.items()}
+    _save(path, arrays)
+    return path
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        with partial.open("wb") as stream:
+            np.savez_compressed(stream, allow_pickle=False, **arrays)
+        os.replace(partial, path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def looks_like(path: Path | str) -> bool:
+    """Whether a file is a pack, told by the names of its arrays."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"positions.npy", "clip_start.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _load_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file, expected a motion capture pack (.npz)") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(
+            f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})"
+        ) from error
+
+
+def _check_pack(
+    path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray
+) -> None:
+    if positions.ndim != 3 or positions.shape[1] not in NAMES or positions.shape[2] != 3:
+        raise DataError(
+            f"{path}: positions has shape {positions.shape}, expected (frames, 17 joints or the "
+            "rig's 38, 3)"
+        )
+    if str(raw["units"]) != "mm" or str(raw.get("up_axis", "z")) != "z":
+        said = f"{raw['units']}, {raw.get('up_axis', 'z')} up"
+        raise DataError(f"{path}: units and up_axis say {said}, expected mm, z up")
+    if raw["fps"].size != 1 or not 1 <= float(raw["fps"]) <= 1000:
+        raise DataError(f"{path}: fps is {raw['fps']}, expected one number of frames a second")
+
+    _check_clips(path, raw, starts, len(positions))
+    names = NAMES[positions.shape[1]]
+    if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != names:
+        raise DataError(
+            f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(names)}"
+        )
+    if "suspect" in raw and raw["suspect"].shape != positions.shape[:2]:
+        raise DataError(
+            f"{path}: suspect has shape {raw['suspect'].shape}, expected {positions.shape[:2]}"
+        )
+    check_finite(positions, f"{path}: positions")
+    check_millimetres(positions, f"{path}: positions", SKELETONS[positions.shape[1]])
+
+
+def _check_clips(path: Path, raw: dict[str, np.ndarray], starts: np.ndarray, n_frames: int) -> None:
+    if len(starts) < 2:
+        raise DataError(
+            f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip"
+        )
+    if starts[0] != 0 or starts[-1] != n_frames or (np.diff(starts) < 1).any():
+        raise DataError(f"{path}: clip_start must rise from 0 to {n_frames}, the number of frames")
+    for key in CLIP_KEYS:
+        if raw[key].shape != (len(starts) - 1,):
+            raise DataError(
+                f"{path}: {key} has shape {raw[key].shape}, expected one entry for "
+                f"{len(starts) - 1} clips"
+            )
+    if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
+        raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")

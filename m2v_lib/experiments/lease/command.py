@@ -1,0 +1,213 @@
+"""`m2v queue --lease`: checks, a bench, then the wanted runs in several processes, and an
+archive of their records.
+
+Everything stops by itself before the time is up: what is unfinished then has a checkpoint. No
+torch here, so that a failing device takes no more than a worker with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from m2v_lib.experiments.lease.archive import pack
+from m2v_lib.experiments.lease.jobs import Job, write_jobs
+from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
+from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, write_json
+
+#: Seconds kept at the end: runs write a last checkpoint, metrics are computed, records packed.
+LAST_SECONDS = 25.0
+#: The most that checks and bench together may take, as seconds and as a share of the lease.
+TRIAL_SECONDS, TRIAL_SHARE = 120.0, 0.3
+BENCH_SECONDS, BENCH_SHARE = 30.0, 0.08
+#: Numbers of runs at a time that are tried on a GPU; the fastest is used where none is asked
+#: for.
+TRIED_LANES = (1, 4, 8, 16)
+
+
+@dataclass
+class Lease:
+    """What is trained where and for how long. `lanes` 0: as many as the bench finds fastest (1
+    on a CPU).
+    """
+
+    jobs: list[Job]
+    minutes: float
+    device: str
+    runs: Path
+    out: Path
+    workers: int = 1
+    lanes: int = 0
+
+    def __post_init__(self) -> None:
+        self.began = time.time()
+        self.until = self.began + 60 * self.minutes - min(LAST_SECONDS, 12 * self.minutes)
+        self.report: dict[str, Any] = {
+            "minutes": self.minutes,
+            "device": self.device,
+            "workers": self.workers,
+        }
+
+    def run(self) -> int:
+        """The whole lease. Returns 0 when all is done, 75 when runs are left, 1 when one failed."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.runs.mkdir(parents=True, exist_ok=True)
+        self.trial()
+        self.train()
+        return self.end()
+
+    def trial(self) -> None:
+        """Checks and bench; where a check of recorded steps fails, no step is recorded."""
+        path = self.out / "trial.json"
+        path.unlink(missing_ok=True)
+        gpu = self.device.startswith("cuda")
+        tried = [
+            str(k)
+            for k in (TRIED_LANES if gpu else (1, 2))
+            if k == 1 or not self.lanes or k == self.lanes
+        ]
+        if self.lanes and str(self.lanes) not in tried:
+            tried.append(str(self.lanes))
+        bench = min(BENCH_SECONDS, 60 * BENCH_SHARE * self.minutes)
+        words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}", "--lanes", *tried]
+        self.call("trial", words, timeout=min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes))
+
+        found: dict[str, Any] = (
+            json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        )
+        self.report["trial"] = found or "did not end in time"
+        if gpu and not _graphs_hold(found):
+            print("lease: recorded steps do not hold here: training goes on eagerly", flush=True)
+            self.jobs = [
+                replace(job, exp=job.exp.override({"run.cuda_graph": "off"})) for job in self.jobs
+            ]
+        if any(
+            check["name"].startswith("fast path") and not check["holds"]
+            for check in found.get("checks", [])
+        ):
+            print(
+                "lease: the fast path does not hold here: training takes the reference path",
+                flush=True,
+            )
+            self.jobs = [
+                replace(job, exp=job.exp.override({"run.path": "reference"})) for job in self.jobs
+            ]
+        self.lanes = self.lanes or (_fastest(found) if gpu else 1)
+        self.report["lanes"] = self.lanes
+
+    def call(self, module: str, words: Sequence[str], timeout: float) -> None:
+        """Run a module of this package on the jobs to its end, or until the time is up."""
+        process = self.start(module, words)
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            print(f"lease: {module} did not end within {timeout:.0f} s", flush=True)
+
+    def start(self, module: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
+        jobs = self.out / "jobs.json"
+        write_jobs(jobs, self.jobs)
+        package = str(Path(__file__).resolve().parents[3])
+        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        threads = os.environ.get(
+            "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(1, self.workers)))
+        )
+        env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+        return subprocess.Popen(
+            [sys.executable, "-m", f"m2v_lib.experiments.lease.{module}", str(jobs), *words],
+            env=env,
+        )
+
+    def train(self) -> None:
+        """The workers, until they end or the time is up; one whose device failed is followed by
+        an eager one.
+        """
+        words = [
+            "--runs",
+            str(self.runs),
+            "--lanes",
+            str(self.lanes),
+            "--until",
+            f"{self.until:.3f}",
+        ]
+        running = [self.start("worker", words) for _ in range(self.workers)]
+        print(
+            f"lease: {len(self.jobs)} runs, {self.workers} workers with {self.lanes} at a time",
+            flush=True,
+        )
+        last = self.until + min(LAST_SECONDS, 12 * self.minutes) * 0.6
+        restarts = 2
+        while running and time.time() < last:
+            time.sleep(0.1)
+            for process in [p for p in running if p.poll() is not None]:
+                running.remove(process)
+                if (
+                    process.returncode not in (0, RESUME_EXIT_CODE)
+                    and restarts
+                    and time.time() < self.until
+                ):
+                    restarts -= 1
+                    print(
+                        f"lease: a worker ended with exit code {process.returncode}; another "
+                        "begins",
+                        flush=True,
+                    )
+                    if process.returncode == DEVICE_FAILED:
+                        self.jobs = [
+                            replace(j, exp=j.exp.override({"run.cuda_graph": "off"}))
+                            for j in self.jobs
+                        ]
+                    running.append(self.start("worker", words))
+        for process in running:
+            process.kill()
+            process.wait()
+
+    def end(self) -> int:
+        """Pack the records of what is done, and say what became of every run."""
+        done = [job.name for job in self.jobs if (self.runs / job.name / "result.json").exists()]
+        whole = [
+            self.runs / name
+            for name in done
+            if all((self.runs / name / f).exists() for f in RECORD_FILES)
+        ]
+        archives = pack(whole, self.out / "records.zip") if whole else []
+        begun = [j.name for j in self.jobs if j.name not in done and (self.runs / j.name).exists()]
+        self.report |= {
+            "seconds": round(time.time() - self.began, 1),
+            "done": done,
+            "begun": begun,
+            "left": len(self.jobs) - len(done),
+            "archives": [path.name for path in archives],
+        }
+        write_json(self.out / "lease.json", self.report)
+        packed = ", ".join(map(str, archives)) or "no archive"
+        counts = f"{len(done)} of {len(self.jobs)} runs are done, {len(begun)} more begun"
+        print(f"lease: {counts}, in {self.report['seconds']:.0f} s; {packed}", flush=True)
+        return 0 if len(done) == len(self.jobs) else RESUME_EXIT_CODE
+
+
+def _graphs_hold(found: dict[str, Any]) -> bool:
+    checks = [
+        check for check in found.get("checks", []) if check["name"].startswith(("graph", "stopped"))
+    ]
+    return bool(checks) and all(check["holds"] for check in checks)
+
+
+def _fastest(found: dict[str, Any]) -> int:
+    """The number of runs at a time with the most steps a second, over all stages."""
+    total: dict[int, float] = {}
+    for rates in found.get("bench", {}).values():
+        best = max(rates.values(), default=1.0)
+        for name, rate in rates.items():
+            if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
+                lanes = int(name.split(", ")[1].split()[0])
+                total[lanes] = total.get(lanes, 0.0) + rate / best
+    return max(total, key=lambda lanes: total[lanes]) if total else 4

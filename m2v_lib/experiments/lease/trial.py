@@ -1,0 +1,267 @@
+"""The first minutes of a lease: does the engine hold on this machine, and how fast is it?
+
+`python -m m2v_lib.experiments.lease.trial JOBS --out FILE --bench-seconds S --lanes 1 4 8` takes
+the first job of either stage, checks on it what no machine without this device could show,
+measures steps a second, and writes both as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from m2v_lib.config import Experiment
+from m2v_lib.experiments.lease.jobs import Job, read_jobs
+from m2v_lib.experiments.lease.worker import STAGES
+from m2v_lib.models.registry import build_model
+from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
+from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.device import describe, pick_device
+from m2v_lib.training.distributed import SINGLE
+from m2v_lib.training.loop import Fetched, Trainer, complete
+from m2v_lib.training.parallel import Lane
+
+STEPS = 20
+#: Relative differences that count as rounding: sums are taken in another order, and steps add
+#: up.
+SAME_OUTPUT, SAME_LOSSES, SAME_IN_BFLOAT16 = 1e-3, 1e-2, 0.1
+#: Steps before steps are timed: recording, the first log line.
+WARM_UP = 60
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Check:
+    """A claim about the engine: whether it holds on this device (None: does not apply), and what
+    was seen.
+    """
+
+    name: str
+    holds: bool | None
+    seen: str
+    seconds: float
+
+
+@dataclass
+class Trial:
+    """Checks and timings on the first job of each stage."""
+
+    jobs: dict[str, Job]
+    device: torch.device
+    loader: ClipLoader = field(default_factory=ClipLoader)
+    checks: list[Check] = field(default_factory=list)
+
+    def check(self, name: str, look: Callable[[], tuple[bool | None, str]]) -> None:
+        """Note what `look` finds; an error is a claim that does not hold."""
+        began = time.monotonic()
+        try:
+            holds, seen = look()
+        except Exception as error:
+            holds, seen = (
+                False,
+                f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
+            )
+        self.checks.append(Check(name, holds, seen, round(time.monotonic() - began, 2)))
+        word = {True: "holds", False: "FAILS", None: "does not apply"}[holds]
+        print(f"check: {name}: {word} ({seen})", flush=True)
+
+    def check_all(self) -> None:
+        self.check("fast path = reference path", self.paths_agree)
+        for stage in self.jobs:
+            eager = self.losses(stage, "off")
+            self.check(f"graph = eager, {stage}", partial(self.graph_agrees, stage, eager))
+            self.check(f"stopped and resumed = whole, {stage}", partial(self.resumes, stage))
+            self.check(f"bfloat16 near float32, {stage}", partial(self.bfloat16, stage, eager))
+
+    def paths_agree(self) -> tuple[bool, str]:
+        cfg = next(iter(self.jobs.values())).exp.model
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(8, cfg.n_frames, cfg.n_joints, 3, generator=generator).to(self.device)
+        out = [self.output(path, x) for path in ("reference", "fast")]
+        difference = float((out[0] - out[1]).abs().max() / out[0].abs().max())
+        return difference < SAME_OUTPUT, f"largest difference {difference:.1e}"
+
+    @torch.no_grad()
+    def output(self, path: str, x: Tensor) -> Tensor:
+        """Of a fresh network in training mode."""
+        model = build_model(next(iter(self.jobs.values())).exp.model, seed=0, path=path)
+        return model.to(self.device).train()(x)
+
+    def graph_agrees(self, stage: str, eager: list[float]) -> tuple[bool | None, str]:
+        if self.device.type != "cuda":
+            return None, "no CUDA device"
+        captured: list[bool] = []
+        recorded = self.losses(
+            stage, "on", watch=lambda t: captured.append(t.training_step.capture is not None)
+        )
+        difference = _largest_difference(recorded, eager)
+        return (
+            captured[-1] and difference < SAME_LOSSES,
+            f"recorded: {captured[-1]}, losses differ by {difference:.1e}",
+        )
+
+    def resumes(self, stage: str) -> tuple[bool, str]:
+        whole = self.losses(stage, "auto")
+        stopped = self.losses(stage, "auto", stop_at=STEPS // 2)
+        difference = _largest_difference(stopped, whole)
+        return difference < SAME_LOSSES, f"losses differ by {difference:.1e}"
+
+    def bfloat16(self, stage: str, eager: list[float]) -> tuple[bool, str]:
+        halved = self.losses(stage, "auto", {"run.precision": "bf16"})
+        difference = _largest_difference(halved, eager)
+        return difference < SAME_IN_BFLOAT16, f"losses differ by {difference:.1e}"
+
+    def losses(
+        self,
+        stage: str,
+        graph: str,
+        changes: dict[str, Any] | None = None,
+        *,
+        stop_at: int = 0,
+        watch: Callable[[Trainer], None] = lambda trainer: None,
+    ) -> list[float]:
+        """Losses of the first steps; with `stop_at` of a run that stopped there and was resumed."""
+        allowed = "auto" if self.device.type != "cuda" and graph == "on" else graph
+        short = {"run.max_steps": STEPS, "run.log_every": 1, "run.cuda_graph": allowed}
+        exp = self.jobs[stage].exp.override({**short, **(changes or {})})
+        with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
+            if stop_at:
+                with suppress(StoppedEarly):
+                    complete(self.trainer(stage, exp, Path(folder)).steps(_After(stop_at)))  # type: ignore[arg-type]
+            trainer = self.trainer(stage, exp, Path(folder))
+            complete(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
+            watch(trainer)
+            lines = read_metrics(Path(folder) / "metrics.jsonl")
+        return [line["loss"] for line in lines if line["kind"] == "train"]
+
+    def trainer(self, stage: str, exp: Experiment, folder: Path) -> Trainer:
+        kind = STAGES[stage]
+        scratch = exp.override({f"{stage}.init": "scratch"}) if stage != "pretrain" else exp
+        data, _ = kind.open_data(scratch)
+        built = kind.build(scratch, folder, data, self.device, SINGLE, self.loader)
+        built.has_validation = False
+        return Trainer(built, folder)
+
+    def bench(self, seconds: float, lanes: list[int], keep: Callable[[Any], None]) -> None:
+        """Steps a second of each stage, eager and recorded, of one run and of several; `keep`
+        gets what is known.
+        """
+        graphs = ["off", "auto"] if self.device.type == "cuda" else ["off"]
+        cases = [
+            (s, graph, k)
+            for s in self.jobs
+            for graph in graphs
+            for k in (lanes if graph == graphs[-1] else [1])
+        ]
+        found: dict[str, dict[str, float]] = {stage: {} for stage in self.jobs}
+        for stage, graph, k in cases:
+            name = f"{'eager' if graph == 'off' else 'graph'}, {k} at a time"
+            with suppress(RuntimeError):
+                found[stage][name] = round(
+                    self.steps_a_second(stage, graph, k, seconds / len(cases)), 1
+                )
+                print(f"bench: {stage}: {name}: {found[stage][name]:g} steps/s", flush=True)
+            keep(found)
+
+    def steps_a_second(self, stage: str, graph: str, n_lanes: int, seconds: float) -> float:
+        """Steps of all lanes together, after a warm-up that does not count."""
+        long = {"run.max_steps": 50_000, "run.cuda_graph": graph, "run.checkpoint_every": 50_000}
+        with tempfile.TemporaryDirectory() as folder:
+            lanes, waiting = [Lane(self.device) for _ in range(n_lanes)], dict[int, Any]()
+            runs = []
+            for seed, lane in enumerate(lanes):
+                exp = self.jobs[stage].exp.override({**long, "run.seed": seed})
+                with lane.current():
+                    trainer = self.trainer(stage, exp, Path(folder) / str(seed))
+                    runs.append(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
+
+            def turn() -> None:
+                for i, lane in enumerate(lanes):
+                    wish = waiting.pop(i, None)
+                    with lane.current():
+                        wish = runs[i].send(wish() if wish is not None else None)
+                    if isinstance(wish, Fetched):
+                        waiting[i] = wish
+
+            n_warm = WARM_UP if self.device.type == "cuda" else 1
+            for _ in range(n_warm):
+                turn()
+            return _rate(turn, self.device, seconds) * n_lanes
+
+
+class _After:
+    """A stop request that is raised at the n-th time it is looked at."""
+
+    deadline = math.inf
+
+    def __init__(self, n: float) -> None:
+        self.left = n
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left <= 0
+
+
+def _rate(turn: Callable[[], None], device: torch.device, seconds: float) -> float:
+    """Turns a second."""
+    n, began = 0, time.monotonic()
+    while time.monotonic() - began < seconds:
+        turn()
+        n += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return n / (time.monotonic() - began)
+
+
+def _largest_difference(losses: list[float], expected: list[float]) -> float:
+    """Relative to the larger of the two; infinite where a loss is no number or one is missing."""
+    if len(losses) != len(expected) or not all(math.isfinite(v) for v in losses):
+        return math.inf
+    return max(abs(a - b) / max(abs(a), abs(b)) for a, b in zip(losses, expected, strict=True))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m m2v_lib.experiments.lease.trial")
+    parser.add_argument("jobs", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--bench-seconds", type=float, default=30.0)
+    parser.add_argument("--lanes", type=int, nargs="+", default=[1])
+    args = parser.parse_args(argv)
+
+    jobs: dict[str, Job] = {}
+    for job in read_jobs(args.jobs):
+        jobs.setdefault(job.stage, job)
+    device = pick_device(next(iter(jobs.values())).exp)
+    trial = Trial(jobs, device)
+    report: dict[str, Any] = {
+        "device": describe(device),
+        "torch": torch.__version__,
+        "checks": [],
+        "bench": {},
+    }
+    trial.check_all()
+    report["checks"] = [vars(check) for check in trial.checks]
+    write_json(args.out, report)  # what is known stays, should the rest not end in time
+    trial.bench(
+        args.bench_seconds,
+        args.lanes,
+        lambda found: write_json(args.out, {**report, "bench": found}),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

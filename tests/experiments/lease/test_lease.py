@@ -1,0 +1,228 @@
+"""A lease from checks to archive on a CPU: shared pre-training once, stopping in time, an engine
+that does not hold.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m2v_lib.config import Experiment
+from m2v_lib.data.store import Store
+from m2v_lib.experiments.lease import worker as worker_module
+from m2v_lib.experiments.lease.archive import unpack
+from m2v_lib.experiments.lease.command import Lease, _fastest, _graphs_hold
+from m2v_lib.experiments.lease.jobs import Job, jobs_of, read_jobs, write_jobs
+from m2v_lib.experiments.queue.sweeps import sweep_items, sweep_table, variants
+from m2v_lib.experiments.queue.wanted import Item
+from m2v_lib.runs.records import Record, load_record
+from m2v_lib.training.finetune import Finetune
+
+Make = Callable[..., Experiment]
+
+
+def chain(make: Make, steps: int = 4) -> list[Job]:
+    """A pre-training, two fine-tunings that start from it, and one from scratch, the needy
+    first.
+    """
+    exp = make("paper", {"run.max_steps": steps, "run.log_every": 2})
+    needy = exp.override({"finetune.init": "pretrained"})
+    fewer = needy.override({"data.label_fraction": 0.5})
+    name = exp.run_name("pretrain")
+    return [
+        Job("finetune", needy, name),
+        Job("finetune", fewer, name),
+        Job("pretrain", exp),
+        Job("finetune", exp),
+    ]
+
+
+def work(jobs: list[Job], tmp_path: Path, *, lanes: int = 3, seconds: float = 600) -> int:
+    write_jobs(tmp_path / "jobs.json", jobs)
+    until = str(time.time() + seconds)
+    return worker_module.main(
+        [
+            str(tmp_path / "jobs.json"),
+            "--runs",
+            str(tmp_path / "runs"),
+            "--lanes",
+            str(lanes),
+            "--until",
+            until,
+        ]
+    )
+
+
+def test_a_worker_makes_what_is_shared_once_and_first(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    jobs = chain(tiny_experiment)
+    assert work(jobs, tmp_path) == 0
+    records = {job.name: load_record(tmp_path / "runs" / job.name) for job in jobs}
+    assert [records[job.name].result.get("init") for job in jobs] == [
+        jobs[2].name,
+        jobs[2].name,
+        None,
+        "scratch",
+    ]
+    assert capsys.readouterr().out.count("pretrain 4/4") == 1
+    began = time.monotonic()
+    assert work(jobs, tmp_path) == 0 and time.monotonic() - began < 2, "nothing is left to do"
+
+
+def test_jobs_survive_the_file_between_processes(tiny_experiment: Make, tmp_path: Path) -> None:
+    jobs = chain(tiny_experiment)
+    write_jobs(tmp_path / "jobs.json", jobs)
+    assert read_jobs(tmp_path / "jobs.json") == jobs
+    on_gpu = jobs_of([Item("finetune", jobs[0].exp, {}, ("a",), "b")], {"run.device": "cuda"})
+    assert (
+        on_gpu[0].exp.run.log_every == 250
+        and on_gpu[0].name == jobs[0].name
+        and on_gpu[0].needs == "b"
+    )
+
+
+def test_a_failed_run_stops_only_what_builds_on_it(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = chain(tiny_experiment)
+    draw = worker_module.Pretrain.draw
+
+    def fails(self: Any, *given: Any) -> Any:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(worker_module.Pretrain, "draw", fails)
+    assert work(jobs, tmp_path) == 0
+    done = [(tmp_path / "runs" / job.name / "result.json").exists() for job in jobs]
+    assert done == [False, False, False, True]
+    monkeypatch.setattr(worker_module.Pretrain, "draw", draw)
+    assert work(jobs, tmp_path) == 0
+    assert all((tmp_path / "runs" / job.name / "result.json").exists() for job in jobs)
+
+
+def test_a_failing_device_ends_the_worker(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(self: Any, *given: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Finetune, "draw", fails)
+    assert work(chain(tiny_experiment)[3:], tmp_path) == worker_module.DEVICE_FAILED
+
+
+def test_a_worker_stops_at_checkpoints_when_the_time_is_up_and_another_goes_on(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path
+) -> None:
+    jobs = chain(tiny_experiment, steps=3000)
+    began = time.monotonic()
+    assert work(jobs, tmp_path, seconds=4) == 0
+    assert time.monotonic() - began < 15
+    begun = [f for f in (tmp_path / "runs").glob("*/checkpoint.safetensors")]
+    assert len(begun) == 2, "the pre-training and the run from scratch: the others wait"
+    short = chain(tiny_experiment)
+    assert work(short, tmp_path) == 0
+
+
+def test_a_run_for_which_there_is_no_time_is_not_begun(
+    tiny_experiment: Make, tmp_path: Path
+) -> None:
+    (*_, job) = chain(tiny_experiment, steps=1000)
+    stop = worker_module.StopRequest(1.0)
+    worker = worker_module.Worker([job], tmp_path, stop)
+    assert worker.may_begin(job), "nothing is known of its pace"
+    worker.seconds_a_step["finetune"] = 0.1
+    assert not worker.may_begin(job)
+    worker.seconds_a_step["finetune"] = 0.01
+    assert worker.may_begin(job)
+
+
+def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_path: Path) -> None:
+    jobs = chain(tiny_experiment)
+    lease = Lease(jobs, 1.5, "cpu", tmp_path / "runs", tmp_path / "out", workers=2, lanes=2)
+    assert lease.run() == 0
+    report = json.loads((tmp_path / "out" / "lease.json").read_text())
+    checks = {check["name"]: check["holds"] for check in report["trial"]["checks"]}
+    assert checks == {
+        "fast path = reference path": True,
+        **{f"graph = eager, {stage}": None for stage in ("finetune", "pretrain")},
+        **{f"stopped and resumed = whole, {stage}": True for stage in ("finetune", "pretrain")},
+        **{f"bfloat16 near float32, {stage}": True for stage in ("finetune", "pretrain")},
+    }
+    assert report["trial"]["bench"]["finetune"]["eager, 1 at a time"] > 0
+    assert (
+        len(report["done"]) == 4 and report["left"] == 0 and report["archives"] == ["records.zip"]
+    )
+    filed = unpack(tmp_path / "out" / "records.zip", tmp_path / "kept")
+    assert {f.name for f in filed} == {job.name for job in jobs}
+    assert (tmp_path / "out" / "records.zip").stat().st_size < 16 << 20
+
+
+def trial(holds: bool, rates: dict[str, float] | None = None) -> dict[str, Any]:
+    paths = {"name": "fast path = reference path", "holds": False}
+    return {
+        "checks": [paths, {"name": "graph = eager, finetune", "holds": holds}],
+        "bench": {"finetune": rates or {}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"), [(trial(True), "auto"), (trial(False), "off"), ({}, "off")]
+)
+def test_where_recorded_steps_do_not_hold_none_is_recorded(
+    found: dict[str, Any],
+    expected: str,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lease = Lease(chain(tiny_experiment), 9, "cuda", tmp_path / "runs", tmp_path)
+
+    def call(module: str, words: list[str], timeout: float) -> None:
+        if found:
+            Path(words[1]).write_text(json.dumps(found))
+
+    monkeypatch.setattr(lease, "call", call)
+    lease.trial()
+    assert {job.exp.run.cuda_graph for job in lease.jobs} == {expected}
+    assert {job.exp.run.path for job in lease.jobs} == {"reference" if found else "fast"}
+
+
+def test_as_many_at_a_time_as_is_fastest() -> None:
+    rates = {
+        "eager, 1 at a time": 9000.0,
+        "graph, 1 at a time": 700.0,
+        "graph, 8 at a time": 2500.0,
+        "graph, 16 at a time": 2400.0,
+    }
+    assert _fastest(trial(True, rates)) == 8 and _fastest({}) == 4
+    assert _graphs_hold(trial(True)) and not _graphs_hold({"checks": []})
+
+
+def test_a_sweep_has_the_base_and_each_change_with_every_seed(tmp_path: Path) -> None:
+    for name in ("compact-optimiser", "compact-data", "compact-length"):
+        items = sweep_items(name)
+        assert len(items) == 3 * len(variants(name)) and len({item.name for item in items}) == len(
+            items
+        )
+        assert items[0].exp.preset_name == "compact" and items[0].labels == (
+            f"{name}: the base s0",
+        )
+
+
+def test_a_sweeps_table_ranks_by_validation_error_alone() -> None:
+    items = sweep_items("compact-length")
+    errors = {items[0].name: (50.0, 70.0), items[1].name: (60.0, 10.0), items[6].name: (52.0, 70.0)}
+    records = [
+        Record(Path(name), {}, {"val": {"mpjpe": val}, "test": {"mpjpe": test}}, [], {})
+        for name, (val, test) in errors.items()
+    ]
+    lines = sweep_table("compact-length", records).splitlines()[2:]
+    assert lines == [
+        "| the base | 51.00 | 1.41 | 2 |",
+        "| run.max_steps=1300, run.eval_every=1300 | 60.00 | - | 1 |",
+    ]
