@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -106,6 +107,7 @@ def count_parts(cfg: ModelSettings) -> list[Part]:
     return [Part(p, parameters[p], linear[p], every[p] - linear[p], cfg.n_frames) for p in PARTS]
 
 
+@cache
 def count(cfg: ModelSettings) -> Part:
     """The whole network: parameters, multiply-accumulates a clip and a frame that comes out."""
     return total(count_parts(cfg))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,12 @@ class Settings(ModelSettings):
     n_hypotheses: int = setting(1, "noises that sampling starts from; the result is their mean")
     n_steps: int = setting(1, "steps from noise to pose, each of two passes of the network")
     noise_seed: int = setting(0, "seed of sampling's noise; equal seeds give equal poses")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4},
+        "small": {"n_layers": 2, "dim": 88, "n_heads": 4},
+        "compact": {"n_layers": 2, "dim": 88, "n_heads": 4},
+    }
 
 
 class D3DP(Lifter):

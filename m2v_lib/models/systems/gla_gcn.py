@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,12 @@ class Settings(ModelSettings):
     channels: int = setting(96, "features of a joint in a frame")
     dropout: float = setting(0.1, "dropout after each unit; inside a unit it is always 0.1")
     jitter_targets: bool = setting(True, "turn and scale training targets at random, as released")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"channels": 8},
+        "small": {"channels": 13},
+        "compact": {"channels": 25},
+    }
 
 
 class GLAGCN(Lifter):
