@@ -66,7 +66,6 @@ class D3DP(Lifter):
     }
     own_recipe = {
         "data.train_stride": 243,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 6e-5,

@@ -59,6 +59,7 @@ class GLAGCN(Lifter):
         "data.test_stride": 1,
         "data.flip_train": False,
         "data.validation": False,
+        "optim.algorithm": "adamw",
         "optim.lr": 0.01,
         "optim.weight_decay": 0.0,
         "optim.schedule": "cosine",

@@ -60,7 +60,6 @@ class MixSTE(Lifter):
     published_sizes = {"243": {}, "81": {"n_frames": 81}, "27": {"n_frames": 27}}
     own_recipe = {
         "data.train_stride": 243,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 4e-5,

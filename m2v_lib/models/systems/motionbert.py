@@ -61,7 +61,6 @@ class MotionBERT(Lifter):
     published_sizes = {"base": {}, "lite": {"dim": 256, "mlp_ratio": 4}}
     own_recipe = {
         "data.train_stride": 81,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 2e-4,  # lite: 5e-4

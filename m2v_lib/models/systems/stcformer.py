@@ -72,7 +72,6 @@ class STCFormer(Lifter):
     }
     own_recipe = {
         "data.train_stride": 3,
-        "data.test_stride": 1,
         "data.validation": False,
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
