@@ -107,4 +107,4 @@ PRESETS: Final = {
 }
 
 #: Which of a comparison system's sizes (`preset_sizes`) a preset takes; others: as published.
-SIZES: Final = {"smoke": "smoke", "small": "small", "compact": "small"}
+SIZES: Final = {"smoke": "smoke", "small": "small", "compact": "compact"}
