@@ -115,9 +115,9 @@ def read_keypoints(
 def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, where: str) -> Header:
     """The file's header with what the caller knows; a contradiction is an error."""
     for side in size or ():
-        as_whole(side, f"{where}: image size", 1, MAX_IMAGE_SIDE)
+        as_whole(side, f"{where}: image size", 1, MAX_IMAGE_SIDE, text=True)
     if fps is not None:
-        as_number(fps, f"{where}: frames a second", MIN_FPS, MAX_FPS)
+        as_number(fps, f"{where}: frames a second", MIN_FPS, MAX_FPS, text=True)
     width, height = size or (said.width, said.height)
     if size and said.width and said.height and size != (said.width, said.height):
         raise DataError(

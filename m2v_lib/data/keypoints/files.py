@@ -98,7 +98,9 @@ class DetectionBuilder:
                     "confidence for each keypoint"
                 )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
-        number = as_whole(frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER)
+        number = as_whole(
+            frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER, text=True
+        )
         self.per_frame[number] += 1
         if self.per_frame[number] > MAX_PEOPLE_PER_FRAME or len(self.frame) >= MAX_DETECTIONS:
             raise DataError(
@@ -166,7 +168,7 @@ def size_of(values: Mapping[Any, Any], where: str) -> tuple[int | None, int | No
     width, height = (
         None
         if values.get(key) is None
-        else as_whole(values[key], f"{where}: {key}", 0, MAX_IMAGE_SIDE) or None
+        else as_whole(values[key], f"{where}: {key}", 0, MAX_IMAGE_SIDE, text=True) or None
         for key in ("width", "height")
     )
     return width, height
@@ -176,7 +178,7 @@ def rate_of(values: Mapping[Any, Any], where: str) -> float | None:
     """`fps` of a table, None where absent."""
     if values.get("fps") is None:
         return None
-    return as_number(values["fps"], f"{where}: fps", MIN_FPS, MAX_FPS)
+    return as_number(values["fps"], f"{where}: fps", MIN_FPS, MAX_FPS, text=True)
 
 
 def read_json(path: Path) -> Any:
@@ -274,4 +276,4 @@ def _name(person: object, where: str) -> str:
         return as_text(person, f"{where}: id")
     if isinstance(person, float) and not person.is_integer():
         return shown(person)
-    return str(as_whole(person, f"{where}: id", -(10**15), 10**15))
+    return str(as_whole(person, f"{where}: id", -(10**15), 10**15, text=True))
