@@ -26,6 +26,7 @@ from m2v_lib.data.keypoints.files import (
     DetectionBuilder,
     Detections,
     Header,
+    UnrecognisedFile,
     rate_of,
     size_of,
     text_of,
@@ -71,7 +72,7 @@ def read_csv(path: Path) -> Detections:
     wide = _wide_columns(columns)
     if frame and wide:
         return _wide(table, frame, wide)
-    raise DataError(
+    raise UnrecognisedFile(
         f"{path}: its first line has no columns frame, joint, x, y; found {listed(columns, 6)}"
     )
 

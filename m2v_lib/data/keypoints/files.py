@@ -41,6 +41,15 @@ from m2v_lib.data.limits import (
     MIN_FPS,
 )
 
+
+class UnrecognisedFile(DataError):
+    """A file that holds no keypoints of any known format."""
+
+
+class NoPersonError(DataError):
+    """A recording in which nobody was detected."""
+
+
 GZIP: Final = b"\x1f\x8b"
 
 
@@ -118,7 +127,7 @@ class DetectionBuilder:
         """All rows as arrays. Raises DataError for ragged, empty or non-numeric ones."""
         if not self.values:
             frames = f" in {header.n_frames} frames" if header.n_frames else ""
-            raise DataError(
+            raise NoPersonError(
                 f"{self.path}: no person{frames}, expected at least one detection ({format})"
             )
         points = self._array()
@@ -253,8 +262,14 @@ def kind_of(head: bytes) -> str:
         (b"\x89PNG", "a picture"),
         (b"\xff\xd8\xff", "a picture"),
         (b"GIF8", "a video (GIF)"),
+        (b"FLV\x01", "a video (FLV)"),
+        (b"\x30\x26\xb2\x75", "a video (WMV)"),
+        (b"\x00\x00\x01\xba", "a video (MPEG)"),
+        (b"\x00\x00\x01\xb3", "a video (MPEG)"),
         (b"\x93NUMPY", "a bare .npy array"),
     )
+    if head[:1] == head[188:189] == head[376:377] == b"G":
+        return "a video (MPEG-TS)"
     return next(
         (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"
     )
