@@ -154,13 +154,21 @@ def _bone(block: dict[str, list[str]], scale: float) -> tuple[str, Bone]:
     name, axis = block["name"][0], block["axis"]
     if axis[3:] != ["XYZ"]:
         raise ValueError(f"bone {name} has axis order {axis[3:]}, expected XYZ")
-    vector = np.array(block["direction"], np.float64) * float(block["length"][0]) * scale
+    direction, length = _numbers(block["direction"], 3), _numbers(block["length"][:1], 1)
+    vector = direction * length * scale
     dof = tuple(word[1:].lower() for word in block.get("dof", []))
     if not (np.abs(vector) < MAX_BONE_MM).all():
         raise ValueError(f"bone {name} is longer than {MAX_BONE_MM:g} mm")
     if set(dof) - set(XYZ):
         raise ValueError(f"bone {name} has dof {dof}, expected rx, ry, rz")
-    return name, Bone("root", vector, euler(np.array(axis[:3], np.float64)), dof)
+    return name, Bone("root", vector, euler(_numbers(axis[:3], 3)), dof)
+
+
+def _numbers(words: Sequence[str], n: int) -> np.ndarray:
+    """So many numbers of a bone."""
+    if len(words) != n:
+        raise ValueError(f"a bone has {len(words)} numbers, expected {n}")
+    return np.array([as_number(word, "a bone's number", -1e6, 1e6, text=True) for word in words])
 
 
 def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> dict[str, Bone]:
