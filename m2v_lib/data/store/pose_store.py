@@ -20,9 +20,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from m2v_lib.data.checks import LARGEST, check_finite, check_millimetres
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
-from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.foreign_values import as_table
 from m2v_lib.data.store.description import (
     check_keys,
@@ -45,9 +45,8 @@ CAMERA_SPACE: Final = (
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
-#: frames whose values are looked at when a split is opened, and the largest value (px or mm)
+#: frames whose values are looked at when a split is opened
 N_SAMPLED: Final = 256
-LARGEST: Final = 1e8
 LABELS: Final = ("label_px", "truth_mm", "factor")
 
 
