@@ -92,7 +92,7 @@ def _write_pages(
         if has_runs_page(run, page)
     }
     for page in run.pages:
-        notebook = convert(page, links)
+        notebook = convert(page, links, with_documents=bool(documents))
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
     mine = _of_suite(run, records)

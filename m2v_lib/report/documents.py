@@ -22,6 +22,14 @@ from m2v_lib.runs.records import write_text
 FIRST = ("architecture", "spec", "audit", "glossary")
 LINE_LENGTH = 100
 
+#: The first number of a reference; the other numbers of 'audit D4 to D6' stay text.
+_REFERENCE = re.compile(
+    r"\b(?:(spec)(?:\s+sections?)?\s+(\d+(?:\.\d+)*)|(audit)\s+(?:section\s+)?([A-G][\d.]*\d|[A-G]\b))",
+    re.IGNORECASE,
+)
+#: Text in which a reference stays as it is: code, links, formulas.
+_LITERAL = re.compile(r"(```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$[^$]*\$)", re.DOTALL)
+
 AUDIT_PARTS = {
     "A": "Numbers and words of the paper",
     "B": "Equations",
@@ -156,6 +164,26 @@ def write_generated(project: Path) -> None:
     """Write the documents that follow from the package into a checkout; elsewhere nothing."""
     if (project / "docs").is_dir():
         write_text(project / "docs" / "audit.md", audit_page())
+
+
+def link_references(text: str) -> str:
+    """Markdown of a chapter whose references lead to the documents.
+
+    >>> link_references("as in spec 5.3 and `spec 6`")
+    'as in [spec 5.3](spec.md#spec-5.3) and `spec 6`'
+    """
+    pieces = _LITERAL.split(text)
+    pieces[::2] = [_REFERENCE.sub(_link, piece) for piece in pieces[::2]]
+    return "".join(pieces)
+
+
+def _link(reference: re.Match[str]) -> str:
+    words = " ".join(reference.group().split())
+    if reference.group(1):
+        page, anchor = "spec", f"spec-{reference.group(2)}"
+    else:
+        page, anchor = "audit", reference.group(4)
+    return f"[{words}]({page}.md#{anchor})"
 
 
 def copy_documents(docs: Path, source: Path) -> list[str]:
