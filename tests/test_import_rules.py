@@ -1,5 +1,4 @@
-"""Who may import whom (docs/architecture.md#imports), read from the source: nothing is imported.
-"""
+"""Who may import whom (docs/architecture.md#imports), read from the source: nothing is imported."""
 
 from __future__ import annotations
 

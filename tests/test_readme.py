@@ -86,12 +86,12 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
     floors = dict[str, float]()
     for labels, rows in {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}.items():
         floors[labels] = records[runs[rows[0]][0]].result["baselines"]["ridge"]["mpjpe"]
-        gaps = [effects.of_rows(question, row, rows[0]) for row in rows[1:]]
+        gaps = [effects.effect_of_row(question, row, rows[0]) for row in rows[1:]]
         assert [gap.n for gap in gaps] == [3, 3]
-        said = " | ".join(effects.in_words(gap).replace(", 3 seeds)", ")") for gap in gaps)
+        said = " | ".join(effects.describe(gap).replace(", 3 seeds)", ")") for gap in gaps)
         assert f"| {labels} | {floors[labels]:.1f} | {scratch[rows[0]]:.1f} | {said} |" in text
     for row, other in ((8, 7), (10, 9)):
-        size = effects.in_words(effects.of_rows(question, row, other)).partition(": ")[0]
+        size = effects.describe(effects.effect_of_row(question, row, other)).partition(": ")[0]
         start = f"{scratch[other]:.1f} mm"
         assert re.search(
             rf"{start}( from scratch, which pre-training changes|,) by {re.escape(size)}", text
@@ -109,8 +109,8 @@ def test_what_is_said_of_pretraining_is_the_records() -> None:
 def test_what_is_said_of_the_modules_is_the_records() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     records = find_records(ROOT / "reports" / "records")
-    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
-    lines = effects.in_lines(tables.on_motion_capture("table8", records), 1, noise).splitlines()
+    noise = effects.seed_noise(tables.on_motion_capture("pretraining-question", records))
+    lines = effects.summarise(tables.on_motion_capture("table8", records), 1, noise).splitlines()
     rows = [line.split(": ", 2)[1:] for line in lines if line[0].isdigit() and line[1] == ":"]
     assert len(rows) == 7
     for label, words in rows:
@@ -121,22 +121,24 @@ def test_what_is_said_of_the_other_ablations_is_the_records() -> None:
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     records = find_records(ROOT / "reports" / "records")
     masks, sizes, losses = (tables.on_motion_capture(f"table{n}", records) for n in (5, 6, 7))
-    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
+    noise = effects.seed_noise(tables.on_motion_capture("pretraining-question", records))
     assert f"differ in their seed alone differ by {noise:.1f} mm" in text
     assert (
         f"effect that the paper claims for stage 1 is {paper.said('stage1-mpjpe', 'gain')} mm"
         in text
     )
-    furthest = max(abs(gap.mean) for gap in effects.of_all(masks, 2).values())
+    furthest = max(abs(gap.mean) for gap in effects.effects_of_all_rows(masks, 2).values())
     assert (
         f"no row is further than {furthest:.1f} mm from the best printed one" in text
         and furthest < noise
     )
     weak = [
-        gap.mean for row, gap in effects.of_all(losses, 1).items() if row in (2, 3, 4, 5, 6, 11)
+        gap.mean
+        for row, gap in effects.effects_of_all_rows(losses, 1).items()
+        if row in (2, 3, 4, 5, 6, 11)
     ]
     assert f"is worth {-max(weak):.1f} to {-min(weak):.1f} mm" in text
-    deep = effects.of_rows(sizes, 1, 5).mean
+    deep = effects.effect_of_row(sizes, 1, 5).mean
     assert f"network is {deep:.1f} mm behind the deepest" in text
 
 

@@ -15,7 +15,7 @@ from m2v_lib.experiments.rows import rows
 from m2v_lib.report.pages import badge, cell_badge, with_badges
 from m2v_lib.results import effects, paper, tables
 from m2v_lib.results.cell_states import measure_of
-from m2v_lib.results.per_action import curves
+from m2v_lib.results.per_action import pretraining_curves
 from m2v_lib.runs.records import Record
 
 
@@ -111,15 +111,18 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
     """
     every = len(rows("figure6"))
     if isinstance(where, Mapping):
-        n, state = len(curves("figure6", records, **where)), "synthetic"
+        n, state = len(pretraining_curves("figure6", records, **where)), "synthetic"
     elif where == "paper":
-        n, state = len(curves("figure6", records, data="h36m", preset="base")), "partial schedule"
+        n, state = (
+            len(pretraining_curves("figure6", records, data="h36m", preset="base")),
+            "partial schedule",
+        )
     else:
         about = [
             (
                 p,
                 len(
-                    curves(
+                    pretraining_curves(
                         "figure6", records, data="mocap", preset=p, overrides=budget(p, "figure6")
                     )
                 ),
@@ -146,7 +149,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     known = set(chapters)
     question = tables.on_motion_capture("pretraining-question", records)
     gap = {
-        row: effects.in_words(effects.of_rows(question, row, other))
+        row: effects.describe(effects.effect_of_row(question, row, other))
         for row, other in effects.FROM_SCRATCH.items()
     }
     spread = [
