@@ -44,14 +44,14 @@ def build(
     Where no notebook has run at all, it is made of the records alone. Reads `executed/<suite>/`
     and `records/` of the folder `reports` (default: the checkout's), and the records in `runs`
     (default: where training writes). The old book is replaced only by a whole new one. Documents
-    that follow from the package and its records (`docs/audit.md`) are written anew beside
-    `reports`. Raises ConfigError when there is no such suite.
+    that follow from the package and its records (`docs/audit.md`, `RESULTS.md`) are written anew
+    beside `reports`. Raises ConfigError when there is no such suite.
     """
     reports = Path(reports) if reports else project_root() / "reports"
     run = _suite_run(suite, reports / "executed")
     kept = find_records(reports / "records")
     reports.mkdir(parents=True, exist_ok=True)
-    write_generated(reports.parent)
+    write_generated(reports.parent, kept)
 
     with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
         source, target = Path(work, "source"), Path(work, "html")

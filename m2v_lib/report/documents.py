@@ -10,13 +10,14 @@ import dataclasses
 import re
 import shutil
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import Experiment
+from m2v_lib.report.results_page import results_page
 from m2v_lib.results import paper
-from m2v_lib.runs.records import write_text
+from m2v_lib.runs.records import Record, write_text
 
 #: The first of the documents in the book's side bar; others of `docs/` follow by name.
 FIRST = ("architecture", "spec", "audit", "glossary")
@@ -160,10 +161,14 @@ def _meaning(exp: Experiment, key: str) -> str:
     return str(fields[name].metadata.get("meaning", ""))
 
 
-def write_generated(project: Path) -> None:
-    """Write the documents that follow from the package into a checkout; elsewhere nothing."""
+def write_generated(project: Path, records: Sequence[Record]) -> None:
+    """Write what follows from the package and the committed records into a checkout, which has a
+    folder `docs`; elsewhere nothing.
+    """
     if (project / "docs").is_dir():
         write_text(project / "docs" / "audit.md", audit_page())
+        results = results_page(records, project / "reports" / "records")
+        write_text(project / "RESULTS.md", results)
 
 
 def link_references(text: str) -> str:

@@ -62,5 +62,5 @@ def test_documents_come_in_the_order_of_the_side_bar(tmp_path: Path) -> None:
 
 
 def test_outside_a_checkout_nothing_is_written(tmp_path: Path) -> None:
-    write_generated(tmp_path)
+    write_generated(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
