@@ -16,9 +16,13 @@ from typing import Any
 import yaml
 
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
+from m2v_lib.data.checks import printable
 from m2v_lib.lift import command as lifting
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
+from m2v_lib.unexpected import report_unexpected
 
+#: characters of an error's sentence on the terminal
+MAX_SENTENCE = 800
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -35,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         ValueError,
         OSError,
     ) as error:  # ConfigError, DataError and CheckpointError are ValueErrors
-        print(f"m2v: {error}", file=sys.stderr)
+        print(f"m2v: {printable(str(error), MAX_SENTENCE)}", file=sys.stderr)
         return 2
     except StoppedEarly as stopped:
         print(f"m2v: {stopped}", file=sys.stderr)
         return RESUME_EXIT_CODE
+    except Exception as error:
+        return report_unexpected(error)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -88,6 +94,9 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE")
     export.set_defaults(command=_data_export)
     data.add_parser("list", help="prepared stores").set_defaults(command=_data_list)
+    verify = data.add_parser("verify", help="compare a store's contents with its fingerprint")
+    verify.add_argument("store", help="name of a prepared store")
+    verify.set_defaults(command=_data_verify)
 
     for name, text, command in (
         ("pretrain", "stage 1: masked prediction of the teacher's representations", _pretrain),
@@ -310,12 +319,20 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_export(args: argparse.Namespace) -> int:
-    from m2v_lib.data.export import export_store
+    from m2v_lib.data.export import check_new_folder, export_store
 
+    check_new_folder(args.out)
     for path in export_store(
         args.store, args.form, args.out, **dict(_pair(text) for text in args.settings)
     ):
         print(path)
+    return 0
+
+
+def _data_verify(args: argparse.Namespace) -> int:
+    from m2v_lib.data import verify_store
+
+    print(verify_store(args.store))
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.limits import MAX_MESSAGE
 from m2v_lib.skeletons import H36M17, Skeleton
 
 #: a median bone outside this range (mm) is not a person measured in millimetres
@@ -20,7 +21,23 @@ BONE_RANGE_MM: Final = (30.0, 1000.0)
 class DataError(ValueError):
     """A data file or store is not what it should be; one sentence with file, place and
     expectation.
+
+    Its text is one line of printable characters, whatever foreign names it quotes.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, MAX_MESSAGE))
+
+
+def printable(text: str, limit: int) -> str:
+    """Text in which control characters are escaped, cut in the middle to `limit` characters."""
+    if not text.isprintable():
+        marks = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        text = "".join(marks)
+    if len(text) <= limit:
+        return text
+    head = max(1, limit * 2 // 3 - 3)
+    return f"{text[:head]} ... {text[len(text) - (limit - head - 5) :]}"
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ def lift(
     from m2v_lib.lift.people import lift_tracks
 
     tracks = read_tracks(source, size=size, fps=fps, layout=layout)
-    return lift_tracks(tracks, load_lifter(model, device), focal=focal, stature=stature or STATURE)
+    return lift_tracks(
+        tracks,
+        load_lifter(model, device),
+        focal=focal,
+        stature=STATURE if stature is None else stature,
+    )
 
 
 def read_tracks(

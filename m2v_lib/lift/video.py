@@ -9,9 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import m2v_lib
-from m2v_lib.data.checks import DataError
+from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.keypoints import Tracks, read_keypoints
 from m2v_lib.data.keypoints.files import kind_of
+from m2v_lib.data.limits import MAX_NAME_LENGTH
 from m2v_lib.runs.records import project_root
 
 SCRIPT = Path("data_scripts") / "video_to_keypoints.py"
@@ -51,7 +52,9 @@ def read_video(path: Path) -> Tracks:
                 said[-1] if said else f"{path}: the detector ended with code {done.returncode}"
             )
         try:
-            return replace(read_keypoints(out), source=path.name, notes=())
+            return replace(
+                read_keypoints(out), source=printable(path.name, MAX_NAME_LENGTH), notes=()
+            )
         except DataError as error:
             raise DataError(str(error).replace(str(out), str(path))) from error
 

@@ -20,6 +20,8 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import check_file
+from m2v_lib.data.limits import MAX_TEXT_BYTES
 from m2v_lib.data.sources.packs import Clip, Pack
 from m2v_lib.data.sources.rig_layouts import RIG_DERIVED, RIG_H36M17, RIG_JOINTS
 from m2v_lib.data.sources.rig_points import RIG_BONES, rig_points, suspect_points
@@ -89,6 +91,7 @@ def read_asf(path: Path | str) -> Skeleton:
 
 
 def _read_text(path: Path) -> str:
+    check_file(path, MAX_TEXT_BYTES, "an ASF or AMC file")
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
