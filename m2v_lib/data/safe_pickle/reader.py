@@ -1,4 +1,4 @@
-"""Pickles and object arrays from elsewhere: read as data, never run (design section 9).
+"""Pickles and object arrays from elsewhere: read as data, never run.
 
 ``read_pickle`` and ``read_object_npz`` build dicts, lists, tuples, sets, text, numbers and numpy
 arrays. A file that asks for anything else is refused with the name it asked for; so are

@@ -1,5 +1,4 @@
-"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json``
-(design section 3).
+"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json``.
 
 ``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos
 one after another; ``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256
