@@ -17,6 +17,7 @@ import pytest
 from fakes.h36m import CPN, GT, WORLD, Files
 from fakes.lifting import tracks
 
+from fuzz.kinds import JSON_KINDS, PICKLE_KINDS, variants
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export import export_store
 from m2v_lib.data.export.keypoints import write_keypoints
@@ -30,7 +31,6 @@ from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import open_store
 from m2v_lib.lift.camera import assumed_camera
 from m2v_lib.lift.stream_input import LineReader
-from tests.fuzz.kinds import JSON_KINDS, PICKLE_KINDS, variants
 
 SECONDS = 5.0
 
@@ -71,7 +71,7 @@ def test_the_npz_of_human36m(part: str, files: Files, tmp_path: Path) -> None:
     path = tmp_path / part
     other = {WORLD: CPN}.get(part, WORLD)
     for name, content in variants(files.npz(part), PICKLE_KINDS, depth=4, first=1):
-        np.savez(path, **{key: _boxed(value) for key, value in content.items()})
+        np.savez(path, **{key: _boxed(value) for key, value in content.items()})  # type: ignore[arg-type]
         pair = (path, files.folder / other) if part == WORLD else (files.folder / other, path)
         tried(name, partial(read_h36m_npz, *pair))
 
@@ -90,7 +90,7 @@ def test_mpi_inf_3dhp(part: str, files: Files, tmp_path: Path) -> None:
         content = {"data": held["data"].item()}
     path, read = tmp_path / "m.npz", {"train": read_train, "test": read_test}[part]
     for name, changed in variants(content, PICKLE_KINDS, depth=5, first=1):
-        np.savez(path, **{key: _boxed(value) for key, value in changed.items()})
+        np.savez(path, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
         tried(name, lambda: read(path))
 
 
@@ -99,7 +99,7 @@ def test_packs(tmp_path: Path) -> None:
     with np.load(pack) as held:
         content = dict(held)
     for name, changed in variants(content, PICKLE_KINDS, depth=1, first=10):
-        np.savez(pack, **{key: _boxed(value) for key, value in changed.items()})
+        np.savez(pack, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
         tried(name, lambda: read_pack(pack))
 
 
@@ -118,7 +118,7 @@ def test_keypoints(form: str, tmp_path: Path) -> None:
     for name, changed in ways:
         if form == "npz":
             with path.open("wb") as stream:
-                np.savez(stream, **{key: _boxed(value) for key, value in changed.items()})
+                np.savez(stream, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
         else:
             path.write_text(json.dumps(changed))
         tried(name, lambda: read_keypoints(path, size=(1280, 720), fps=25))
@@ -163,7 +163,7 @@ def test_lines_of_a_stream() -> None:
 def opened(root: Path) -> None:
     store = open_store("tiny", root)
     for part in ("train", "test"):
-        store.split(part)  # type: ignore[arg-type]
+        store.split(part)
 
 
 def test_a_stores_description(tmp_path: Path, write_tiny_store: Callable[..., Path]) -> None:

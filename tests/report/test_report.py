@@ -20,7 +20,7 @@ import pytest
 from fakes.browser import Browser, chromium
 from fakes.suite import FIGURE, SUITE, write_record, write_run, write_suite
 
-from m2v_lib.cli import _pair
+from m2v_lib.cli.options import pair as _pair
 from m2v_lib.config import ConfigError
 from m2v_lib.report import build
 from m2v_lib.report.collect import Page, read_suite
