@@ -182,7 +182,7 @@ def test_mask_title_gives_the_share() -> None:
     ],
 )
 def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
-    with pytest.raises(ValueError, match=r"expected|no curve|nothing to draw"):
+    with pytest.raises(ValueError, match=r"expected|must|no curve|nothing to draw"):
         call()
 
 
