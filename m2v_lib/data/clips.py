@@ -13,7 +13,12 @@ import torch
 from torch import Tensor
 
 from m2v_lib.data.cutting import centre_of as centre_of
-from m2v_lib.data.cutting import centred_index, clip_index, clip_index_3dhp, labelled_share
+from m2v_lib.data.cutting import (
+    centred_index,
+    clip_index,
+    clip_index_3dhp,
+    select_labelled_recordings,
+)
 from m2v_lib.data.cutting import resample as resample
 from m2v_lib.data.sources.mpi_inf_3dhp import is_3dhp
 from m2v_lib.data.store import DataError, Split, Store
@@ -86,7 +91,7 @@ def make_clips(
 
     `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too
     (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. Of the clips a
-    `label_fraction` is kept (`labelled_share`). Raises DataError when no clip is left, and where
+    `label_fraction` is kept (`select_labelled_recordings`). Raises DataError when no clip is left, and where
     `labels` are wanted but only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
@@ -107,7 +112,9 @@ def make_clips(
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
     if label_fraction < 1:
         video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
-        index = index[labelled_share([videos[i].recording for i in video_of_C], label_fraction)]
+        index = index[
+            select_labelled_recordings([videos[i].recording for i in video_of_C], label_fraction)
+        ]
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
     width = _per_frame(split, [v.width for v in split.videos])

@@ -71,7 +71,7 @@ def centred_index(
     return np.concatenate(rows)
 
 
-def labelled_share(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
+def select_labelled_recordings(recording_of_C: Sequence[str], fraction: float) -> np.ndarray:
     """Which clips (C,) bool have labels when only a `fraction` of them shall: whole recordings,
     with all cameras.
 

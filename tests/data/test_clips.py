@@ -17,10 +17,10 @@ from m2v_lib.data.clips import (
     clip_index,
     clip_index_3dhp,
     evaluation_clips,
-    labelled_share,
     make_clips,
     normalise_screen,
     resample,
+    select_labelled_recordings,
     training_clips,
 )
 from m2v_lib.data.store import DataError, Split, Store
@@ -357,7 +357,9 @@ def test_where_2d_is_the_truth_gt_does_not_read_the_label(
 
 def test_a_share_of_the_labels_is_whole_recordings_whatever_their_order() -> None:
     names = [name for name, n in (("a", 30), ("b", 20), ("c", 25), ("d", 25)) for _ in range(n)]
-    kept = {fraction: labelled_share(names, fraction) for fraction in (0.1, 0.3, 0.6, 1.0)}
+    kept = {
+        fraction: select_labelled_recordings(names, fraction) for fraction in (0.1, 0.3, 0.6, 1.0)
+    }
     of = {
         fraction: {name for name, chosen in zip(names, mask, strict=True) if chosen}
         for fraction, mask in kept.items()
@@ -371,7 +373,9 @@ def test_a_share_of_the_labels_is_whole_recordings_whatever_their_order() -> Non
             "the last recording may reach over the share"
         )
     shuffled = names[50:] + names[:50]
-    assert labelled_share(shuffled, 0.6).tolist() == [name in of[0.6] for name in shuffled]
+    assert select_labelled_recordings(shuffled, 0.6).tolist() == [
+        name in of[0.6] for name in shuffled
+    ]
 
 
 def test_fewer_labels_are_fewer_recordings_seen_by_every_camera(

@@ -195,7 +195,8 @@ def _swapped(p: np.ndarray) -> np.ndarray:
 
 def _renamed(layout: str, key: str) -> Maker:
     def make(folder: Path) -> tuple[Path, dict[str, Any]]:
-        np.savez(folder / "k.npz", **{key: points(layout)[None, ..., :2]})
+        arrays: dict[str, Any] = {key: points(layout)[None, ..., :2]}
+        np.savez(folder / "k.npz", **arrays)
         return folder / "k.npz", {}
 
     return make

@@ -21,7 +21,8 @@ from types import FrameType
 from typing import Final
 
 from m2v_lib.data.checks import DataError
-from tests.fuzz.targets import Target, make_targets
+
+from .targets import Target, make_targets
 
 SECONDS_PER_INPUT: Final = 5
 MAX_ADDRESS_BYTES: Final = 6 << 30

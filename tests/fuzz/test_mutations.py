@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fuzz.run import fault_of, mutate
+from .run import fault_of, mutate
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = float(os.environ.get("M2V_FUZZ_SECONDS", "12"))

@@ -161,4 +161,4 @@ def test_nothing_is_written_beyond_the_limits(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_assumptions_have_to_be_possible(change: dict[str, float], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
-        lift_tracks(tracks(5), LIFTER, **change)  # type: ignore[arg-type]
+        lift_tracks(tracks(5), LIFTER, **change)
