@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ class Finetune(Stage):
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
         }
+
+    def with_module(self, module: nn.Module) -> Finetune | None:
+        if self.exp.finetune.loss == "own":
+            return None
+        other = copy(self)
+        other.model = other.module = module
+        return other
 
     def evaluate(self) -> Callable[[], dict[str, float]]:
         errors = self.validated = self.errors_on(self.watched)

@@ -89,6 +89,12 @@ class Stage(ABC):
         value.
         """
 
+    def with_module(self, module: nn.Module) -> Stage | None:
+        """The stage with another module of the same kind in place of its own; None where its
+        loss cannot be that of several runs stacked.
+        """
+        return None
+
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         """What `after_step` reads after optimiser step `step` of `n_steps` (1-based)."""
         return {}
@@ -143,11 +149,13 @@ def stage_steps(
     group: ProcessGroup = SINGLE,
     loader: ClipLoader | None = None,
     stop: StopRequest | None = None,
+    shared: bool = False,
 ) -> Generator[Any, Any, Path]:
     """`run_stage` as a coroutine that hands back control after every step, see
     `loop.Trainer.steps`.
 
-    Several runs may share a `loader`, so that their clips are made once, and a `stop`.
+    Several runs may share a `loader`, so that their clips are made once, and a `stop`; of
+    `shared` runs another takes the steps (`training.stacked`).
     """
     folder = root / exp.run_name(kind.name)
     with run_folder_lock(folder, group):
@@ -155,6 +163,7 @@ def stage_steps(
         if not is_finished(folder, fingerprint):
             stage = kind.build(exp, root, data, pick_device(exp), group, loader or ClipLoader())
             trainer = Trainer(stage, folder, group)
+            trainer.shared = shared
             with (
                 nullcontext(stop)
                 if stop is not None
