@@ -109,7 +109,10 @@ class Finetune(Stage):
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, parts = lifting_loss(self.model, network, batch["x"], batch["y"], self.exp.finetune)
+        given = (batch["w_scale"], batch["w_velocity"]) if "w_scale" in batch else None
+        loss, parts = lifting_loss(
+            self.model, network, batch["x"], batch["y"], self.exp.finetune, given
+        )
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
         }
@@ -120,6 +123,10 @@ class Finetune(Stage):
         other = copy(self)
         other.model = other.module = module
         return other
+
+    def own_numbers(self) -> dict[str, float]:
+        cfg = self.exp.finetune
+        return {"w_scale": cfg.w_scale, "w_velocity": cfg.w_velocity}
 
     def evaluate(self) -> Callable[[], dict[str, float]]:
         errors = self.validated = self.errors_on(self.watched)

@@ -124,8 +124,7 @@ class StackedStep(TrainingStep):
             for group in optimiser.param_groups:
                 for p in group["params"]:
                     states = [
-                        t.optimisers[number].state.get(t.named[named[p]], {})
-                        for t in self.trainers
+                        t.optimisers[number].state.get(t.named[named[p]], {}) for t in self.trainers
                     ]
                     for key, value in states[0].items():
                         optimiser.state[p][key] = (
@@ -189,17 +188,21 @@ class Stack:
         self.step.take_over()
         self.handed_out = False
         self.batches: list[Batch] = [{} for _ in trainers]
+        numbers = [trainer.stage.own_numbers() for trainer in trainers]
+        dtype = next(iter(named.values())).dtype
+        self.numbers = {
+            name: torch.tensor([n[name] for n in numbers], dtype=dtype, device=first.device)
+            for name in numbers[0]
+        }
 
     def take(self, batches: Sequence[Batch | None]) -> list[dict[str, Tensor]]:
         """The next step of all runs; returns what each one's loss showed. A run without a batch
         is over: its slice goes on with the last one, and nobody reads it.
         """
-        self.batches = [
-            new or old for new, old in zip(batches, self.batches, strict=True)
-        ]
+        self.batches = [new or old for new, old in zip(batches, self.batches, strict=True)]
         if len({_shapes(batch) for batch in self.batches}) > 1:
             return self.take_apart(self.batches)
-        batch = {name: torch.stack([b[name] for b in self.batches]) for name in self.batches[0]}
+        batch = self.stacked(self.batches)
         self.values.at(self.trainers[0].step)
         shown = self.step(batch)
         if not self.handed_out:
@@ -208,6 +211,28 @@ class Stack:
         for trainer in self.trainers:
             trainer.step += 1
         return [{name: t[k] for name, t in shown.items()} for k in range(len(self.trainers))]
+
+    def stacked(self, batches: Sequence[Batch]) -> Batch:
+        """Batches of one shape as one, with the numbers in which the losses differ."""
+        names = batches[0]
+        return {name: torch.stack([b[name] for b in batches]) for name in names} | self.numbers
+
+    def try_out(self, batches: Sequence[Batch]) -> None:
+        """Raises NotStackableError where the network's operations cannot be stacked.
+
+        Takes losses and gradients and leaves no trace.
+        """
+        buffers = list(self.module.buffers())
+        before = [buffer.clone() for buffer in buffers]
+        try:
+            losses_K, _ = self.step.losses(self.stacked([batches[0]] * len(batches)))
+            losses_K.sum().backward()
+        except RuntimeError as error:
+            raise NotStackableError(next(iter(str(error).splitlines()), "")) from error
+        finally:
+            self.module.zero_grad(set_to_none=True)
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
 
     def take_apart(self, batches: list[Batch]) -> list[dict[str, Tensor]]:
         """The next step run by run, where their batches differ in size; each works on its
@@ -272,6 +297,7 @@ class Member:
     wish: Any = None
     answer: Any = None
     over: bool = False
+    stack: Stack | None = None
 
     def advance(self) -> None:
         """To the next wish, or to the end."""
@@ -300,7 +326,7 @@ def train_stacked(members: list[Member]) -> Steps:
         for member in members:
             member.advance()
         yield from _answered(members)
-        stacks = _stacks_of([m.wish.trainer for m in members if not m.over])
+        stacks = _stacks_of([m.wish for m in members if not m.over])
         while any(not m.over for m in members):
             _one_step([m for m in members if not m.over], stacks)
             yield None
@@ -319,15 +345,17 @@ def _answered(members: list[Member]) -> Steps:
             member.advance()
 
 
-def _stacks_of(trainers: list[Trainer]) -> list[Stack]:
-    by_step: dict[int, list[Trainer]] = {}
-    for trainer in trainers:
-        by_step.setdefault(trainer.step, []).append(trainer)
+def _stacks_of(drawn: list[Drawn]) -> list[Stack]:
+    by_step: dict[int, list[Drawn]] = {}
+    for run in drawn:
+        by_step.setdefault(run.trainer.step, []).append(run)
     stacks = []
     for alike in by_step.values():
         if len(alike) > 1:
             try:
-                stacks.append(Stack(alike))
+                stack = Stack([run.trainer for run in alike])
+                stack.try_out([run.batch for run in alike])
+                stacks.append(stack)
             except NotStackableError as error:
                 print(f"{len(alike)} runs are not stacked: {error}", flush=True)
     return stacks
@@ -343,7 +371,7 @@ def _one_step(members: list[Member], stacks: list[Stack]) -> None:
                 mine, stack.take([m and m.wish.batch for m in mine]), strict=True
             ):
                 if member is not None:
-                    member.answer = extras
+                    member.answer, member.stack = extras, stack
     for member in drawn.values():
         member.answer = member.wish()
     for member in members:

@@ -95,6 +95,12 @@ class Stage(ABC):
         """
         return None
 
+    def own_numbers(self) -> dict[str, float]:
+        """Settings of the loss that stacked runs may differ in; their batches have them by these
+        names.
+        """
+        return {}
+
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         """What `after_step` reads after optimiser step `step` of `n_steps` (1-based)."""
         return {}
