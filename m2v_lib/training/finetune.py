@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache
 from pathlib import Path
@@ -106,6 +106,31 @@ class Finetune(Stage):
         weight = torch.full((), self.group.weight(len(x)), device=self.device)
         return {"x": x[own], "y": y[own], "weight": weight}
 
+    def draw_together(
+        self,
+        others: Sequence[Stage],
+        chosen: Sequence[Tensor],
+        generators: Sequence[torch.Generator],
+    ) -> dict[str, Tensor] | None:
+        alike = all(
+            isinstance(other, Finetune)
+            and other.train is self.train
+            and other.exp.data.flip_train == self.exp.data.flip_train
+            for other in others
+        )
+        if not alike or type(self).draw is not DRAW or self.group.size > 1:
+            return None
+        for other in others:
+            other.validated = None  # type: ignore[attr-defined]
+        K, B = len(chosen), len(chosen[0])
+        x, y = self.train.batch(torch.cat(list(chosen)))
+        if self.exp.data.flip_train:
+            uniform = [torch.rand(B, generator=g, device=g.device) for g in generators]
+            flipped = torch.cat(uniform) < 0.5
+            x, y = (flip_where(flipped, pose, self.train.skeleton) for pose in (x, y))
+        weight_K = torch.full((K,), self.group.weight(B), device=self.device)
+        return {"x": x.unflatten(0, (K, B)), "y": y.unflatten(0, (K, B)), "weight": weight_K}
+
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -190,3 +215,7 @@ class Finetune(Stage):
             "baselines": floors,
             "test": errors["test"],
         }
+
+
+#: A subclass, or a test, that draws in its own way does not draw together.
+DRAW = Finetune.draw

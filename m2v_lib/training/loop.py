@@ -151,7 +151,7 @@ class Trainer:
         cfg, n_steps = self.exp.run, self.schedule.n_steps
         began = time.monotonic() - self.trained_seconds
         while self.step < n_steps:
-            extras = (yield Drawn(self, self.draw())) if self.shared else self.one_step()
+            extras = (yield self.drawn()) if self.shared else self.one_step()
             self.trained_seconds = time.monotonic() - began
             last = self.step == n_steps
 
@@ -200,8 +200,12 @@ class Trainer:
 
     def draw(self) -> dict[str, Tensor]:
         """The batch of the present step."""
+        return self.drawn().batch()
+
+    def drawn(self) -> Drawn:
+        """What the batch of the present step is made of."""
         key = (self.exp.run.seed, self.stage_key, DRAW, self.step)
-        return self.stage.draw(self.chosen_clips(), seeded(self.device, *key))
+        return Drawn(self, self.chosen_clips(), seeded(self.device, *key))
 
     def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take the present step with a batch."""
@@ -422,16 +426,20 @@ class Fetched:
 
 @dataclass
 class Drawn:
-    """A run that waits for the step with this batch to be taken, to be given what the loss
-    showed.
+    """A run that waits for its next step to be taken, with these clips and this randomness; to
+    be given what the loss showed.
     """
 
     trainer: Trainer
-    batch: dict[str, Tensor]
+    chosen_B: Tensor
+    generator: torch.Generator
+
+    def batch(self) -> dict[str, Tensor]:
+        return self.trainer.stage.draw(self.chosen_B, self.generator)
 
     def __call__(self) -> dict[str, Tensor]:
         """The step as the run takes it alone."""
-        return self.trainer.move(self.batch)
+        return self.trainer.move(self.batch())
 
 
 def complete(steps: Steps) -> Any:

@@ -187,7 +187,6 @@ class Stack:
         )
         self.step.take_over()
         self.handed_out = False
-        self.batches: list[Batch] = [{} for _ in trainers]
         numbers = [trainer.stage.own_numbers() for trainer in trainers]
         dtype = next(iter(named.values())).dtype
         self.numbers = {
@@ -195,15 +194,15 @@ class Stack:
             for name in numbers[0]
         }
 
-    def take(self, batches: Sequence[Batch | None]) -> list[dict[str, Tensor]]:
-        """The next step of all runs; returns what each one's loss showed. A run without a batch
-        is over: its slice goes on with the last one, and nobody reads it.
+    def take(self, wishes: Sequence[Drawn | None]) -> list[Any]:
+        """The next step of all runs; returns what each one's loss showed, or its error. A run without a wish
+        is over: its slice goes on with another's batches, and nobody reads it.
         """
-        self.batches = [new or old for new, old in zip(batches, self.batches, strict=True)]
-        if len({_shapes(batch) for batch in self.batches}) > 1:
-            return self.take_apart(self.batches)
-        batch = self.stacked(self.batches)
-        self.values.at(self.trainers[0].step)
+        some = next(wish for wish in wishes if wish is not None)
+        if len({len(wish.chosen_B) for wish in wishes if wish is not None}) > 1:
+            return self.take_apart(wishes)
+        batch = self.batch_of([wish or some for wish in wishes])
+        self.values.at(some.trainer.step)
         shown = self.step(batch)
         if not self.handed_out:
             self.step.hand_out()
@@ -212,20 +211,28 @@ class Stack:
             trainer.step += 1
         return [{name: t[k] for name, t in shown.items()} for k in range(len(self.trainers))]
 
-    def stacked(self, batches: Sequence[Batch]) -> Batch:
-        """Batches of one shape as one, with the numbers in which the losses differ."""
-        names = batches[0]
-        return {name: torch.stack([b[name] for b in batches]) for name in names} | self.numbers
+    def batch_of(self, drawn: Sequence[Drawn]) -> Batch:
+        """The runs' batches as one, with the numbers in which their losses differ."""
+        stages = [run.trainer.stage for run in drawn]
+        batch = stages[0].draw_together(
+            stages, [run.chosen_B for run in drawn], [run.generator for run in drawn]
+        )
+        if batch is None:
+            batches = [run.batch() for run in drawn]
+            batch = {name: torch.stack([b[name] for b in batches]) for name in batches[0]}
+        return batch | self.numbers
 
-    def try_out(self, batches: Sequence[Batch]) -> None:
+    def try_out(self) -> None:
         """Raises NotStackableError where the network's operations cannot be stacked.
 
-        Takes losses and gradients and leaves no trace.
+        Takes losses and gradients of the next batches and leaves no trace.
         """
         buffers = list(self.module.buffers())
         before = [buffer.clone() for buffer in buffers]
         try:
-            losses_K, _ = self.step.losses(self.stacked([batches[0]] * len(batches)))
+            batches = [trainer.draw() for trainer in self.trainers[:1]] * len(self.trainers)
+            batch = {name: torch.stack([b[name] for b in batches]) for name in batches[0]}
+            losses_K, _ = self.step.losses(batch | self.numbers)
             losses_K.sum().backward()
         except RuntimeError as error:
             raise NotStackableError(next(iter(str(error).splitlines()), "")) from error
@@ -234,17 +241,17 @@ class Stack:
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
 
-    def take_apart(self, batches: list[Batch]) -> list[dict[str, Tensor]]:
+    def take_apart(self, wishes: Sequence[Drawn | None]) -> list[Any]:
         """The next step run by run, where their batches differ in size; each works on its
         slices.
         """
         counts = self.counts()
         before = [count.clone() for count in counts]
-        shown = []
-        for trainer, batch in zip(self.trainers, batches, strict=True):
+        shown: list[Any] = []
+        for wish in wishes:
             for count, value in zip(counts, before, strict=True):
                 count.copy_(value)
-            shown.append(trainer.move(batch))
+            shown.append(_taken(wish) if wish is not None else {})
         if not self.handed_out:
             self.step.take_over()
         return shown
@@ -302,6 +309,9 @@ class Member:
     def advance(self) -> None:
         """To the next wish, or to the end."""
         answer, self.answer, self.wish = self.answer, None, None
+        if isinstance(answer, Exception):
+            self.end(answer)
+            return
         try:
             while self.wish is None:
                 self.wish, answer = self.steps.send(answer), None
@@ -354,11 +364,19 @@ def _stacks_of(drawn: list[Drawn]) -> list[Stack]:
         if len(alike) > 1:
             try:
                 stack = Stack([run.trainer for run in alike])
-                stack.try_out([run.batch for run in alike])
+                stack.try_out()
                 stacks.append(stack)
             except NotStackableError as error:
                 print(f"{len(alike)} runs are not stacked: {error}", flush=True)
     return stacks
+
+
+def _taken(run: Drawn) -> dict[str, Tensor] | Exception:
+    """A run's step by itself: what its loss showed, or the error that ends it."""
+    try:
+        return run()
+    except Exception as error:
+        return error
 
 
 def _one_step(members: list[Member], stacks: list[Stack]) -> None:
@@ -367,12 +385,11 @@ def _one_step(members: list[Member], stacks: list[Stack]) -> None:
     for stack in stacks:
         mine = [drawn.pop(id(trainer), None) for trainer in stack.trainers]
         if any(mine):
-            for member, extras in zip(
-                mine, stack.take([m and m.wish.batch for m in mine]), strict=True
-            ):
+            shown = stack.take([m and m.wish for m in mine])
+            for member, extras in zip(mine, shown, strict=True):
                 if member is not None:
                     member.answer, member.stack = extras, stack
     for member in drawn.values():
-        member.answer = member.wish()
+        member.answer = _taken(member.wish)
     for member in members:
         member.advance()

@@ -5,7 +5,7 @@ action recognition.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -92,6 +92,17 @@ class Stage(ABC):
     def with_module(self, module: nn.Module) -> Stage | None:
         """The stage with another module of the same kind in place of its own; None where its
         loss cannot be that of several runs stacked.
+        """
+        return None
+
+    def draw_together(
+        self,
+        others: Sequence[Stage],
+        chosen: Sequence[Tensor],
+        generators: Sequence[torch.Generator],
+    ) -> dict[str, Tensor] | None:
+        """What `draw` gives for each of the stages (this is the first), stacked, in fewer
+        launches; None where that is not known.
         """
         return None
 

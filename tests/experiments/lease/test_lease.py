@@ -98,7 +98,7 @@ def test_a_worker_stacks_what_can_share_steps(
     jobs = [pretraining, scratch, *others]
     assert work(jobs, tmp_path, lanes=2, stack=2) == 0
     said = capsys.readouterr().out
-    assert said.count("2 runs together") == 1 and "not stacked" not in said
+    assert said.count("2 runs together") in (1, 2) and "not stacked" not in said
     assert all(load_record(tmp_path / "runs" / job.name) for job in jobs)
 
 
