@@ -22,6 +22,7 @@ from m2v_lib.models.dual_stream.model import DualStreamBlock
 from m2v_lib.training.averaging import WeightAverage
 from m2v_lib.training.loop import Drawn, Steps, Trainer
 from m2v_lib.training.optimisers import make_optimisers
+from m2v_lib.training.stacked_layers import use_stacked_layers
 from m2v_lib.training.step import Batch, TrainingStep
 
 # K runs
@@ -164,6 +165,8 @@ class Stack:
         for block in self.module.modules():
             if isinstance(block, DualStreamBlock):  # a student's, a teacher's
                 block.path = "reference"
+        if first.exp.run.precision == "fp32":  # autocast looks into no function of our own
+            use_stacked_layers(self.module)
         self.module.train()
         named = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self.values = first.values
