@@ -138,7 +138,7 @@ class StackedStep(TrainingStep):
         """Make the runs' moments, averages and sums views of the stacks (a count of steps is the
         same tensor for all).
         """
-        named = {p: n for n, p in self.stage.module.named_parameters()}
+        named: dict[Tensor, str] = {p: n for n, p in self.stage.module.named_parameters()}
         for k, trainer in enumerate(self.trainers):
             for name, sums_K in self.sums.items():
                 trainer.training_step.sums[name] = sums_K[k]
@@ -388,7 +388,7 @@ def _one_step(members: list[Member], stacks: list[Stack]) -> None:
     for stack in stacks:
         mine = [drawn.pop(id(trainer), None) for trainer in stack.trainers]
         if any(mine):
-            shown = stack.take([m and m.wish for m in mine])
+            shown = stack.take([m.wish if m is not None else None for m in mine])
             for member, extras in zip(mine, shown, strict=True):
                 if member is not None:
                     member.answer, member.stack = extras, stack

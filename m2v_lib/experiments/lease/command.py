@@ -244,7 +244,8 @@ def _fastest(found: dict[str, Any]) -> tuple[int, int]:
     stage of which most was measured.
     """
     measured: dict[tuple[int, int], float] = {}
-    rates = max(found.get("bench", {}).values(), key=len, default={})
+    bench: dict[str, dict[str, float]] = found.get("bench", {})
+    rates = max(bench.values(), key=len, default={})
     for name, rate in rates.items():
         if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
             lanes, _, stack = name.split(", ")[1].split(" at")[0].partition(" x ")
