@@ -49,9 +49,10 @@ def stacked(kind: Any, exps: list[Experiment], root: Path, stop: Any = None) -> 
 
 def assert_near(folder: Path, alone: Path, *, exact: float = 0.0) -> None:
     """In single precision errors and weights differ more than losses: a bias before batch norm
-    has no gradient but rounding, which Adam blows up, and the running mean follows it late.
+    has no gradient but rounding, which Adam blows up by the rate, and the running mean follows
+    it late.
     """
-    rtol, within = (exact, 1e-5) if exact else (1e-3, 2e-2)
+    rtol, within = (exact, 1e-5) if exact else (3e-4, 2e-2)
     lines, expected = (read_metrics(f / "metrics.jsonl") for f in (folder, alone))
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
     for line, other in zip(lines, expected, strict=True):
@@ -92,7 +93,7 @@ def test_stacked_runs_are_the_runs_alone(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    exps = variants(tiny_experiment, recipe, changes)
+    exps = variants(tiny_experiment, recipe, {**changes, "optim.lr": 1e-4})
     assert stacked(STAGES[stage], exps, tmp_path / "stacked") == [None] * len(exps)
     assert "not stacked" not in capsys.readouterr().out
     for exp in exps:
@@ -200,7 +201,7 @@ def test_recorded_stacks_are_the_eager_ones(
 def test_an_error_ends_its_own_run_alone(
     tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exps = variants(tiny_experiment, "paper", {})
+    exps = variants(tiny_experiment, "paper", {"optim.lr": 1e-4})
     draw = Finetune.draw
 
     def fails(self: Finetune, *args: Any) -> Any:
