@@ -109,6 +109,12 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--split", choices=("test", "val"), default="test")
     evaluate.add_argument("--device", default="cpu")
     evaluate.add_argument(
+        "--cameras",
+        choices=("own", "grid"),
+        default="own",
+        help="grid: instead, by a fixed grid of cameras that no training saw (motion capture)",
+    )
+    evaluate.add_argument(
         "--lift",
         type=Path,
         metavar="FILE",
@@ -385,6 +391,12 @@ def _evaluate(args: argparse.Namespace) -> int:
         return _evaluate_action(args)
     if args.lift:
         return lifting.evaluate(args)
+    if args.cameras == "grid":
+        from m2v_lib.evaluation.camera_grid import evaluate_run
+
+        found = evaluate_run(args.run, args.data, split=args.split, device=args.device)
+        print(json.dumps(found, indent=1))
+        return 0
     from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
