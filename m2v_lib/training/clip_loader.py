@@ -83,7 +83,7 @@ class ClipLoader:
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
         """The clips of "val" or "test"."""
         stride = exp.data.test_stride
-        centred = model_class(exp.model.name).output == "centre"
+        centred = model_class(exp.model.name).output_under(exp.model) == "centre"
         return self.once(
             (which, *_of(exp, store, device), stride, centred),
             lambda: evaluation_clips(

@@ -1,5 +1,5 @@
 """Motion capture as a store: a pack's clips seen by the four Human3.6M cameras and by the noisy
-detector, subjects split into train and test (design section 6).
+detector, subjects split into train and test.
 """
 # n frames of all clips, J joints
 
