@@ -20,6 +20,12 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--split", choices=("test", "val"), default="test")
     evaluate.add_argument("--device", default="cpu")
     evaluate.add_argument(
+        "--cameras",
+        choices=("own", "grid"),
+        default="own",
+        help="grid: instead, by a fixed grid of cameras that no training saw (motion capture)",
+    )
+    evaluate.add_argument(
         "--lift",
         type=Path,
         metavar="FILE",
@@ -37,22 +43,26 @@ def _evaluate(args: argparse.Namespace) -> int:
         return _evaluate_action(args)
     if args.lift:
         return lifting.evaluate(args)
-    from m2v_lib.data.clips import evaluation_clips
+    if args.cameras == "grid":
+        return _evaluate_grid(args)
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
+    from m2v_lib.training.clip_loader import ClipLoader
 
     device = torch.device(args.device)
     model, exp = load_checkpoint(args.run, device=args.device)
-    clips = evaluation_clips(
-        open_store(args.data or exp.data.name),
-        args.split,
-        exp.model.n_frames,
-        exp.data.test_stride,
-        input_2d=exp.data.input_2d,
-        device=device,
-    )
+    store = open_store(args.data or exp.data.name)
+    clips = ClipLoader().evaluation(exp, store, args.split, device)
     print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    return 0
+
+
+def _evaluate_grid(args: argparse.Namespace) -> int:
+    from m2v_lib.evaluation.camera_grid import evaluate_run
+
+    found = evaluate_run(args.run, args.data, split=args.split, device=args.device)
+    print(json.dumps(found, indent=1))
     return 0
 
 

@@ -104,16 +104,19 @@ def make_views(
     device: torch.device | str,
     *,
     splits: Collection[str] = ("train",),
+    subjects: Collection[str] | None = None,
     labels: bool = True,
 ) -> Views:
-    """The windows that training takes its views from: those of `splits`, without the validation
-    subjects where these are held out; where `labels` count, those that have some.
+    """The windows that views are taken of: those of `splits`, of some `subjects` only, or without
+    the validation subjects where these are held out; where `labels` count, those that have some.
 
     Raises DataError where the store has no motion in world space.
     """
     world = store.world()
-    held_out = store.meta.val_subjects if data.validation else ()
-    clips = [c for c in world.clips if c.split in splits and c.subject not in held_out]
+    held_out = store.meta.val_subjects if data.validation and subjects is None else ()
+    people = {c.subject for c in world.clips} if subjects is None else set(subjects)
+    people -= set(held_out)
+    clips = [c for c in world.clips if c.split in splits and c.subject in people]
     index = clip_index(
         [(c.start, c.n_frames) for c in clips], n_frames, data.train_stride, step=data.frame_step
     )
