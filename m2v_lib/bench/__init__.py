@@ -53,6 +53,7 @@ def bench(
     options.check()
     turns = Turns(exp, options.variants_for(exp), options.effort, options.limits_for(exp), say)
     load = [round(x, 2) for x in os.getloadavg()]
+
     try:
         ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=options.quick)
         say(
@@ -67,8 +68,10 @@ def bench(
         raise ConfigError(str(failure)) from failure
     finally:
         turns.close()
+
     if not found["measurements"] and not found["scaling"]:
         raise ConfigError(f"nothing could be measured: {turns.left_out[0]}")
+
     rates = {
         k: max(ceilings.pop(k), again[k])
         for k in ("fp32_tflops", "bf16_tflops", "copy_gb_per_s", "product_size")
@@ -94,6 +97,7 @@ def bench(
     ) / record["name"]
     write_json(folder / FILE, record)
     write_text(folder / "bench.md", as_markdown(record))
+
     return folder
 
 
@@ -116,6 +120,7 @@ def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
         rows += [
             {k: v for k, v in row.items() if k not in ("axis", "value", "flops")} for row in found
         ]
+
     return {"flops": flops, "measurements": rows, "masks": masks, "scaling": [], "slopes": []}
 
 
@@ -125,9 +130,11 @@ def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
     """
     if not rows:
         return None
+
     fastest = min(row["ms_per_clip"]["median"] for row in rows)
     exp = turns.exp.to_dict()
     seconds = turns.ask("counts", do="masks", experiment=exp, n_clips=MASKED_CLIPS)["seconds"]
+
     share = 1e3 * seconds / MASKED_CLIPS / fastest
     return {
         "n_clips": MASKED_CLIPS,
@@ -141,6 +148,7 @@ def _scaling(turns: Turns) -> dict[str, Any]:
     """One block, whole and in parts, along each axis."""
     one = turns.exp.override({"model.n_layers": 1, "pretrain.target_layers": 1})
     turns.variants = [v for v in turns.variants if not VARIANTS[v].get("run.compile")]
+
     rows: list[Row] = []
     for axis, (values, power) in AXES.items():
         if turns.effort.quick:
@@ -151,6 +159,7 @@ def _scaling(turns: Turns) -> dict[str, Any]:
             sized = [(one.override({f"model.{axis}": n}), 1) for n in values]
         for task in (*PARTS, "train") if axis == "n_frames" else ("train",):
             rows += turns.climb([Point(changed, task, n, axis) for changed, n in sized], power)
+
     return {"flops": {}, "measurements": [], "masks": None, "scaling": rows, "slopes": slopes(rows)}
 
 
@@ -162,9 +171,11 @@ def _name(exp: Experiment, record: dict[str, Any]) -> str:
     if device == "cpu":
         device += f"{record['threads']}"
     words = ["bench", device, exp.preset_name, exp.recipe]
+
     if exp.model != Experiment.preset(exp.preset_name, exp.recipe).model:
         words.append(
             hashlib.sha256(json.dumps(record["model"], sort_keys=True).encode()).hexdigest()[:8]
         )
+
     words += ["scaling"] * (record["kind"] == "scaling") + ["quick"] * record["quick"]
     return "-".join(words)

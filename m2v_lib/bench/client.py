@@ -47,11 +47,14 @@ class Worker:
             answer = self.process.stdout.readline()
         except OSError:
             answer = ""
+
         if not answer:
             raise self.gone()
+
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
             raise Failed(reply["error"], out_of_memory=reply["out_of_memory"])
+
         return reply
 
     def gone(self) -> Failed:

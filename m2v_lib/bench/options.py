@@ -55,6 +55,7 @@ class Options:
     def variants_for(self, exp: Experiment) -> tuple[str, ...]:
         if self.variants:
             return tuple(name for name in VARIANTS if name in self.variants)
+
         n = (
             2
             if self.quick or self.scaling
@@ -68,6 +69,7 @@ class Options:
         """Batch sizes of each task at which all variants are compared."""
         own = {"train": exp.finetune.batch_size, "pretrain": exp.pretrain.batch_size}
         own["inference"] = own["train"]
+
         sizes: dict[str, Sequence[int]] = {}
         for task in self.tasks or TASKS:
             ready = (
@@ -78,6 +80,7 @@ class Options:
                 else [1 if heavy(exp) else own[task]]
             )
             sizes[task] = self.batches or ready
+
         return sizes
 
     def limits_for(self, exp: Experiment) -> Limits:

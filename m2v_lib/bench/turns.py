@@ -111,10 +111,12 @@ class Turns:
                     ended.add(variant)
                 else:
                     chosen.append(variant)
+
             measured = self.measure(point, chosen, flops)
             ended |= set(chosen) - set(measured)
             last |= measured
             rows += measured.values()
+
         return rows
 
     def too_much(self, row: Row, point: Point, power: int) -> str | None:
@@ -128,6 +130,7 @@ class Turns:
                 f"a step might take {seconds:.1f} s, allowed are {self.limits.seconds:g} "
                 "(--max-seconds)"
             )
+
         return None
 
     def measure(self, point: Point, variants: Sequence[str], flops: int = 0) -> dict[str, Row]:
@@ -137,6 +140,7 @@ class Turns:
             reply = self.attempt(point, variant, self.prepare)
             if reply:
                 ready[variant] = reply
+
         steps = {
             v: max(1, math.ceil(self.effort.repetition / reply["seconds"]))
             for v, reply in ready.items()
@@ -145,6 +149,7 @@ class Turns:
             point, steps, sum((steps[v] + 1) * reply["seconds"] for v, reply in ready.items())
         )
         reference = [turn["seconds"] for turn in turns.get("reference", [])] or None
+
         rows = {}
         for variant, taken in turns.items():
             work = flops or self.count_flops(point.exp.override(VARIANTS[variant]), point.task)
@@ -165,6 +170,7 @@ class Turns:
                 ),
             }
             self.say(_progress(point, rows[variant]))
+
         return rows
 
     def take_turns(
@@ -176,6 +182,7 @@ class Turns:
         wanted = self.effort.rounds if point.main else self.effort.rounds_elsewhere
         rounds = max(min(wanted, 3), int(min(wanted, self.effort.all_rounds / max(a_round, 1e-9))))
         turns: dict[str, list[dict[str, Any]]] = {variant: [] for variant in steps}
+
         for k in range(rounds):
             names = list(turns)
             first = k % max(1, len(names))
@@ -187,6 +194,7 @@ class Turns:
                     turns[variant].append(turn)
                 else:
                     del turns[variant]
+
         return turns
 
     def prepare(self, point: Point, variant: str) -> dict[str, Any]:

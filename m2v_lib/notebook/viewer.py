@@ -55,10 +55,12 @@ def skeleton_player(
     """
     pred = _check(pred_TJ3, "prediction")
     motions = {"prediction": pred}
+
     if truth_TJ3 is not None:
         motions["truth"] = _check(truth_TJ3, "truth")
         if len(motions["truth"]) != len(pred):
             raise ValueError(f"prediction has {len(pred)} frames, truth {len(motions['truth'])}")
+
     step = -(-len(pred) // max_frames)
     shown = range(0, len(pred), step)
     frames = [
@@ -78,6 +80,7 @@ def skeleton_player(
         updatemenus=[_buttons(1000.0 * step / fps)],
         sliders=[_slider({str(t): f"{t / fps:.2f} s" for t in shown}, "time ")],
     )
+
     return fig
 
 
@@ -101,9 +104,11 @@ def joint_slider(
         row.shape != (N_JOINTS,) or not np.isfinite(row).all() for row in rows.values()
     ):
         raise ValueError(f"values must be one or more rows of {N_JOINTS} finite numbers")
+
     lines = _lines({"skeleton": pose})
     for line in lines:
         line.update(showlegend=False, line={"width": 3, "dash": "solid"})
+
     highest = max(1e-9, *(row.max() for row in rows.values()))
     bar = {
         "title": {"text": quantity, "side": "right"},
@@ -129,6 +134,7 @@ def joint_slider(
     fig.update_layout(
         sliders=[{**_slider({label: label for label in rows}, prefix), "x": 0.0, "len": 1.0}]
     )
+
     return fig
 
 
@@ -154,6 +160,7 @@ def _check(motion: ArrayLike, name: str) -> np.ndarray:
             f"{name} has a value that is not finite in frame "
             f"{np.argwhere(~np.isfinite(array))[0][0]}"
         )
+
     return np.rint(upright(array))
 
 
@@ -179,6 +186,7 @@ def _lines(poses: dict[str, np.ndarray], *, bare: bool = False) -> list[go.Scatt
                 "hoverinfo": "skip",
             }
             lines.append(go.Scatter3d(x=x, y=y, z=z, **({} if bare else style)))
+
     return lines
 
 
@@ -195,6 +203,7 @@ def _scene(points: np.ndarray) -> dict[str, Any]:
         for name, r in zip(names, ranges, strict=True)
     ]
     eye = {"x": 0.55, "y": -1.75, "z": 0.35}
+
     axis_names = ("xaxis", "yaxis", "zaxis")
     return {
         **dict(zip(axis_names, axes, strict=True)),

@@ -70,18 +70,22 @@ def at_a_glance(
         *(["in this suite"] if own else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+
     for table in TABLES:
         title = _link(table.title, table.chapter, known)
         cells = [title, table.question]
+
         if not table.groups:
             lines.append(
                 f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |"
             )
             continue
+
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
         lines.append(
             f"| {' | '.join([*cells, *([_states(table, records, asked)] if own else [])])} |"
         )
+
     return "\n".join([*lines, ""])
 
 
@@ -103,6 +107,7 @@ def _row_states(group: str, records: Sequence[Record], where: str | Mapping[str,
         )
     if where == "mocap":
         return list(tables.on_motion_capture(group, records)["state"])
+
     return list(tables.build_table(group, records, **where)["state"])  # type: ignore[arg-type]
 
 
@@ -132,6 +137,7 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
         ]
         preset, n = next((found for found in about if found[1]), ("small", 0))
         state = "mocap" if preset == "base" else "mocap, partial schedule"
+
     return [state] * n + ["not run"] * (every - n)
 
 
@@ -173,6 +179,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
         "the error of training from scratch as follows; the released code also reads the test "
         "subjects' 2D.",
     }
+
     items = [
         f"{i}. {text} {_shown(*FINDINGS[key], known)}"
         for i, (key, text) in enumerate(texts.items(), 1)
@@ -212,6 +219,7 @@ def tables_page(records: Sequence[Record]) -> str:
         for group in table.groups:
             if group == "figure6":
                 continue
+
             parts.append(
                 f"## {table.title}: {table.question}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
             )
@@ -220,4 +228,5 @@ def tables_page(records: Sequence[Record]) -> str:
             )
             parts += [with_badges(on_paper)] if on_paper["n_seeds"].any() else []
             parts.append(with_badges(tables.on_motion_capture(group, records)))
+
     return "\n".join(parts)

@@ -131,10 +131,12 @@ def _verdict(suite: SuiteRun, titles: Mapping[str, str]) -> str:
             f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite "
             f"`{suite.name}`.\n:::\n"
         )
+
     counts = [f"{failed} failed"] * bool(failed) + [f"{waiting} did not run"] * bool(waiting)
     kind = "danger" if failed else "warning"
     head = f":::{{admonition}} Of {total} notebook runs {' and '.join(counts)}\n:class: {kind}"
     bad = [page for page in suite.pages if page.state != OK]
+
     lines = [
         f"- {badge(p.state, _COLOUR[p.state])} {_link(p, titles)} {_code(p.error)}" for p in bad
     ]
@@ -176,6 +178,7 @@ def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
         "first notebook started": started[0].replace("T", " ") if started else "never",
         "time in notebooks": f"{seconds / 60:.1f} min over {len(suite.pages)} runs",
     }
+
     lines = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
     return "\n".join(["| what ran | |", "|---|---|", *lines, ""])
 
@@ -214,6 +217,7 @@ def _contents(suite: SuiteRun, titles: Mapping[str, str], documents: Sequence[st
                 entries.append(entry)
         if entries:
             blocks.append(_toctree(sorted(entries), caption))
+
     if documents:
         blocks.append(_toctree(documents, "Documents"))
     return "\n".join([*blocks, _toctree(["tables", "runs", "environment"], "Records")])
@@ -239,6 +243,7 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
         name = runs_page_name(first.notebook)
         if name in pages or not has_runs_page(suite, first):
             continue
+
         runs = [page for page in suite.pages if page.notebook == first.notebook]
         title = _runs_title(suite, first, titles)
         rows = [
@@ -249,6 +254,7 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
         pages[name] = (
             f"# {title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
         )
+
     return pages
 
 
@@ -269,10 +275,12 @@ def records_page(records: Sequence[Record]) -> str:
     )
     if not records:
         return head + "None yet.\n"
+
     lines = [
         "| run | data | steps | schedule | result | device | time | commit |",
         "|---|---|--:|---|--:|---|--:|---|",
     ]
+
     for record in records:
         result = record.result
         cells = [
@@ -286,6 +294,7 @@ def records_page(records: Sequence[Record]) -> str:
             result.get("commit", "?"),
         ]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+
     return head + "\n".join(lines) + "\n"
 
 
@@ -310,8 +319,10 @@ def environment_page(records: Sequence[Record]) -> str:
             if key not in ("packages", "commit")
         )
         seen.setdefault(facts, []).append(record.name)
+
     for facts, names in seen.items():
         lines += [f"- {_cell(facts)}: {len(names)} runs"]
+
     lines += [
         "" if seen else "No record yet.\n",
         "## What built this book\n",
@@ -321,9 +332,11 @@ def environment_page(records: Sequence[Record]) -> str:
     lines += [
         f"| Python | {platform.python_version()} on {platform.system()} {platform.machine()} |"
     ]
+
     for name in BUILT_WITH:
         try:
             lines.append(f"| {name} | {metadata.version(name)} |")
         except metadata.PackageNotFoundError:
             lines.append(f"| {name} | not installed |")
+
     return "\n".join(lines) + "\n"

@@ -50,6 +50,7 @@ def effect(by_seed: Mapping[int, float], reference: Mapping[int, float]) -> Effe
     gaps = [by_seed[seed] - reference[seed] for seed in sorted(by_seed.keys() & reference.keys())]
     if not gaps:
         return Effect(0, math.nan, math.nan, math.nan)
+
     mean = statistics.fmean(gaps)
     if len(gaps) == 1:
         return Effect(1, mean, math.nan, math.nan)
@@ -119,6 +120,7 @@ def summarise(
     absent = len(_pairs(frame, reference)) - len(every)
     if absent:
         lines.append(f"not run, or not with a seed of the row to compare with: {absent} rows")
+
     tried = sum(found.n > 1 for found in every.values())
     if tried > 1:
         excluding = sum(found.excludes_zero for found in every.values())
@@ -126,6 +128,7 @@ def summarise(
             f"{excluding} of {tried} confidence intervals exclude 0; by chance alone "
             f"{tried * SIGNIFICANCE:.1f} of {tried} would."
         )
+
     return "\n".join(lines)
 
 
@@ -160,6 +163,7 @@ def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
         return "not run"
     if found.n == 1 and math.isnan(noise):
         return f"{found.mean:+.1f} {unit} with one seed, so seed noise is unknown"
+
     if found.n == 1:
         limit = two_seed_range(noise)
         where = "more than" if abs(found.mean) > limit else "within"
@@ -172,6 +176,7 @@ def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
         conclusion = "indistinguishable from seed noise"
     else:
         conclusion = f"{'worse' if found.mean > 0 else 'better'} (95 % CI excludes 0)"
+
     interval = f"95 % CI {found.low:+.1f} to {found.high:+.1f}"
     return f"{found.mean:+.1f} {unit} ({interval}, {found.n} seeds): {conclusion}"
 
