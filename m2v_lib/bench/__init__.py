@@ -19,7 +19,7 @@ from typing import Any
 from m2v_lib.bench.client import Failed
 from m2v_lib.bench.options import TASKS, Options
 from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
-from m2v_lib.bench.turns import VARIANTS, Point, Turns
+from m2v_lib.bench.turns import VARIANTS, InterleavedTimer, Point
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import environment, project_root, runs_root, write_json, write_text
 
@@ -51,7 +51,9 @@ def bench(
     gets a line of progress at a time. Raises ConfigError where there is nothing to measure.
     """
     options.check()
-    turns = Turns(exp, options.variants_for(exp), options.effort, options.limits_for(exp), say)
+    turns = InterleavedTimer(
+        exp, options.variants_for(exp), options.effort, options.limits_for(exp), say
+    )
     load = [round(x, 2) for x in os.getloadavg()]
 
     try:
@@ -101,7 +103,7 @@ def bench(
     return folder
 
 
-def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
+def _speed(turns: InterleavedTimer, main: dict[str, Sequence[int]]) -> dict[str, Any]:
     """Every task at batch sizes 1, 2, 4 ... by the eager variants, at its main sizes by all of
     them; the masks.
     """
@@ -112,7 +114,7 @@ def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
         flops[task] = turns.count_flops(turns.exp.override(VARIANTS["fast"]), task)
         doubled = [2**k for k in range(turns.limits.batch.bit_length())]
         sizes = sorted({*doubled, *main[task]})
-        found = turns.climb(
+        found = turns.measure_growing_sizes(
             [Point(turns.exp, task, n, main=n in main[task]) for n in sizes], 1, flops[task]
         )
         if task == "pretrain":
@@ -124,7 +126,7 @@ def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
     return {"flops": flops, "measurements": rows, "masks": masks, "scaling": [], "slopes": []}
 
 
-def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
+def _masks(turns: InterleavedTimer, rows: Sequence[Row]) -> dict[str, Any] | None:
     """Drawing 96 clips' masks against the fastest pre-training step that was measured, both per
     clip.
     """
@@ -144,7 +146,7 @@ def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
     }
 
 
-def _scaling(turns: Turns) -> dict[str, Any]:
+def _scaling(turns: InterleavedTimer) -> dict[str, Any]:
     """One block, whole and in parts, along each axis."""
     one = turns.exp.override({"model.n_layers": 1, "pretrain.target_layers": 1})
     turns.variants = [v for v in turns.variants if not VARIANTS[v].get("run.compile")]
@@ -158,7 +160,9 @@ def _scaling(turns: Turns) -> dict[str, Any]:
         else:
             sized = [(one.override({f"model.{axis}": n}), 1) for n in values]
         for task in (*PARTS, "train") if axis == "n_frames" else ("train",):
-            rows += turns.climb([Point(changed, task, n, axis) for changed, n in sized], power)
+            rows += turns.measure_growing_sizes(
+                [Point(changed, task, n, axis) for changed, n in sized], power
+            )
 
     return {"flops": {}, "measurements": [], "masks": None, "scaling": rows, "slopes": slopes(rows)}
 

@@ -1,4 +1,4 @@
-"""The two floors any lifting network must beat: the mean pose, and a linear map from one frame's
+"""The two trivial baselines that any lifting network must beat: the mean pose, and a linear map from one frame's
 2D pose.
 """
 
