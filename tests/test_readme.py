@@ -143,7 +143,7 @@ def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
 
 def test_results_give_the_effects_of_pretraining() -> None:
     """Each cell is an effect of its own rows, worked out once more."""
-    question = tables.on_motion_capture("pretraining-question", find_records(RECORDS))
+    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, find_records(RECORDS))
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
     for labels, (scratch, released, by_paper) in QUESTION.items():
         about = [

@@ -62,7 +62,7 @@ class Worker:
         if code == -9:  # what Linux does to a process when memory runs out
             return Failed("the process was killed", out_of_memory=True)
         self.log.seek(0)
-        last = ([line.strip() for line in self.log if line.strip()] or ["it said nothing"])[-1]
+        last = ([line.strip() for line in self.log if line.strip()] or ["no output"])[-1]
         return Failed(f"the process ended with code {code}: {last[:300]}")
 
     def close(self) -> None:

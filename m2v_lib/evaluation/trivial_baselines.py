@@ -1,5 +1,5 @@
-"""The two trivial baselines that any lifting network must beat: the mean pose, and a linear map from one frame's
-2D pose.
+"""The two trivial baselines that any lifting network must beat: the mean pose, and a linear map
+from one frame's 2D pose.
 """
 
 from __future__ import annotations

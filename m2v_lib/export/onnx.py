@@ -117,14 +117,14 @@ def _trace(outputs: _Outputs, path: Path) -> None:
 def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
-    said = {
+    properties = {
         "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), confidence",
         "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract the root",
         "representation": "(batch, frames, joints, features): the encoder's output",
         "frames_per_second": "50",
         "experiment": str(experiment),
     }
-    onnx.helper.set_model_props(file, said)
+    onnx.helper.set_model_props(file, properties)
     onnx.checker.check_model(file)
     onnx.save(file, str(path))
 

@@ -125,10 +125,10 @@ def _write_pages(
 
 def _of_suite(run: SuiteRun, records: list[Record]) -> list[Record]:
     """The runs with the suite's data, preset and recipe."""
-    asked = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
+    wanted = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
     results = [(record, record.result) for record in records]
     return [
-        record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == asked
+        record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == wanted
     ]
 
 

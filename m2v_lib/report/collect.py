@@ -31,7 +31,7 @@ class Page:
     executed: Path | None = None
 
     @property
-    def part(self) -> int:
+    def tens(self) -> int:
         """The tens of the notebook's number: 0 start, 1 data, 2 model ..."""
         return int(self.notebook[0]) if self.notebook[:1].isdigit() else 9
 

@@ -14,7 +14,7 @@ from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
 from m2v_lib.report.pages import badge, cell_badge, with_badges
 from m2v_lib.report.results_page import pretraining_effects
-from m2v_lib.results import paper, tables
+from m2v_lib.results import effects, paper, tables
 from m2v_lib.results.cell_states import measure_of
 from m2v_lib.results.per_action import pretraining_curves
 from m2v_lib.runs.records import Record
@@ -44,7 +44,7 @@ TABLES = (
         "The question",
         "58_table8",
         "does pre-training help, with all and with few labels?",
-        ("pretraining-question",),
+        (effects.PRETRAINING_TABLE,),
     ),
 )
 
@@ -56,12 +56,12 @@ def at_a_glance(
     motion capture and, where that is neither, with the settings of the suite.
     """
     known = set(chapters)
-    asked = {
+    of_suite = {
         key: settings[key]
         for key in ("data", "preset", "recipe", "overrides", "seeds")
         if key in settings
     }
-    own = asked.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
+    own = of_suite.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
     head = [
         "table",
         "what it asks",
@@ -83,7 +83,7 @@ def at_a_glance(
 
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
         lines.append(
-            f"| {' | '.join([*cells, *([_states(table, records, asked)] if own else [])])} |"
+            f"| {' | '.join([*cells, *([_states(table, records, of_suite)] if own else [])])} |"
         )
 
     return "\n".join([*lines, ""])
@@ -154,7 +154,7 @@ FINDINGS = {
 def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
-    question = tables.on_motion_capture("pretraining-question", records)
+    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
     spread = [
         line["value"]
         for line in paper.table("table5")
@@ -170,7 +170,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
         "own input embedding: pre-training there fills in masked coordinates.",
         "masks": "There the mask ratio P and the number of target blocks K change nothing, yet "
         f"Table V has such rows {max(spread) - min(spread):.1f} mm apart; the gain claimed for "
-        f"pre-training is {paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
+        f"pre-training is {paper.claim('stage1-mpjpe', 'gain')} mm, from one run of each.",
         "macs": f"The {base} G and {other} G of Table III are one network under two counters, and "
         f"{large} G for the large one is impossible.",
         "gt": "The averages printed for ground-truth 2D do not follow from the actions printed "

@@ -213,7 +213,7 @@ def _contents(suite: SuiteRun, titles: Mapping[str, str], documents: Sequence[st
                 entry, title = runs_page_name(page.notebook), _runs_title(suite, page, titles)
             if page.notebook[:2].isdigit():
                 entry = f"{page.notebook[:2]} {title} <{entry}>"
-            if page.part == number and entry not in entries:
+            if page.tens == number and entry not in entries:
                 entries.append(entry)
         if entries:
             blocks.append(_toctree(sorted(entries), caption))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: Settings that say where and how a run was computed, or that have a column of their own.
 _NO_CHANGES = ("run.", "data.name")
 
-#: Rows of `pretraining-question` by share of labels: from scratch, pre-trained as released, as the
+#: Rows of the table of pre-training by share of labels: from scratch, pre-trained as released, as the
 #: paper says.
 QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
 
@@ -166,7 +166,7 @@ def _changes(run: Record) -> str:
 
 
 def _pretraining(records: Sequence[Record]) -> str:
-    question = tables.on_motion_capture("pretraining-question", records)
+    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
     if not question["n_seeds"].any():
         return ""
 
@@ -183,9 +183,9 @@ def _pretraining(records: Sequence[Record]) -> str:
 
 
 def _ablations(records: Sequence[Record]) -> str:
-    question = tables.on_motion_capture("pretraining-question", records)
+    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
     noise = effects.seed_noise(question)
-    claimed = paper.said("stage1-mpjpe", "gain")
+    claimed = paper.claim("stage1-mpjpe", "gain")
 
     parts = [_ABLATIONS_HEAD]
     parts.append(

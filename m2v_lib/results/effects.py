@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 SIGNIFICANCE = 0.05
 #: Two-sided quantile of the normal distribution at that level.
 Z_975 = 1.96
-#: Pre-trained rows of `pretraining-question`, each with its counterpart trained from scratch: all
+#: The table that asks whether pre-training helps.
+PRETRAINING_TABLE = "pretraining-question"
+#: Pre-trained rows of that table, each with its counterpart trained from scratch: all
 #: labels, 10 %, 1 %; then the released network, with all and with 10 %.
 FROM_SCRATCH = {2: 1, 3: 1, 5: 4, 6: 4, 12: 11, 13: 11, 8: 7, 10: 9}
 

@@ -55,11 +55,11 @@ def build_table(
 
     measure = measure_of(table)
     found = by_digest_and_seed(records, measure.stage, seeds)
-    asked = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
+    settings = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
 
     lines = []
     for row in rows(table):
-        exp = row.experiment(**asked)  # type: ignore[arg-type]
+        exp = row.experiment(**settings)  # type: ignore[arg-type]
         runs = list(found.get(exp.digest(measure.stage), {}).values())
         labels = {"label": row.label_at(preset), "published_label": row.label}
         lines.append({"row": row.row, **labels, **_line(row, measure, runs)})
@@ -95,11 +95,11 @@ def against(
     """
     import pandas as pd
 
-    asked = {
+    experiments = {
         row.row: (row, row.experiment(data=data, preset=preset, recipe=recipe).flat())
         for row in rows(table)
     }
-    start = asked[reference][1]
+    start = experiments[reference][1]
 
     lines = {
         number: {
@@ -108,7 +108,7 @@ def against(
                 f"{key}: {start[key]} → {own[key]}" for key in own if own[key] != start[key]
             ),
         }
-        for number, (row, own) in asked.items()
+        for number, (row, own) in experiments.items()
     }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.report.glance import FINDINGS, TABLES, at_a_glance, findings, slug, tables_page
-from m2v_lib.results import tables
+from m2v_lib.results import effects, tables
 from m2v_lib.runs.records import Record
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -108,7 +108,7 @@ def test_the_last_finding_is_the_answer_that_the_records_give() -> None:
     for labels in ("all", "10 %", "1 %"):
         assert f"| {labels} | not run | not run |" in nothing
     records = [
-        run("pretraining-question", row, seed=s, mpjpe=90.0 - row + s)
+        run(effects.PRETRAINING_TABLE, row, seed=s, mpjpe=90.0 - row + s)
         for row in (1, 2, 3)
         for s in (0, 1, 2)
     ]

@@ -96,7 +96,7 @@ def test_all_rows_against_one_of_them() -> None:
 def test_rows_of_the_question_are_set_against_one_that_differs_in_stage_1_alone() -> None:
     exps = {
         row.row: row.experiment(data="mocap", preset="small")
-        for row in rows("pretraining-question")
+        for row in rows(effects.PRETRAINING_TABLE)
     }
     assert set(effects.FROM_SCRATCH) == {
         row for row, exp in exps.items() if exp.finetune.init == "pretrained"
