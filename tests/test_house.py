@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import io
+import re
 import tokenize
 from collections import Counter
 from collections.abc import Iterator
@@ -192,6 +193,13 @@ def test_functions_have_air() -> None:
 def test_no_folder_is_crowded() -> None:
     crowded = {f: n for f, n in folder_sizes().items() if n > MAX_FILES_IN_A_FOLDER}
     assert crowded == {}
+
+
+def test_the_architecture_names_every_room() -> None:
+    table = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8").split("## Who")[0]
+    modules = [p for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()]
+    rooms = {path.stem for path in modules} - {"__init__"}
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == rooms
 
 
 def test_no_function_is_too_complex() -> None:

@@ -127,7 +127,10 @@ class InterleavedTimer:
         gib = growth * row["peak_bytes"] / 2**30
         seconds = growth * row["ms_per_clip"]["median"] * row["batch"] / 1e3
         if gib > self.limits.gib:
-            return f"is predicted to need {gib:.1f} GiB, allowed are {self.limits.gib:g} (--max-memory)"
+            return (
+                f"is predicted to need {gib:.1f} GiB, allowed are {self.limits.gib:g} "
+                "(--max-memory)"
+            )
         if seconds > self.limits.seconds:
             return (
                 f"a step is predicted to take {seconds:.1f} s, allowed are {self.limits.seconds:g} "

@@ -118,8 +118,10 @@ def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
     properties = {
-        "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), confidence",
-        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract the root",
+        "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), "
+        "confidence",
+        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract "
+        "the root",
         "representation": "(batch, frames, joints, features): the encoder's output",
         "frames_per_second": "50",
         "experiment": str(experiment),

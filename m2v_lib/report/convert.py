@@ -90,7 +90,8 @@ def page_title(page: Page, own: str) -> str:
     title = own or page.notebook.removesuffix(".ipynb").lstrip("0123456789_").replace("_", " ")
     if page.label:
         title = f"{title.partition(':')[0]}: {page.label}"
-    return {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}[page.state]
+    marked = {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}
+    return marked[page.state]
 
 
 def _set_title(notebook: NotebookNode, page: Page) -> None:
@@ -244,6 +245,6 @@ def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) 
 
     height = figure.get("layout", {}).get("height", 450)
     return (
-        f'{load}<div id="{html.escape(element)}" class="m2v-plotly" role="img" aria-label="{html.escape(alt)}" '
-        f'style="height:{int(height)}px"></div>\n<script>{call}</script>'
+        f'{load}<div id="{html.escape(element)}" class="m2v-plotly" role="img" '
+        f'aria-label="{html.escape(alt)}" style="height:{int(height)}px"></div>\n<script>{call}</script>'
     )

@@ -25,7 +25,8 @@ LINE_LENGTH = 100
 
 #: The first number of a reference; the other numbers of 'audit D4 to D6' stay text.
 _REFERENCE = re.compile(
-    r"\b(?:(spec)(?:\s+sections?)?\s+(\d+(?:\.\d+)*)|(audit)\s+(?:section\s+)?([A-G][\d.]*\d|[A-G]\b))",
+    r"\b(?:(spec)(?:\s+sections?)?\s+(\d+(?:\.\d+)*)"
+    r"|(audit)\s+(?:section\s+)?([A-G][\d.]*\d|[A-G]\b))",
     re.IGNORECASE,
 )
 #: Text in which a reference stays as it is: code, links, formulas.
@@ -71,7 +72,9 @@ Each line is one setting, so that each difference can be switched alone and its 
 
 
 def audit_page() -> str:
-    """The text of `docs/audit.md`: a heading and an anchor for each point, and the table of switches."""
+    """The text of `docs/audit.md`: a heading and an anchor for each point, and a table of
+    switches.
+    """
     claims = {claim["id"]: claim for claim in paper.claims()}
     lines = [_AUDIT_HEAD]
 

@@ -69,24 +69,26 @@ def at_a_glance(
         "on motion capture",
         *(["in this suite"] if own else []),
     ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = [_row(head), "|" + "---|" * len(head)]
 
     for table in TABLES:
-        title = _link(table.title, table.chapter, known)
-        cells = [title, table.question]
+        cells = [_link(table.title, table.chapter, known), table.question]
 
         if not table.groups:
-            lines.append(
-                f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |"
-            )
+            cells.append(badge("counted here", "reproduced"))
+            lines.append(_row(cells + [""] * (len(head) - len(cells))))
             continue
 
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
-        lines.append(
-            f"| {' | '.join([*cells, *([_states(table, records, of_suite)] if own else [])])} |"
-        )
+        if own:
+            cells.append(_states(table, records, of_suite))
+        lines.append(_row(cells))
 
     return "\n".join([*lines, ""])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _states(table: TableOverview, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
@@ -220,9 +222,9 @@ def tables_page(records: Sequence[Record]) -> str:
             if group == "figure6":
                 continue
 
-            parts.append(
-                f"## {table.title}: {table.question}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
-            )
+            input_2d = ", ground-truth 2D" if group.endswith("-gt") else ""
+            parts.append(f"## {table.title}: {table.question}{input_2d}\n")
+
             on_paper = tables.build_table(
                 group, records, data=measure_of(group).data, preset="base"
             )

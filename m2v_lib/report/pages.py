@@ -45,10 +45,14 @@ _COLOUR = {OK: "ok", FAILED: "failed", NOT_RUN: "not-run"}
 CELL_MEANING = {
     "paper": "printed in the paper",
     "reproduced": "measured here on the paper's data set, protocol and full schedule",
-    "partial schedule": "measured on the paper's data set and protocol, but trained for less than the full schedule",
-    "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark than the paper's",
-    "mocap, partial schedule": "the same, trained for less than the full schedule: a stated number of steps",
-    "synthetic": "measured on generated motion: shows that everything runs, not how good the method is",
+    "partial schedule": "measured on the paper's data set and protocol, but trained for less "
+    "than the full schedule",
+    "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark "
+    "than the paper's",
+    "mocap, partial schedule": "the same, trained for less than the full schedule: a stated "
+    "number of steps",
+    "synthetic": "measured on generated motion: shows that everything runs, not how good the "
+    "method is",
     "not run": "no run record yet",
 }
 
@@ -167,7 +171,7 @@ def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
     seconds = sum(page.seconds or 0.0 for page in suite.pages)
     rows = {
         "data": ", ".join(data) or str(suite.settings.get("data", "?")),
-        "preset, recipe": f"{suite.settings.get('preset', '?')}, {suite.settings.get('recipe', '?')}",
+        "preset, recipe": ", ".join(suite.settings.get(key, "?") for key in ("preset", "recipe")),
         "seeds": ", ".join(map(str, suite.settings.get("seeds", ["?"]))),
         "overrides": ", ".join(
             f"{k} = {v}" for k, v in (suite.settings.get("overrides") or {}).items()

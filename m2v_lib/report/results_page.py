@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: Settings that say where and how a run was computed, or that have a column of their own.
 _NO_CHANGES = ("run.", "data.name")
 
-#: Rows of the table of pre-training by share of labels: from scratch, pre-trained as released, as the
-#: paper says.
+#: Rows of the table of pre-training by share of labels: from scratch, pre-trained as released,
+#: pre-trained as the paper says.
 QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
 
 #: Presets with committed runs of the queue.
