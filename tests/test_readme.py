@@ -57,14 +57,8 @@ def test_the_readme_keeps_the_two_commands_and_the_thanks() -> None:
 def test_every_command_is_one(name: str) -> None:
     commands = commands_of(name)
     assert commands
-    parser = cli.parser()
-    known = parser.format_help()
     for command in commands:
-        words = shlex.split(command)
-        if re.search(rf"^ +{words[0]}\b", known, re.MULTILINE):
-            parser.parse_args(words)  # exits where an option is not known
-        else:
-            assert words[0] in ("rows", "train", "settings"), command
+        cli.parser().parse_args(shlex.split(command))  # exits where an option is not known
 
 
 def commands_of(name: str) -> list[str]:
@@ -143,7 +137,7 @@ def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
 
 def test_results_give_the_effects_of_pretraining() -> None:
     """Each cell is an effect of its own rows, worked out once more."""
-    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, find_records(RECORDS))
+    question = tables.on_motion_capture("label-scarcity", find_records(RECORDS))
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
     for labels, (scratch, released, by_paper) in QUESTION.items():
         about = [

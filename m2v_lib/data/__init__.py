@@ -109,6 +109,8 @@ def _recipe_of(root: Path, name: str) -> str | None:
             return actions.meta.recipe
         store = open_store(name, root)
         store.split("train"), store.split("test")
+        if store.has_world:
+            store.world()
         return store.meta.recipe
     except DataError:
         return None

@@ -103,12 +103,16 @@ def as_names(value: object, where: str) -> list[str]:
     return [as_text(name, f"{where}, entry {i},") for i, name in enumerate(as_list(value, where))]
 
 
-def as_number(value: object, where: str, low: float, high: float) -> float:
-    """A real number in [low, high]; one in text or in an array of one item counts."""
-    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in REAL + "U":
+def as_number(value: object, where: str, low: float, high: float, *, text: bool = False) -> float:
+    """A real number in [low, high]; an array of one item counts, and where `text` is given as in a
+    table, a number written out.
+    """
+    if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in REAL:
         value = value.reshape(-1)[0]
     number = float("nan")
-    if isinstance(value, int | float | np.integer | np.floating | str):
+    if isinstance(value, str) and not text:
+        pass
+    elif isinstance(value, int | float | np.integer | np.floating | str):
         with contextlib.suppress(ValueError, OverflowError):
             number = float(value[:MAX_SHOWN] if isinstance(value, str) else value)
     if isinstance(value, bool) or not low <= number <= high:
@@ -116,12 +120,12 @@ def as_number(value: object, where: str, low: float, high: float) -> float:
     return number
 
 
-def as_whole(value: object, where: str, low: int, high: int) -> int:
-    """A whole number in [low, high]; 3.0 and "3" count."""
+def as_whole(value: object, where: str, low: int, high: int, *, text: bool = False) -> int:
+    """A whole number in [low, high]; 3.0 counts, and "3" where `text` is."""
     if type(value) is int and low <= value <= high:
         return value
     with contextlib.suppress(DataError):
-        number = as_number(value, where, low, high)
+        number = as_number(value, where, low, high, text=text)
         if number == int(number):
             return int(number)
     raise DataError(f"{where} must be a whole number from {low} to {high}, got {shown(value)}")

@@ -26,7 +26,7 @@ class Lifter(nn.Module):
     #: The model's own settings. Its file sets this after the class: inside, the name would hide
     #: the dataclass from annotations.
     Settings: ClassVar[type[ModelSettings]] = ModelSettings
-    #: Which frames of the input window come out.
+    #: Which frames of the input window come out. Where a setting decides it, see `output_under`.
     output: ClassVar[Literal["all", "centre"]] = "all"
     #: Whether the third input channel (the detector's confidence) is read; else it is cut off in
     #: `check_input`.
@@ -62,6 +62,11 @@ class Lifter(nn.Module):
         """Frames of input that one output frame depends on."""
         return self.settings.n_frames
 
+    @classmethod
+    def output_under(cls, settings: ModelSettings) -> Literal["all", "centre"]:
+        """Which frames come out under these settings: `output`, where no setting decides it."""
+        return cls.output
+
     def forward(self, x_BTJC: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -85,7 +90,7 @@ class Lifter(nn.Module):
 
     def output_frames(self, target_BTJ3: Tensor) -> Tensor:
         """Of a window's 3D, the frames that the model predicts."""
-        if self.output == "all":
+        if self.output_under(self.settings) == "all":
             return target_BTJ3
         centre = (target_BTJ3.shape[1] - 1) // 2
         return target_BTJ3[:, centre : centre + 1]

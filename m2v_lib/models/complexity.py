@@ -3,20 +3,25 @@
 Two counts are kept apart, because published tables mix them: products of a weight with an
 activation (what some profilers stop at) and products of two activations or with a graph
 (attention, aggregation), which cost the same. The equations are counted as written: a chain
-graph is a (T, T) product, which the fast path does not have.
+graph is a (T, T) product, which the fast path does not have. Every system is counted by this one
+counter, for one clip and for each frame that comes out of it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.config import DualStreamSettings
+from m2v_lib.config.fields import ModelSettings
+from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import build_model
 
 PARTS = (
@@ -39,8 +44,8 @@ _STREAM_PARTS = {
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the network over all blocks; multiply-accumulates are for one clip of
-    `n_frames` frames.
+    """One part of the network over all blocks; multiply-accumulates are for one clip, of which
+    `n_frames` frames come out.
     """
 
     name: str
@@ -82,18 +87,30 @@ def part_of(name: str) -> str:
     raise ValueError(f"{name!r} belongs to no known part of the network")
 
 
-def count_parts(cfg: DualStreamSettings) -> list[Part]:
+def count_parts(cfg: ModelSettings) -> list[Part]:
     """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so
     any size is cheap.
+
+    The parts of the dual stream are `PARTS`, those of other systems the first words of their
+    modules' names.
     """
     with torch.device("meta"):
         model = build_model(cfg, path="reference").eval()
         clip = torch.empty(1, cfg.n_frames, cfg.n_joints, 3)
+    if not isinstance(cfg, DualStreamSettings):
+        return _parts_by_first_word(model, clip)
+
     parameters = Counter[str]()
     for name, parameter in model.named_parameters():
         parameters[part_of(name)] += parameter.numel()
     linear, every = _macs(model, clip)
     return [Part(p, parameters[p], linear[p], every[p] - linear[p], cfg.n_frames) for p in PARTS]
+
+
+@cache
+def count(cfg: ModelSettings) -> Part:
+    """The whole network: parameters, multiply-accumulates a clip and a frame that comes out."""
+    return total(count_parts(cfg))
 
 
 def total(parts: Iterable[Part]) -> Part:
@@ -106,6 +123,54 @@ def total(parts: Iterable[Part]) -> Part:
         sum(p.product_macs for p in parts),
         parts[0].n_frames,
     )
+
+
+def _parts_by_first_word(model: Lifter, clip: torch.Tensor) -> list[Part]:
+    """A part for each module or parameter of the model itself, and `forward` for products that
+    the model makes outside all of them.
+
+    Linear are all convolutions, and whatever a layer without layers inside does.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        n_frames = model(clip).shape[1]
+    counts = counter.get_flop_counts()
+
+    def macs(module: nn.Module, name: str) -> Counter[str]:
+        """By kind; of a module that is never called itself, what its children have."""
+        if (ops := counts.get(f"{type(model).__name__}.{name}")) is not None:
+            return _by_kind(ops)
+        children = module.named_children()
+        return sum((macs(child, f"{name}.{word}") for word, child in children), Counter[str]())
+
+    every = {word: macs(child, word) for word, child in model.named_children()}
+    every["forward"] = _by_kind(counts["Global"]) - sum(every.values(), Counter[str]())
+    linear = Counter({word: found["convolution"] for word, found in every.items()})
+    for name, module in model.named_modules():
+        if name and _is_layer(module):
+            linear[name.split(".")[0]] += macs(module, name)["product"]
+
+    parameters = Counter[str]()
+    for name, parameter in model.named_parameters():
+        parameters[name.split(".")[0]] += parameter.numel()
+    totals = {word: found.total() for word, found in every.items()}
+    words = [word for word in {**parameters, **every} if parameters[word] or totals.get(word)]
+    return [
+        Part(w, parameters[w], linear[w], totals.get(w, 0) - linear[w], n_frames) for w in words
+    ]
+
+
+def _by_kind(ops: Mapping[Any, int]) -> Counter[str]:
+    """Multiply-accumulates of convolutions and of other products."""
+    kinds = Counter[str]()
+    for op, flops in ops.items():
+        kinds["convolution" if op is torch.ops.aten.convolution else "product"] += flops // 2
+    return kinds
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """Whether a module has weights of its own and no modules inside."""
+    alone = not any(True for _ in module.children())
+    return alone and any(True for _ in module.parameters(recurse=False))
 
 
 def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[str]]:

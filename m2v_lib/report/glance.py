@@ -7,46 +7,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
+from m2v_lib.experiments.tables import Table
+from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.report.pages import badge, cell_badge, with_badges
 from m2v_lib.report.results_page import pretraining_effects
-from m2v_lib.results import effects, paper, tables
+from m2v_lib.results import paper, tables
 from m2v_lib.results.cell_states import measure_of
 from m2v_lib.results.per_action import pretraining_curves
 from m2v_lib.runs.records import Record
-
-
-@dataclass(frozen=True)
-class TableOverview:
-    """A table of the paper: its chapter, its question, and the groups of experiments behind it."""
-
-    title: str
-    chapter: str
-    question: str
-    groups: tuple[str, ...] = ()
-
-
-TABLES = (
-    TableOverview("Table I", "50_table1", "Human3.6M, action by action", ("table1", "table1-gt")),
-    TableOverview("Table II", "51_table2", "MPI-INF-3DHP", ("mpi_inf_3dhp",)),
-    TableOverview("Table III", "52_table3", "parameters, products, speed"),
-    TableOverview("Table IV", "53_table4", "action recognition", ("table4",)),
-    TableOverview("Table V", "55_table5", "masks and targets of pre-training", ("table5",)),
-    TableOverview("Figure 6", "54_figure6", "losses of pre-training", ("figure6",)),
-    TableOverview("Table VI", "56_table6", "depth and width", ("table6",)),
-    TableOverview("Table VII", "57_table7", "weights of the losses", ("table7",)),
-    TableOverview("Table VIII", "58_table8", "modules", ("table8",)),
-    TableOverview(
-        "The question",
-        "58_table8",
-        "does pre-training help, with all and with few labels?",
-        (effects.PRETRAINING_TABLE,),
-    ),
-)
 
 
 def at_a_glance(
@@ -71,8 +43,8 @@ def at_a_glance(
     ]
     lines = [_row(head), "|" + "---|" * len(head)]
 
-    for table in TABLES:
-        cells = [_link(table.title, table.chapter, known), table.question]
+    for table in list_of_tables():
+        cells = [_link(table.title, table.chapter, known), table.asks]
 
         if not table.groups:
             cells.append(badge("counted here", "reproduced"))
@@ -91,7 +63,7 @@ def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _states(table: TableOverview, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
+def _states(table: Table, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
     """Badges with the number of rows in each state."""
     found: Counter[str] = Counter()
     for group in table.groups:
@@ -135,7 +107,7 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
                     )
                 ),
             )
-            for p in ("base", "small")
+            for p in tables.MOCAP_PRESETS
         ]
         preset, n = next((found for found in about if found[1]), ("small", 0))
         state = "mocap" if preset == "base" else "mocap, partial schedule"
@@ -156,7 +128,7 @@ FINDINGS = {
 def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
-    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
+    question = tables.on_motion_capture("label-scarcity", records)
     spread = [
         line["value"]
         for line in paper.table("table5")
@@ -217,13 +189,13 @@ def tables_page(records: Sequence[Record]) -> str:
         "Built from the run records; a difference to the paper appears where data set, "
         "protocol, network and full schedule are the paper's.\n",
     ]
-    for table in TABLES:
+    for table in list_of_tables():
         for group in table.groups:
             if group == "figure6":
                 continue
 
             input_2d = ", ground-truth 2D" if group.endswith("-gt") else ""
-            parts.append(f"## {table.title}: {table.question}{input_2d}\n")
+            parts.append(f"## {table.title}: {table.asks}{input_2d}\n")
 
             on_paper = tables.build_table(
                 group, records, data=measure_of(group).data, preset="base"

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 #: Settings that say where and how a run was computed, or that have a column of their own.
 _NO_CHANGES = ("run.", "data.name")
 
-#: Rows of the table of pre-training by share of labels: from scratch, pre-trained as released,
-#: pre-trained as the paper says.
+#: Rows of `label-scarcity` by share of labels: from scratch, pre-trained as released, as the
+#: paper says.
 QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
 
 #: Presets with committed runs of the queue.
-QUEUED = ("small", "base")
+QUEUED = ("small", "compact", "base")
 
 #: Ablations with the row that the others are compared with.
 ABLATIONS = {"table5": 2, "table6": 4, "table7": 1, "table8": 1}
@@ -166,7 +166,7 @@ def _changes(run: Record) -> str:
 
 
 def _pretraining(records: Sequence[Record]) -> str:
-    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
+    question = tables.on_motion_capture("label-scarcity", records)
     if not question["n_seeds"].any():
         return ""
 
@@ -183,7 +183,7 @@ def _pretraining(records: Sequence[Record]) -> str:
 
 
 def _ablations(records: Sequence[Record]) -> str:
-    question = tables.on_motion_capture(effects.PRETRAINING_TABLE, records)
+    question = tables.on_motion_capture("label-scarcity", records)
     noise = effects.seed_noise(question)
     claimed = paper.claim("stage1-mpjpe", "gain")
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from m2v_lib.experiments.tables import measure_name
+
 #: What a cell of a table can be; `paper` is a published value, the others are measured here.
 STATES = (
     "paper",
@@ -85,12 +87,12 @@ MPI = Measure(
 )
 ACTION = Measure("action", "ntu60", {"top1": ("", "top-1 (%)")}, _action_deviations)
 
-#: By group of experiments; all others are `POSE`.
-BY_TABLE = {"table1-gt": POSE_GT, "mpi_inf_3dhp": MPI, "table4": ACTION}
+#: By the name that `experiments/tables.yaml` gives what a group of rows measures.
+MEASURES = {"pose": POSE, "pose-gt": POSE_GT, "mpi_inf_3dhp": MPI, "action": ACTION}
 
 
 def measure_of(table: str) -> Measure:
-    return BY_TABLE.get(table, POSE)
+    return MEASURES[measure_name(table)]
 
 
 def cell_state(result: Mapping[str, Any], measure: Measure = POSE) -> str:

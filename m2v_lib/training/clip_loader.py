@@ -14,6 +14,7 @@ import torch
 from m2v_lib.config import Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store
+from m2v_lib.data.views import Views, make_views
 from m2v_lib.models.registry import model_class
 
 Made = TypeVar("Made")
@@ -62,10 +63,27 @@ class ClipLoader:
             lambda: training_clips(store, **cut, **_sizes(exp, device)),  # type: ignore[arg-type]
         )
 
+    def views(
+        self,
+        exp: Experiment,
+        store: Store,
+        device: torch.device,
+        *,
+        splits: tuple[str, ...] = ("train",),
+        labels: bool = True,
+    ) -> Views:
+        """Windows that random cameras look at (`data.cameras=random`)."""
+        n_frames = exp.model.n_frames
+        key = ("views", *_of(exp, store, device), exp.data, splits, labels)
+        return self.once(
+            key,
+            lambda: make_views(store, exp.data, n_frames, device, splits=splits, labels=labels),
+        )
+
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
         """The clips of "val" or "test"."""
         stride = exp.data.test_stride
-        centred = model_class(exp.model.name).output == "centre"
+        centred = model_class(exp.model.name).output_under(exp.model) == "centre"
         return self.once(
             (which, *_of(exp, store, device), stride, centred),
             lambda: evaluation_clips(

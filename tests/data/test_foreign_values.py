@@ -64,10 +64,10 @@ def test_a_message_is_one_printable_line_of_bounded_length() -> None:
 
 
 def test_numbers_keep_their_value_and_text_what_it_shows() -> None:
-    assert foreign.as_number("2.5", "f", 0, 9) == 2.5
+    assert foreign.as_number("2.5", "f", 0, 9, text=True) == 2.5
     assert foreign.as_number(np.float32(0.5), "f", 0, 9) == 0.5
     assert foreign.as_number(np.array([25]), "f", 0, 99) == 25.0
-    assert foreign.as_whole(3.0, "f", 0, 9) == foreign.as_whole("3", "f", 0, 9) == 3
+    assert foreign.as_whole(3.0, "f", 0, 9) == foreign.as_whole("3", "f", 0, 9, text=True) == 3
     assert foreign.as_text("Änne 1", "f") == "Änne 1"
     assert foreign.as_text("a\tb", "f") == "a\\tb"
     with pytest.raises(DataError, match="f must be a whole number from 0 to 9, got 2.5"):

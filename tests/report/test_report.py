@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,7 +19,7 @@ import pytest
 from fakes.browser import Browser, chromium
 from fakes.suite import FIGURE, SUITE, write_record, write_run, write_suite
 
-from m2v_lib.cli import _pair
+from m2v_lib.cli.options import pair as _pair
 from m2v_lib.config import ConfigError
 from m2v_lib.report import build
 from m2v_lib.report.collect import Page, read_suite
@@ -271,9 +270,7 @@ def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path
     shutil.copytree(ROOT / "reports" / "records", reports / "records")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     command = [sys.executable, "-c", WITHOUT_TORCH, str(reports), str(reports / "runs")]
-    began = time.monotonic()
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    assert time.monotonic() - began < 60
     text = words(reports / "html" / "index.html")
     assert "No notebook has run here" in text and "Five things to know" in text
     assert "what ran" not in text and "GCN stream only" in text, (

@@ -19,7 +19,7 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.foreign_values import as_number, as_whole, shown
-from m2v_lib.data.keypoints.files import Detections, Header, read_detections
+from m2v_lib.data.keypoints.files import Detections, Header, NoPersonError, read_detections
 from m2v_lib.data.keypoints.folders import recordings as recordings
 from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
@@ -95,7 +95,7 @@ def read_keypoints(
     xy, confidence = chosen.to_h36m(points, confidence)
     seen = np.asarray((confidence > 0).any(1))
     if not seen.any():
-        raise DataError(f"{where}: no person with a visible joint in {head.n_frames} frames")
+        raise NoPersonError(f"{where}: no person with a visible joint in {head.n_frames} frames")
     people, said = _people(found, seen, xy, confidence, head.fps, where)
     return Tracks(
         source=printable(Path(path).name, MAX_NAME_LENGTH),
@@ -115,9 +115,9 @@ def read_keypoints(
 def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, where: str) -> Header:
     """The file's header with what the caller knows; a contradiction is an error."""
     for side in size or ():
-        as_whole(side, f"{where}: image size", 1, MAX_IMAGE_SIDE)
+        as_whole(side, f"{where}: image size", 1, MAX_IMAGE_SIDE, text=True)
     if fps is not None:
-        as_number(fps, f"{where}: frames a second", MIN_FPS, MAX_FPS)
+        as_number(fps, f"{where}: frames a second", MIN_FPS, MAX_FPS, text=True)
     width, height = size or (said.width, said.height)
     if size and said.width and said.height and size != (said.width, said.height):
         raise DataError(

@@ -101,7 +101,7 @@ def _numbers_of(path: Path, images: Sequence[Any]) -> dict[str, int]:
             )
         return dict(zip(names, frame_numbers(texts, str(path)), strict=True))
     where = f"{path}: image_id"
-    return {key: as_whole(image, where, 0, 10**15) for key, image in names.items()}
+    return {key: as_whole(image, where, 0, 10**15, text=True) for key, image in names.items()}
 
 
 def _image_numbers(path: Path, images: Sequence[Mapping[Any, Any]]) -> dict[str, int]:
@@ -114,7 +114,7 @@ def _image_numbers(path: Path, images: Sequence[Mapping[Any, Any]]) -> dict[str,
     if names and all(isinstance(name, str) and number_in(name) is not None for name in names):
         numbers = frame_numbers([str(name) for name in names], str(path))
     elif images and all(type(image["id"]) is int for image in images):
-        numbers = [as_whole(image["id"], f"{path}: id", 0, 10**18) for image in images]
+        numbers = [as_whole(image["id"], f"{path}: id", 0, 10**18, text=True) for image in images]
     first = min(numbers, default=0)
     if max(numbers, default=0) - first > MAX_FRAME_NUMBER:
         numbers, first = [sorted(numbers).index(number) for number in numbers], 0

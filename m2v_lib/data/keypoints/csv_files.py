@@ -26,6 +26,7 @@ from m2v_lib.data.keypoints.files import (
     DetectionBuilder,
     Detections,
     Header,
+    UnrecognisedFile,
     rate_of,
     size_of,
     text_of,
@@ -71,7 +72,7 @@ def read_csv(path: Path) -> Detections:
     wide = _wide_columns(columns)
     if frame and wide:
         return _wide(table, frame, wide)
-    raise DataError(
+    raise UnrecognisedFile(
         f"{path}: its first line has no columns frame, joint, x, y; found {listed(columns, 6)}"
     )
 
@@ -122,7 +123,7 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     for line, values in table.lines:
         row = _row(table, line, values)
         where = table.where(line)
-        frame = as_whole(row[frame_column], f"{where}: frame", 0, MAX_FRAME_NUMBER)
+        frame = as_whole(row[frame_column], f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
         one = cells.setdefault((frame, row.get(person_column, "")), {})
         joint = row[joint_column]
         if joint in one:
@@ -142,7 +143,9 @@ def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | 
         raise DataError(f"{path}: must have at most {MAX_KEYPOINTS} joints, got {len(joints)}")
     if not all(joint.isascii() and joint.isdigit() for joint in joints):
         return joints, tuple(as_text(joint, f"{path}: joint") for joint in joints), []
-    by_number = {as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS): joint for joint in joints}
+    by_number = {
+        as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS, text=True): joint for joint in joints
+    }
     first, last = min(by_number, default=0), max(by_number, default=-1)
     if first == 1 and len(by_number) == last:
         return [by_number[i] for i in range(1, last + 1)], None, ["joints are counted from 1"]
@@ -167,7 +170,7 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
     for line, values in table.lines:
         row = _row(table, line, values)
         where = f"{table.where(line)}: frame"
-        frame = as_whole(row[frame_column], where, 0, MAX_FRAME_NUMBER)
+        frame = as_whole(row[frame_column], where, 0, MAX_FRAME_NUMBER, text=True)
         person = row.get(person_column) or None
         rows.add(frame, person, _triples(table, line, values, wide.values()))
     order, names, notes = _order(table.path, list(wide))
@@ -225,7 +228,7 @@ def _deeplabcut(table: Table) -> Detections:
 def _deeplabcut_frame(table: Table, line: int, text: str) -> int:
     digits = re.findall(r"\d+", text)
     where = f"{table.where(line)}: frame"
-    return as_whole(digits[-1] if digits else text, where, 0, MAX_FRAME_NUMBER)
+    return as_whole(digits[-1] if digits else text, where, 0, MAX_FRAME_NUMBER, text=True)
 
 
 def _cell(table: Table, where: str, x: str, y: str, score: str) -> list[float]:

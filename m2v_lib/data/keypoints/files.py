@@ -41,6 +41,15 @@ from m2v_lib.data.limits import (
     MIN_FPS,
 )
 
+
+class UnrecognisedFile(DataError):
+    """A file that holds no keypoints of any known format."""
+
+
+class NoPersonError(DataError):
+    """A recording in which nobody was detected."""
+
+
 GZIP: Final = b"\x1f\x8b"
 
 
@@ -98,7 +107,9 @@ class DetectionBuilder:
                     "confidence for each keypoint"
                 )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
-        number = as_whole(frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER)
+        number = as_whole(
+            frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER, text=True
+        )
         self.per_frame[number] += 1
         if self.per_frame[number] > MAX_PEOPLE_PER_FRAME or len(self.frame) >= MAX_DETECTIONS:
             raise DataError(
@@ -116,7 +127,7 @@ class DetectionBuilder:
         """All rows as arrays. Raises DataError for ragged, empty or non-numeric ones."""
         if not self.values:
             frames = f" in {header.n_frames} frames" if header.n_frames else ""
-            raise DataError(
+            raise NoPersonError(
                 f"{self.path}: no person{frames}, expected at least one detection ({format})"
             )
         points = self._array()
@@ -166,7 +177,7 @@ def size_of(values: Mapping[Any, Any], where: str) -> tuple[int | None, int | No
     width, height = (
         None
         if values.get(key) is None
-        else as_whole(values[key], f"{where}: {key}", 0, MAX_IMAGE_SIDE) or None
+        else as_whole(values[key], f"{where}: {key}", 0, MAX_IMAGE_SIDE, text=True) or None
         for key in ("width", "height")
     )
     return width, height
@@ -176,7 +187,7 @@ def rate_of(values: Mapping[Any, Any], where: str) -> float | None:
     """`fps` of a table, None where absent."""
     if values.get("fps") is None:
         return None
-    return as_number(values["fps"], f"{where}: fps", MIN_FPS, MAX_FPS)
+    return as_number(values["fps"], f"{where}: fps", MIN_FPS, MAX_FPS, text=True)
 
 
 def read_json(path: Path) -> Any:
@@ -251,8 +262,14 @@ def kind_of(head: bytes) -> str:
         (b"\x89PNG", "a picture"),
         (b"\xff\xd8\xff", "a picture"),
         (b"GIF8", "a video (GIF)"),
+        (b"FLV\x01", "a video (FLV)"),
+        (b"\x30\x26\xb2\x75", "a video (WMV)"),
+        (b"\x00\x00\x01\xba", "a video (MPEG)"),
+        (b"\x00\x00\x01\xb3", "a video (MPEG)"),
         (b"\x93NUMPY", "a bare .npy array"),
     )
+    if head[:1] == head[188:189] == head[376:377] == b"G":
+        return "a video (MPEG-TS)"
     return next(
         (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"
     )
@@ -274,4 +291,4 @@ def _name(person: object, where: str) -> str:
         return as_text(person, f"{where}: id")
     if isinstance(person, float) and not person.is_integer():
         return shown(person)
-    return str(as_whole(person, f"{where}: id", -(10**15), 10**15))
+    return str(as_whole(person, f"{where}: id", -(10**15), 10**15, text=True))

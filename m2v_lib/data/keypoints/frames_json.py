@@ -97,7 +97,7 @@ def mmpose(path: Path, frames: Any, meta: Any) -> Detections:
     rows, numbers = DetectionBuilder(path), list[int]()
     for i, frame in enumerate(entries):
         where = f"{path}: frame_id"
-        numbers.append(as_whole(frame.get("frame_id", i), where, 0, MAX_FRAME_NUMBER))
+        numbers.append(as_whole(frame.get("frame_id", i), where, 0, MAX_FRAME_NUMBER, text=True))
         add_instances(rows, numbers[-1], entry_of(path, frame, "instances"))
     first = min(numbers, default=0)
     rows.frame = [frame - first for frame in rows.frame]
@@ -113,7 +113,7 @@ def mmpose_names(path: Path, meta: Any) -> tuple[str, ...] | None:
         return None
     names = as_table(names, f"{path}: keypoint_id2name")
     where = f"{path}: keypoint_id2name: number"
-    numbered = {as_whole(key, where, 0, len(names) - 1): names[key] for key in names}
+    numbered = {as_whole(key, where, 0, len(names) - 1, text=True): names[key] for key in names}
     return tuple(
         as_text(numbered[number], f"{path}: keypoint_id2name: name") for number in sorted(numbered)
     )
@@ -147,7 +147,11 @@ def mediapipe(path: Path, head: Mapping[str, Any], frames: Any) -> Detections:
     for entry in entries:
         where = f"{path}: frame"
         numbered = isinstance(entry, dict) and "frame" in entry
-        number = as_whole(entry["frame"], where, 0, MAX_FRAME_NUMBER) if numbered else number + 1
+        number = (
+            as_whole(entry["frame"], where, 0, MAX_FRAME_NUMBER, text=True)
+            if numbered
+            else number + 1
+        )
         found = landmarks_of(entry) if isinstance(entry, dict) else entry
         people = as_list(found or [], f"{path}: landmarks of frame {number}")
         for person in _persons(people):

@@ -11,7 +11,7 @@ from typing import Any
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import kind_of
 from m2v_lib.data.keypoints import coco_json, frames_json
-from m2v_lib.data.keypoints.files import Detections, read_json
+from m2v_lib.data.keypoints.files import Detections, UnrecognisedFile, read_json
 
 KNOWN = "COCO results or annotations, AlphaPose, OpenPose, MMPose, MediaPipe, Ultralytics"
 
@@ -21,7 +21,7 @@ def read(path: Path) -> Detections:
     content = read_json(path)
     found = _of_object(path, content) if isinstance(content, dict) else _of_list(path, content)
     if found is None:
-        raise DataError(f"{path}: unrecognised keypoint JSON, expected {KNOWN}")
+        raise UnrecognisedFile(f"{path}: unrecognised keypoint JSON, expected {KNOWN}")
     return found
 
 
@@ -44,7 +44,7 @@ def _of_object(path: Path, content: dict[str, Any]) -> Detections | None:
 
 def _of_list(path: Path, content: Any) -> Detections | None:
     if not isinstance(content, list):
-        raise DataError(f"{path}: unrecognised keypoint JSON, got {kind_of(content)}")
+        raise UnrecognisedFile(f"{path}: unrecognised keypoint JSON, got {kind_of(content)}")
     first = next((entry for entry in content if entry), {"image_id": 0} if not content else None)
     if isinstance(first, list):
         if isinstance(first[0], dict) and "keypoints" in first[0]:

@@ -221,7 +221,9 @@ def _ids(path: Path, arrays: dict[str, Any], n: int) -> list[Any]:
 def _frames(path: Path, arrays: dict[str, Any], n: int) -> list[int]:
     """Rising frame numbers, their order where the file has none."""
     values = _column(path, arrays, "frames", n) or list(range(n))
-    numbers = [as_whole(value, f"{path}: frames", 0, MAX_FRAME_NUMBER) for value in values]
+    numbers = [
+        as_whole(value, f"{path}: frames", 0, MAX_FRAME_NUMBER, text=True) for value in values
+    ]
     if any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
         raise DataError(f"{path}: frames must rise from one to the next")
     return numbers

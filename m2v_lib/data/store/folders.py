@@ -18,7 +18,7 @@ from m2v_lib.data.limits import MAX_NAME_LENGTH
 
 #: what says of a store what it holds -> all files of such a store
 DESCRIPTIONS: Final = {
-    "meta.json": ("meta.json", "train.safetensors", "test.safetensors"),
+    "meta.json": ("meta.json", "train.safetensors", "test.safetensors", "world.safetensors"),
     "actions.json": ("actions.json", "actions.safetensors"),
 }
 #: one part of a path that means the same on every system: no separator, no hidden file

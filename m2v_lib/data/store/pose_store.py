@@ -2,7 +2,7 @@
 
 ``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos
 one after another; ``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256
-fingerprint of both files.
+fingerprint of both files. Motion capture may have a third file (``world``).
 """
 # n frames of all videos of a split, J joints of the store's skeleton
 
@@ -19,9 +19,9 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from m2v_lib.data.checks import LARGEST, check_finite, check_millimetres
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
-from m2v_lib.data.checks import check_finite, check_millimetres
 from m2v_lib.data.foreign_values import as_table
 from m2v_lib.data.store.description import (
     check_keys,
@@ -31,6 +31,7 @@ from m2v_lib.data.store.description import (
 )
 from m2v_lib.data.store.folders import check_store_name, store_folder, swap_in
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
+from m2v_lib.data.store.world import WORLD_FILE, World, check_world, read_world, write_world
 from m2v_lib.runs.records import project_root
 from m2v_lib.skeletons import H36M17, Skeleton, SkeletonError, skeleton_of
 
@@ -43,9 +44,8 @@ CAMERA_SPACE: Final = (
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
-#: frames whose values are looked at when a split is opened, and the largest value (px or mm)
+#: frames whose values are looked at when a split is opened
 N_SAMPLED: Final = 256
-LARGEST: Final = 1e8
 LABELS: Final = ("label_px", "truth_mm", "factor")
 
 
@@ -153,6 +153,19 @@ class Store:
         )
         return split
 
+    @cached_property
+    def _world(self) -> dict[str, Any] | None:
+        return _read_meta(self.path).get("world")
+
+    @property
+    def has_world(self) -> bool:
+        """Whether there is motion in world space, which `data.cameras=random` needs."""
+        return self._world is not None
+
+    def world(self) -> World:
+        """Motion in world space, mapped. Raises DataError where the store has none."""
+        return read_world(self.path, self._world)
+
     def verify(self) -> None:
         """Read both files whole and compare them with the fingerprint."""
         if (found := _fingerprint(self.path)) != self.meta.fingerprint:
@@ -160,6 +173,8 @@ class Store:
             raise DataError(
                 f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}"
             )
+        if self.has_world and fingerprint([self.path / WORLD_FILE]) != self.world().fingerprint:
+            raise DataError(f"{self.path}/{WORLD_FILE}: is not what meta.json says of it")
 
 
 def default_root() -> Path:
@@ -214,7 +229,9 @@ def no_labels(n_frames: int, n_joints: int = len(H36M17)) -> dict[str, np.ndarra
     return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *shapes[key])) for key in LABELS}
 
 
-def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
+def write_store(
+    root: Path, meta: Meta, train: Split, test: Split, *, world: World | None = None
+) -> Path:
     """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns
     that folder.
 
@@ -231,10 +248,12 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
             check_split(
                 split, f"{meta.name}: split {name}", labelled=meta.labelled, skeleton=meta.joints
             )
+    if world is not None:
+        check_world(world, f"{meta.name}: world", meta.joints)
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
     try:
-        _write_files(building, meta, splits)
+        _write_files(building, meta, splits, world)
         swap_in(building, target)
     except OSError as error:
         raise DataError(
@@ -332,7 +351,9 @@ def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
         raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
 
 
-def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
+def _write_files(
+    folder: Path, meta: Meta, splits: dict[str, Split], world: World | None = None
+) -> None:
     for name, split in splits.items():
         arrays = {key: getattr(split, key) for key in ARRAYS if meta.labelled or key not in LABELS}
         if split.valid is not None and not split.valid.all():
@@ -341,16 +362,17 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
         (folder / f"{name}.safetensors").chmod(0o644)
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
-    (folder / "meta.json").write_text(
-        json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n"
-    )
+    said: dict[str, Any] = {"meta": asdict(meta), "videos": videos}
+    if world is not None:
+        said["world"] = write_world(folder, world)
+    (folder / "meta.json").write_text(json.dumps(said, indent=1) + "\n")
     folder.chmod(0o755)
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
     file = path / "meta.json"
     raw = read_object(file, "a store")
-    check_keys(raw, {"meta", "videos"}, str(file))
+    check_keys(raw, {"meta", "videos", *({"world"} & raw.keys())}, str(file))
     check_keys(as_table(raw["meta"], f"{file}: meta"), {f.name for f in fields(Meta)}, str(file))
     check_keys(as_table(raw["videos"], f"{file}: videos"), set(SPLITS), f"{file}: videos")
     raw["meta"] = checked_meta(raw["meta"], file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,12 @@ class Settings(ModelSettings):
     w_direction: float = setting(0.3, "loss weight of the bones' directions")
     w_length: float = setting(100.0, "loss weight of the squared bone lengths (targets in metres)")
     w_shift: float = setting(2.0, "loss weight of the vectors between joints that no bone joins")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"dim": 32},
+        "small": {"dim": 264},
+        "compact": {"dim": 492},
+    }
 
 
 class Anatomy3D(Lifter):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,12 @@ class Settings(ModelSettings):
     n_steps: int = setting(1, "steps from noise to pose, each of two passes of the network")
     noise_seed: int = setting(0, "seed of sampling's noise; equal seeds give equal poses")
 
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4},
+        "small": {"n_layers": 2, "dim": 88, "n_heads": 4},
+        "compact": {"n_layers": 2, "dim": 88, "n_heads": 4},
+    }
+
 
 class D3DP(Lifter):
     """A denoiser and its noise schedule; `forward` samples, the same each time.
@@ -60,7 +66,6 @@ class D3DP(Lifter):
     }
     own_recipe = {
         "data.train_stride": 243,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 6e-5,

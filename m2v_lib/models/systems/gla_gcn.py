@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,12 @@ class Settings(ModelSettings):
     dropout: float = setting(0.1, "dropout after each unit; inside a unit it is always 0.1")
     jitter_targets: bool = setting(True, "turn and scale training targets at random, as released")
 
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"channels": 8},
+        "small": {"channels": 13},
+        "compact": {"channels": 25},
+    }
+
 
 class GLAGCN(Lifter):
     """Pairs of graph units, the second of each thinning time by three, until one frame is left."""
@@ -53,6 +59,7 @@ class GLAGCN(Lifter):
         "data.test_stride": 1,
         "data.flip_train": False,
         "data.validation": False,
+        "optim.algorithm": "adamw",
         "optim.lr": 0.01,
         "optim.weight_decay": 0.0,
         "optim.schedule": "cosine",

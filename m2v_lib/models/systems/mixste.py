@@ -7,7 +7,7 @@ whose code has no licence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,12 @@ class Settings(ModelSettings):
     mlp_ratio: int = setting(2, "width of a block's hidden layer, in multiples of dim")
     drop_path: float = setting(0.1, "share of residual branches left out in training, last layer")
 
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4},
+        "small": {"n_layers": 2, "dim": 88, "n_heads": 4},
+        "compact": {"n_layers": 2, "dim": 88, "n_heads": 4},
+    }
+
 
 class MixSTE(Lifter):
     """Alternating spatial and temporal transformer blocks.
@@ -54,7 +60,6 @@ class MixSTE(Lifter):
     published_sizes = {"243": {}, "81": {"n_frames": 81}, "27": {"n_frames": 27}}
     own_recipe = {
         "data.train_stride": 243,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 4e-5,

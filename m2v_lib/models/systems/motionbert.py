@@ -7,7 +7,7 @@ from a description of the published system (Apache-2.0).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,12 @@ class Settings(ModelSettings):
     mlp_ratio: int = setting(2, "width of a block's hidden layers, in multiples of dim")
     dim_rep: int = setting(512, "features of the representation that the heads read")
 
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4, "dim_rep": 32},
+        "small": {"n_layers": 2, "dim": 60, "n_heads": 4, "dim_rep": 120},
+        "compact": {"n_layers": 2, "dim": 60, "n_heads": 4, "dim_rep": 120},
+    }
+
 
 class MotionBERT(Lifter):
     """The pose network; `encode` is the representation that its action recognition reads too."""
@@ -55,7 +61,6 @@ class MotionBERT(Lifter):
     published_sizes = {"base": {}, "lite": {"dim": 256, "mlp_ratio": 4}}
     own_recipe = {
         "data.train_stride": 81,
-        "data.test_stride": 243,
         "data.validation": False,
         "optim.algorithm": "adamw",
         "optim.lr": 2e-4,  # lite: 5e-4

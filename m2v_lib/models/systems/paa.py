@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,12 @@ class Settings(ModelSettings):
     dictionary: str = setting(
         "learned", "poses learnt as weights, or given ones that training renews", "poses"
     )
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_poses": 16, "dim": 4, "n_heads": 2},
+        "small": {"n_poses": 184, "dim": 4, "n_heads": 2},
+        "compact": {"n_poses": 80, "dim": 6, "n_heads": 2},
+    }
 
 
 class PAA(Lifter):

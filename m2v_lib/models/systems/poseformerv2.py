@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +37,30 @@ class Settings(ModelSettings):
     n_heads: int = setting(8, "attention heads of a block")
     mlp_ratio: int = setting(2, "width of a block's hidden layer, in multiples of its features")
     drop_path: float = setting(0.1, "share of residual branches left out in training, last layer")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {
+            "n_kept_frames": 3,
+            "n_kept_coeffs": 3,
+            "n_layers": 1,
+            "dim_per_joint": 4,
+            "n_heads": 2,
+        },
+        "small": {
+            "n_kept_frames": 3,
+            "n_kept_coeffs": 3,
+            "n_layers": 3,
+            "dim_per_joint": 10,
+            "n_heads": 2,
+        },
+        "compact": {
+            "n_kept_frames": 3,
+            "n_kept_coeffs": 3,
+            "n_layers": 3,
+            "dim_per_joint": 10,
+            "n_heads": 2,
+        },
+    }
 
 
 class PoseFormerV2(Lifter):

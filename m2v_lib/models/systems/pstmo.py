@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,12 @@ class Settings(ModelSettings):
     dim_ff: int = setting(512, "hidden features, of the pose encoder too")
     n_heads: int = setting(8, "attention heads")
     dropout: float = setting(0.1, "share dropped in training, attention weights too")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "dim_ff": 32, "n_heads": 4},
+        "small": {"dim": 52, "dim_ff": 104, "n_heads": 4},
+        "compact": {"dim": 84, "dim_ff": 168, "n_heads": 4},
+    }
 
 
 class PoseEncoder(nn.Module):

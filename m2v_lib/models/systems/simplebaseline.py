@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,12 @@ class Settings(ModelSettings):
     dim: int = setting(1024, "width of the hidden layers")
     n_stages: int = setting(2, "residual blocks of two linear layers each")
     dropout: float = setting(0.5, "share of the activations dropped in training")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"dim": 32},
+        "small": {"dim": 1032},
+        "compact": {"dim": 1016},
+    }
 
 
 class SimpleBaseline(Lifter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,12 @@ class Settings(ModelSettings):
     )
     dim: int = setting(1024, "channels of every layer, of all parts together")
     dropout: float = setting(0.0, "share of the activations dropped in training")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"dim": 64},
+        "small": {"dim": 1096},
+        "compact": {"dim": 2208},
+    }
 
 
 class SRNet(Lifter):

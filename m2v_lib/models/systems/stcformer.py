@@ -8,7 +8,7 @@ published system, whose code has no licence.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,12 +40,21 @@ class Settings(ModelSettings):
     mlp_ratio: int = setting(4, "width of a block's hidden layer, in multiples of dim")
     dropout: float = setting(0.1, "dropout in the blocks' MLP")
     drop_part: float = setting(0.5, "how often training leaves out a part embedding")
+    frames_out: str = setting(
+        "centre", "the centre frame, which the authors score, or all, which they train", "all"
+    )
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4, "frames_out": "all"},
+        "small": {"n_layers": 2, "dim": 104, "n_heads": 4, "frames_out": "all"},
+        "compact": {"n_layers": 2, "dim": 104, "n_heads": 4, "frames_out": "all"},
+    }
 
 
 class STCFormer(Lifter):
     """Blocks of spatio-temporal criss-cross attention.
 
-    All frames of a window are trained, the centre one is the result.
+    All frames of a window are trained; the result is the centre one, or all (`frames_out`).
     """
 
     output = "centre"
@@ -63,7 +72,6 @@ class STCFormer(Lifter):
     }
     own_recipe = {
         "data.train_stride": 3,
-        "data.test_stride": 1,
         "data.validation": False,
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
@@ -81,6 +89,10 @@ class STCFormer(Lifter):
         blocks = nn.ModuleList(Block(settings) for _ in range(settings.n_layers))
         self.stcformer = nn.ModuleDict({"stc_block": blocks})
         self.regress_head = ExactLinear(settings.dim, 3, bias=False)
+
+    @classmethod
+    def output_under(cls, settings: ModelSettings) -> Literal["all", "centre"]:
+        return "all" if getattr(settings, "frames_out", "centre") == "all" else "centre"
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         return self.output_frames(self.all_poses(x_BTJC))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -13,8 +13,8 @@ from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.strided_transformer import LayerSizes, strides_for
 from m2v_lib.models.two_output_lifter import TwoOutputLifter
 
-#: Released for 27 and 351 frames; those of 81 and 243 are ours.
-STRIDES = {27: (3, 3, 3), 81: (3, 3, 9), 243: (3, 9, 9), 351: (3, 9, 13)}
+#: Released for 27 and 351 frames; those of 9, 81 and 243 are ours.
+STRIDES = {9: (3, 3), 27: (3, 3, 3), 81: (3, 3, 9), 243: (3, 9, 9), 351: (3, 9, 13)}
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,12 @@ class Settings(ModelSettings):
     n_heads: int = setting(8, "attention heads")
     dropout: float = setting(0.1, "share dropped in training, attention weights too")
     encoder_dropout: float = setting(0.25, "share of a frame's first features dropped in training")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"n_layers": 1, "dim": 16, "dim_ff": 32, "n_heads": 4},
+        "small": {"dim": 64, "dim_ff": 128, "n_heads": 4},
+        "compact": {"dim": 116, "dim_ff": 232, "n_heads": 4},
+    }
 
 
 class StridedTransformer(TwoOutputLifter):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,12 @@ class Settings(ModelSettings):
     part: str = setting("pose", "pose, or the root's path in camera space", "trajectory")
     dim: int = setting(1024, "channels of every convolution")
     dropout: float = setting(0.25, "share of the activations dropped in training")
+
+    preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
+        "smoke": {"dim": 32},
+        "small": {"dim": 488},
+        "compact": {"dim": 984},
+    }
 
 
 class VideoPose3D(Lifter):

@@ -6,7 +6,7 @@ import ast
 import dataclasses
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -23,6 +23,8 @@ NAMES: dict[str, Any] = {
     "ModelSettings": ModelSettings,
     "setting": setting,
     "new_setting": new_setting,
+    "Any": Any,
+    "ClassVar": ClassVar,
 }
 
 

@@ -161,12 +161,14 @@ def _takes(
             joints = _positions(positions, f"{path_3d}: {subject}, {action}")
             views = seen.get(subject, {}).get(action)
             where = f"{path_2d}: {subject}, {action}"
-            if not isinstance(views, Sequence | np.ndarray) or len(views) != len(CAMERA_NAMES):
+            row = isinstance(views, np.ndarray) and views.ndim > 0
+            listed_views = list(views) if row or isinstance(views, list | tuple) else []
+            if len(listed_views) != len(CAMERA_NAMES):
                 told = "is missing" if views is None else "is no list of them"
                 raise DataError(
                     f"{where} {told}, expected an array for each of {len(CAMERA_NAMES)} cameras"
                 )
-            for camera, view in zip(subject_cameras(subject).values(), views, strict=True):
+            for camera, view in zip(subject_cameras(subject).values(), listed_views, strict=True):
                 yield Take(
                     subject,
                     action,
