@@ -57,14 +57,8 @@ def test_the_readme_keeps_the_two_commands_and_the_thanks() -> None:
 def test_every_command_is_one(name: str) -> None:
     commands = commands_of(name)
     assert commands
-    parser = cli.parser()
-    known = parser.format_help()
     for command in commands:
-        words = shlex.split(command)
-        if re.search(rf"^ +{words[0]}\b", known, re.MULTILINE):
-            parser.parse_args(words)  # exits where an option is not known
-        else:
-            assert words[0] in ("rows", "train", "settings"), command
+        cli.parser().parse_args(shlex.split(command))  # exits where an option is not known
 
 
 def commands_of(name: str) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 from m2v_lib.bench.client import Failed
 from m2v_lib.bench.options import TASKS, Options
 from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
-from m2v_lib.bench.turns import VARIANTS, Point, Turns
+from m2v_lib.bench.turns import VARIANTS, InterleavedTimer, Point
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import environment, project_root, runs_root, write_json, write_text
 
@@ -51,8 +51,11 @@ def bench(
     gets a line of progress at a time. Raises ConfigError where there is nothing to measure.
     """
     options.check()
-    turns = Turns(exp, options.variants_for(exp), options.effort, options.limits_for(exp), say)
+    turns = InterleavedTimer(
+        exp, options.variants_for(exp), options.effort, options.limits_for(exp), say
+    )
     load = [round(x, 2) for x in os.getloadavg()]
+
     try:
         ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=options.quick)
         say(
@@ -67,8 +70,10 @@ def bench(
         raise ConfigError(str(failure)) from failure
     finally:
         turns.close()
+
     if not found["measurements"] and not found["scaling"]:
         raise ConfigError(f"nothing could be measured: {turns.left_out[0]}")
+
     rates = {
         k: max(ceilings.pop(k), again[k])
         for k in ("fp32_tflops", "bf16_tflops", "copy_gb_per_s", "product_size")
@@ -94,10 +99,11 @@ def bench(
     ) / record["name"]
     write_json(folder / FILE, record)
     write_text(folder / "bench.md", as_markdown(record))
+
     return folder
 
 
-def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
+def _speed(turns: InterleavedTimer, main: dict[str, Sequence[int]]) -> dict[str, Any]:
     """Every task at batch sizes 1, 2, 4 ... by the eager variants, at its main sizes by all of
     them; the masks.
     """
@@ -108,7 +114,7 @@ def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
         flops[task] = turns.count_flops(turns.exp.override(VARIANTS["fast"]), task)
         doubled = [2**k for k in range(turns.limits.batch.bit_length())]
         sizes = sorted({*doubled, *main[task]})
-        found = turns.climb(
+        found = turns.measure_growing_sizes(
             [Point(turns.exp, task, n, main=n in main[task]) for n in sizes], 1, flops[task]
         )
         if task == "pretrain":
@@ -116,18 +122,21 @@ def _speed(turns: Turns, main: dict[str, Sequence[int]]) -> dict[str, Any]:
         rows += [
             {k: v for k, v in row.items() if k not in ("axis", "value", "flops")} for row in found
         ]
+
     return {"flops": flops, "measurements": rows, "masks": masks, "scaling": [], "slopes": []}
 
 
-def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
+def _masks(turns: InterleavedTimer, rows: Sequence[Row]) -> dict[str, Any] | None:
     """Drawing 96 clips' masks against the fastest pre-training step that was measured, both per
     clip.
     """
     if not rows:
         return None
+
     fastest = min(row["ms_per_clip"]["median"] for row in rows)
     exp = turns.exp.to_dict()
     seconds = turns.ask("counts", do="masks", experiment=exp, n_clips=MASKED_CLIPS)["seconds"]
+
     share = 1e3 * seconds / MASKED_CLIPS / fastest
     return {
         "n_clips": MASKED_CLIPS,
@@ -137,10 +146,11 @@ def _masks(turns: Turns, rows: Sequence[Row]) -> dict[str, Any] | None:
     }
 
 
-def _scaling(turns: Turns) -> dict[str, Any]:
+def _scaling(turns: InterleavedTimer) -> dict[str, Any]:
     """One block, whole and in parts, along each axis."""
     one = turns.exp.override({"model.n_layers": 1, "pretrain.target_layers": 1})
     turns.variants = [v for v in turns.variants if not VARIANTS[v].get("run.compile")]
+
     rows: list[Row] = []
     for axis, (values, power) in AXES.items():
         if turns.effort.quick:
@@ -150,7 +160,10 @@ def _scaling(turns: Turns) -> dict[str, Any]:
         else:
             sized = [(one.override({f"model.{axis}": n}), 1) for n in values]
         for task in (*PARTS, "train") if axis == "n_frames" else ("train",):
-            rows += turns.climb([Point(changed, task, n, axis) for changed, n in sized], power)
+            rows += turns.measure_growing_sizes(
+                [Point(changed, task, n, axis) for changed, n in sized], power
+            )
+
     return {"flops": {}, "measurements": [], "masks": None, "scaling": rows, "slopes": slopes(rows)}
 
 
@@ -162,9 +175,11 @@ def _name(exp: Experiment, record: dict[str, Any]) -> str:
     if device == "cpu":
         device += f"{record['threads']}"
     words = ["bench", device, exp.preset_name, exp.recipe]
+
     if exp.model != Experiment.preset(exp.preset_name, exp.recipe).model:
         words.append(
             hashlib.sha256(json.dumps(record["model"], sort_keys=True).encode()).hexdigest()[:8]
         )
+
     words += ["scaling"] * (record["kind"] == "scaling") + ["quick"] * record["quick"]
     return "-".join(words)

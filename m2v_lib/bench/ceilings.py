@@ -23,13 +23,16 @@ def ceilings(device: torch.device, *, quick: bool = False) -> dict[str, Any]:
     n = 128 if quick else 8192 if big else 1536
     n_copied = (1 << 22 if quick else 1 << 30 if big else 1 << 28) // 4
     best = partial(best_of, device=device, at_least=0.01 if quick else 1.0)
+
     rates: dict[str, Any] = {}
     for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
         products = (partial(torch.mm, a, b, out=torch.empty_like(a)), partial(dense, a, b))
         rates[f"{name}_tflops"] = 2e-12 * n**3 / min(best(product) for product in products)
+
     source, target = (torch.zeros(n_copied, device=device) for _ in range(2))
     rates["copy_gb_per_s"] = 2e-9 * source.nbytes / best(lambda: target.copy_(source))
+
     return {**rates, "product_size": n, "fp32_products": torch.get_float32_matmul_precision()}
 
 

@@ -47,11 +47,14 @@ class Worker:
             answer = self.process.stdout.readline()
         except OSError:
             answer = ""
+
         if not answer:
             raise self.gone()
+
         reply: dict[str, Any] = json.loads(answer)
         if "error" in reply:
             raise Failed(reply["error"], out_of_memory=reply["out_of_memory"])
+
         return reply
 
     def gone(self) -> Failed:
@@ -59,7 +62,7 @@ class Worker:
         if code == -9:  # what Linux does to a process when memory runs out
             return Failed("the process was killed", out_of_memory=True)
         self.log.seek(0)
-        last = ([line.strip() for line in self.log if line.strip()] or ["it said nothing"])[-1]
+        last = ([line.strip() for line in self.log if line.strip()] or ["no output"])[-1]
         return Failed(f"the process ended with code {code}: {last[:300]}")
 
     def close(self) -> None:

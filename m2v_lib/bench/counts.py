@@ -45,12 +45,14 @@ class ByteCounter(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
+
         if moves_data(func):
             self.bytes += n_bytes(tree_leaves((args, kwargs))) + n_bytes(tree_leaves(out))
             if (
                 not func._schema.returns
             ):  # an update of lists in place: what it writes is among its arguments
                 self.bytes += n_bytes(tree_leaves(_written(func, args, kwargs)))
+
         return out
 
 
@@ -88,15 +90,20 @@ def count_flops(exp: Experiment, task: str) -> int:
         exp = exp.override(
             {"model.fusion": "mean"}
         )  # as said; `fast.fuse` does not compute shapes alone
+
     m, p = exp.model, exp.pretrain
+
     with torch.device("meta"):
         clip = torch.empty(1, m.n_frames, m.n_joints, 3)
         features = torch.empty(1, m.n_frames, m.n_joints, m.dim)
+
         if task in ("train", "inference"):
             model = build_model(m, path=exp.run.path)
             return _flops_of_model(model, clip, training=task == "train")
+
         block = DualStreamBlock(m)
         block.path = exp.run.path
+
         if (
             task == "pretrain"
         ):  # the teacher forwards once, the student both ways for each mask; one embedding
@@ -105,6 +112,7 @@ def count_flops(exp: Experiment, task: str) -> int:
             )
             embedding = 2 * m.n_frames * m.n_joints * 3 * m.dim
             return m.n_layers * (forwards + p.n_masks * both_ways) + 2 * embedding
+
         return _flops_of_part(block, task, features)
 
 

@@ -1,4 +1,4 @@
-"""What a bench is asked to measure, and what it takes where it was not told."""
+"""What a bench measures: the user's options, and the defaults for the model and the device."""
 
 from __future__ import annotations
 
@@ -10,36 +10,35 @@ from m2v_lib.bench.turns import VARIANTS, Effort, Limits
 from m2v_lib.config import ConfigError, Experiment
 
 TASKS = ("train", "pretrain", "inference")
-#: On a CPU, models with more blocks x frames x features than this take seconds a step.
-HEAVY = 100_000
+#: Blocks x frames x features above which a step takes seconds on a CPU.
+SLOW_MODEL_SIZE = 100_000
 QUICK = Effort(rounds=2, rounds_elsewhere=2, repetition=0.005, quick=True)
 
 
 @dataclass(frozen=True)
 class Options:
-    """Everything has a default that suits the model and the device; `check` tells a mistake of
-    the user.
-    """
+    """All options have defaults that suit the model and the device."""
 
-    variants: Sequence[
-        str
-    ] = ()  # all; of a heavy model on a CPU those in fp32; in a scaling run the two paths
-    tasks: Sequence[str] = ()  # all
-    batches: Sequence[
-        int
-    ] = ()  # where all variants are compared: the preset's, on a GPU also 32, heavy on a CPU 1
-    max_batch: int | None = (
-        None  # eager variants go through 1, 2, 4 ... up to it: 32 on a CPU, 4096 on a GPU
-    )
-    max_memory: float | None = None  # GiB that a step may be expected to take: 4 on a CPU
-    max_seconds: float | None = (
-        None  # that a step may be expected to take: 2 on a CPU, 10 on a GPU or for scaling
-    )
-    rounds: int | None = (
-        None  # repetitions of each variant where all are compared: 7, at least 3 of slow ones
-    )
-    scaling: bool = False  # instead: how the cost of one block and its parts grows
-    quick: bool = False  # shows that everything works; the times mean nothing
+    #: Default: all; on a CPU, for slow models, those in fp32; in a scaling run the two paths.
+    variants: Sequence[str] = ()
+    #: Default: all.
+    tasks: Sequence[str] = ()
+    #: Batch sizes at which all variants are compared. Default: the preset's; on a GPU also 32; for
+    #: slow models on a CPU 1.
+    batches: Sequence[int] = ()
+    #: Eager variants are timed at 1, 2, 4 ... up to this. Default: 32 on a CPU, 4096 on a GPU.
+    max_batch: int | None = None
+    #: Sizes predicted to need more memory are skipped, GiB. Default: 4 on a CPU.
+    max_memory: float | None = None
+    #: Sizes predicted to take longer are skipped, s a step. Default: 2 on a CPU, 10 on a GPU or for
+    #: scaling.
+    max_seconds: float | None = None
+    #: Repetitions of each variant where all are compared. Default: 7, at least 3 of slow ones.
+    rounds: int | None = None
+    #: Measure how the cost of one block and its parts grows, not the variants.
+    scaling: bool = False
+    #: Smoke test in seconds; timings are meaningless.
+    quick: bool = False
 
     def check(self) -> None:
         """Raises ConfigError for a name that does not exist or a number that is not positive."""
@@ -55,59 +54,56 @@ class Options:
     def variants_for(self, exp: Experiment) -> tuple[str, ...]:
         if self.variants:
             return tuple(name for name in VARIANTS if name in self.variants)
-        n = (
-            2
-            if self.quick or self.scaling
-            else 3
-            if heavy(exp) and not on_gpu(exp)
-            else len(VARIANTS)
-        )
-        return tuple(VARIANTS)[:n]
+
+        if self.quick or self.scaling:
+            return tuple(VARIANTS)[:2]
+        if is_slow_on_cpu(exp) and not on_gpu(exp):
+            return tuple(VARIANTS)[:3]
+        return tuple(VARIANTS)
 
     def sizes_for(self, exp: Experiment) -> dict[str, Sequence[int]]:
         """Batch sizes of each task at which all variants are compared."""
         own = {"train": exp.finetune.batch_size, "pretrain": exp.pretrain.batch_size}
         own["inference"] = own["train"]
-        sizes: dict[str, Sequence[int]] = {}
-        for task in self.tasks or TASKS:
-            ready = (
-                [2]
-                if self.quick
-                else [own[task], 32]
-                if on_gpu(exp)
-                else [1 if heavy(exp) else own[task]]
-            )
-            sizes[task] = self.batches or ready
-        return sizes
+
+        return {
+            task: self.batches or self._default_sizes(exp, own[task])
+            for task in self.tasks or TASKS
+        }
+
+    def _default_sizes(self, exp: Experiment, own: int) -> Sequence[int]:
+        if self.quick:
+            return [2]
+        if on_gpu(exp):
+            return [own, 32]
+        return [1 if is_slow_on_cpu(exp) else own]
 
     def limits_for(self, exp: Experiment) -> Limits:
-        ready = (
-            Limits(math.inf, 10.0, 4096)
-            if on_gpu(exp)
-            else Limits(4.0, 10.0 if self.scaling else 2.0, 32)
-        )
+        on_cpu = Limits(4.0, 10.0 if self.scaling else 2.0, 32)
+        default = Limits(math.inf, 10.0, 4096) if on_gpu(exp) else on_cpu
+        if self.quick:
+            default = replace(default, batch=2)
+
         return Limits(
-            ready.gib if self.max_memory is None else self.max_memory,
-            ready.seconds if self.max_seconds is None else self.max_seconds,
-            self.max_batch if self.max_batch is not None else 2 if self.quick else ready.batch,
+            default.gib if self.max_memory is None else self.max_memory,
+            default.seconds if self.max_seconds is None else self.max_seconds,
+            default.batch if self.max_batch is None else self.max_batch,
         )
 
     @property
     def effort(self) -> Effort:
         effort = QUICK if self.quick else Effort()
-        return (
-            effort
-            if self.rounds is None
-            else replace(effort, rounds=self.rounds, all_rounds=math.inf)
-        )
+        if self.rounds is None:
+            return effort
+        return replace(effort, rounds=self.rounds, all_rounds=math.inf)
 
 
 def on_gpu(exp: Experiment) -> bool:
     return exp.run.device.startswith("cuda")
 
 
-def heavy(exp: Experiment) -> bool:
-    return exp.model.n_layers * exp.model.n_frames * exp.model.dim > HEAVY
+def is_slow_on_cpu(exp: Experiment) -> bool:
+    return exp.model.n_layers * exp.model.n_frames * exp.model.dim > SLOW_MODEL_SIZE
 
 
 def _require_known(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:

@@ -60,6 +60,7 @@ def measurement(
             "low": float(ratios.min()),
             "high": float(ratios.max()),
         }
+
     return {
         "batch": batch,
         "seconds": [float(f"{s:.6g}") for s in seconds],
@@ -84,10 +85,12 @@ def slopes(rows: Iterable[Row]) -> list[Row]:
     lines: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         lines.setdefault((row["axis"], row["task"], row["variant"]), []).append(row)
+
     found = []
     for (axis, task, variant), line in lines.items():
         if len(line) < 2:
             continue
+
         a, b = sorted(line, key=lambda row: row["value"])[-2:]
         pairs = {
             "time": [row["ms_per_clip"]["median"] * row["batch"] for row in (a, b)],
@@ -105,6 +108,7 @@ def slopes(rows: Iterable[Row]) -> list[Row]:
                 **grown,
             }
         )
+
     return found
 
 
@@ -211,6 +215,7 @@ def as_markdown(record: dict[str, Any]) -> str:
     ]
     if record["quick"]:
         lines += ["A quick run: it shows that everything works; its times mean nothing.", ""]
+
     if record["measurements"]:
         lines += [*table(SPEED_COLUMNS, speed_rows(record)), ""]
         lines += [
@@ -219,6 +224,7 @@ def as_markdown(record: dict[str, Any]) -> str:
             "over the median time. Speed-up: median and range of the ratios within one round.",
             "",
         ]
+
     if record["masks"]:
         m = record["masks"]
         lines += [
@@ -227,12 +233,14 @@ def as_markdown(record: dict[str, Any]) -> str:
             f"{m['share_of_step']:.3%} of the pre-training step per clip.",
             "",
         ]
+
     if record["slopes"]:
         lines += [
             "Growth between the two largest sizes (1: in proportion, 2: with the square):",
             "",
         ]
         lines += [*table(SCALING_COLUMNS, scaling_rows(record)), ""]
+
     if record["left_out"]:
         lines += ["Left out:", "", *(f"- {sentence}" for sentence in record["left_out"]), ""]
     return "\n".join(lines)

@@ -1,7 +1,8 @@
-"""Variants in turns: every one in a process of its own, one repetition each, round after round.
+"""Interleaved timing: each variant in a process of its own, one repetition each, round after
+round.
 
 So each variant's peak memory is its own, no other variant's freed memory helps it, and a
-disturbance of the machine hits all alike: ratios within a round hold even where times do not.
+disturbance of the machine affects all alike: ratios within a round hold even where times do not.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class Effort:
 
 @dataclass(frozen=True)
 class Limits:
-    """A size is not tried when, judged by the one before, a step would take more memory or time;
-    nor a larger batch.
+    """Upper limits: a size is skipped if a step is predicted, from the size before, to need more
+    memory or time; larger batches are not measured.
     """
 
     gib: float
@@ -50,10 +51,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Point:
-    """A step of `task` of an experiment on a batch, at one place of the axis along which sizes
-    grow.
+    """One size to measure: a step of `task` of an experiment on a batch.
 
-    Compiled variants, which take long to make, are measured at `main` points alone.
+    `axis` is the size that grows from point to point. Compiled variants, which take long to
+    compile, are measured at `main` points alone.
     """
 
     exp: Experiment
@@ -72,9 +73,9 @@ class Point:
 
 
 @dataclass
-class Turns:
-    """Workers by variant, and the measuring; what could not be measured is in `left_out`, a
-    sentence each.
+class InterleavedTimer:
+    """Times variants in turns, each in its own worker process; `left_out` says in a sentence each
+    what could not be measured.
     """
 
     exp: Experiment
@@ -89,13 +90,15 @@ class Turns:
     def __post_init__(self) -> None:
         self.built: dict[str, tuple[dict[str, Any], str]] = {}
 
-    def climb(self, points: Sequence[Point], power: int, flops: int = 0) -> list[Row]:
-        """Measure points of growing size; a variant ends where it fails or where the next point
-        would be too much.
+    def measure_growing_sizes(
+        self, points: Sequence[Point], power: int, flops: int = 0
+    ) -> list[Row]:
+        """Measure points of growing size; a variant is dropped once it fails or the next point is
+        predicted to exceed the limits.
 
-        Memory and time are taken to grow with the size to the `power`. The first point is tried
-        in any case. `flops` are those of a step on one clip; 0 counts them for each point on the
-        variant's own path.
+        Memory and time are assumed to grow with the size to the `power`. The first point is always
+        tried. `flops` are those of a step on one clip; with 0 they are counted for each point on
+        the variant's own path.
         """
         rows: list[Row] = []
         last: dict[str, Row] = {}
@@ -111,10 +114,12 @@ class Turns:
                     ended.add(variant)
                 else:
                     chosen.append(variant)
+
             measured = self.measure(point, chosen, flops)
             ended |= set(chosen) - set(measured)
             last |= measured
             rows += measured.values()
+
         return rows
 
     def too_much(self, row: Row, point: Point, power: int) -> str | None:
@@ -122,29 +127,35 @@ class Turns:
         gib = growth * row["peak_bytes"] / 2**30
         seconds = growth * row["ms_per_clip"]["median"] * row["batch"] / 1e3
         if gib > self.limits.gib:
-            return f"might take {gib:.1f} GiB, allowed are {self.limits.gib:g} (--max-memory)"
+            return (
+                f"is predicted to need {gib:.1f} GiB, allowed are {self.limits.gib:g} "
+                "(--max-memory)"
+            )
         if seconds > self.limits.seconds:
             return (
-                f"a step might take {seconds:.1f} s, allowed are {self.limits.seconds:g} "
+                f"a step is predicted to take {seconds:.1f} s, allowed are {self.limits.seconds:g} "
                 "(--max-seconds)"
             )
+
         return None
 
     def measure(self, point: Point, variants: Sequence[str], flops: int = 0) -> dict[str, Row]:
-        """The variants in turns at one point; those that failed are missing."""
+        """Time the variants in turns at one point; failed variants are missing from the result."""
         ready: dict[str, dict[str, Any]] = {}
         for variant in variants:
             reply = self.attempt(point, variant, self.prepare)
             if reply:
                 ready[variant] = reply
+
         steps = {
             v: max(1, math.ceil(self.effort.repetition / reply["seconds"]))
             for v, reply in ready.items()
         }
-        turns = self.take_turns(
+        turns = self.interleave(
             point, steps, sum((steps[v] + 1) * reply["seconds"] for v, reply in ready.items())
         )
         reference = [turn["seconds"] for turn in turns.get("reference", [])] or None
+
         rows = {}
         for variant, taken in turns.items():
             work = flops or self.count_flops(point.exp.override(VARIANTS[variant]), point.task)
@@ -165,21 +176,25 @@ class Turns:
                 ),
             }
             self.say(_progress(point, rows[variant]))
+
         return rows
 
-    def take_turns(
+    def interleave(
         self, point: Point, steps: dict[str, int], a_round: float
     ) -> dict[str, list[dict[str, Any]]]:
-        """Repetitions by variant, equally many; a round takes about `a_round` seconds. Who fails
-        drops out.
+        """Equally many repetitions by variant; failed variants are removed.
+
+        `a_round` is the expected time of one round, s.
         """
         wanted = self.effort.rounds if point.main else self.effort.rounds_elsewhere
         rounds = max(min(wanted, 3), int(min(wanted, self.effort.all_rounds / max(a_round, 1e-9))))
         turns: dict[str, list[dict[str, Any]]] = {variant: [] for variant in steps}
+
         for k in range(rounds):
             names = list(turns)
             first = k % max(1, len(names))
-            for variant in names[first:] + names[:first]:  # nobody always follows the same other
+            # rotate the order so that no variant always follows the same one
+            for variant in names[first:] + names[:first]:
                 turn = self.attempt(
                     point, variant, lambda _, v: self.ask(v, do="time", steps=steps[v])
                 )
@@ -187,6 +202,7 @@ class Turns:
                     turns[variant].append(turn)
                 else:
                     del turns[variant]
+
         return turns
 
     def prepare(self, point: Point, variant: str) -> dict[str, Any]:
@@ -202,8 +218,8 @@ class Turns:
     def attempt(
         self, point: Point, variant: str, call: Callable[[Point, str], dict[str, Any]]
     ) -> dict[str, Any] | None:
-        """The answer; or None and a note, and the worker is ended: a new one starts when it is
-        needed again.
+        """The worker's answer; on failure None, with a note, and the worker is ended (a new one
+        starts when needed).
         """
         try:
             return call(point, variant)

@@ -71,6 +71,7 @@ class Bench:
             "inference": self.make_inference,
         }
         self.maker = makers[task]() if task in makers else self.make_part(task)
+
         return {"device": describe(self.device), "threads": torch.get_num_threads()}
 
     def batch(self, size: int) -> dict[str, Any]:
@@ -80,6 +81,7 @@ class Bench:
         assert self.maker is not None, "build comes first"
         self.step = None
         self.step = self.maker(size)
+
         n_bytes = None
         if self.exp.run.compile:
             loss, _ = self.timed(1)  # compiles
@@ -87,10 +89,12 @@ class Bench:
             with ByteCounter() as counter:
                 loss, seconds = self.timed(1)
             n_bytes = counter.bytes
+
         if self.exp.run.compile or seconds < LONG_STEP:
             _, seconds = self.timed(1)
         self.memory.forget_peak()
         self.memory.rest()
+
         return {"loss": loss, "bytes": n_bytes, "seconds": seconds}
 
     def time(self, steps: int) -> dict[str, Any]:
@@ -224,6 +228,7 @@ class Bench:
         """
         block = DualStreamBlock(self.exp.model).to(self.device).eval()
         part, quick = getattr(block, name), self.exp.run.path == "fast"
+
         if name == "fusion":
             fuse = (
                 fast.fuse
@@ -231,6 +236,7 @@ class Bench:
                 else lambda layer, a, g: layer(a, g)
             )
             return self.forward_only(lambda x: fuse(part, x, x), self.exp.model.dim)
+
         return self.forward_only(part.fast if quick else part, self.exp.model.dim)
 
     def forward_only(
@@ -271,6 +277,7 @@ def fresh_compiler() -> None:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a compiler prints must not stand between two answers
+
     bench = Bench()
     for line in sys.stdin:
         request = json.loads(line)

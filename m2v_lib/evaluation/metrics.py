@@ -51,6 +51,7 @@ def procrustes_align(pred: Array, target: Array) -> Array:
     sign[..., -1] = np.sign(np.linalg.det(u @ vt))
     rotation = (u * sign[..., None, :]) @ vt
     spread = (p * p).sum((-1, -2))
+
     scale = (s * sign).sum(-1) / np.where(spread > 0, spread, 1.0)
     return scale[..., None, None] * (p @ rotation) + target_mean
 

@@ -67,6 +67,7 @@ def predict_normalised(
         pred = predict(model, x_BTJ3, flip_test=flip_test, skeleton=clips.skeleton)
         all_frames = pred.shape[1] == x_BTJ3.shape[1]
         parts.append((pred[:, kept] if all_frames else pred).float())
+
     model.train(was_training)
     return torch.cat(parts).cpu().numpy()
 
@@ -121,6 +122,7 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     if clips.centred:
         middle = centre_of(index.shape[1])
         index = index[:, middle : middle + 1]
+
     truth = clips.truth_nJ3[index]
     per_frame = {
         "mpjpe": metrics.frame_errors(pred_CTJ3, truth),
@@ -132,6 +134,7 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
         for name, errors in per_frame.items()
     }
     counted = (averaged["mpjpe"] > 0) & clips.valid_n
+
     per_action: dict[str, dict[str, float]] = {}
     for number, action in enumerate(clips.actions):
         chosen = counted & (clips.action_n == number)
@@ -139,6 +142,7 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
             per_action[action] = {
                 name: float(errors[chosen].mean()) for name, errors in averaged.items()
             }
+
     means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
     return {
         **means,
@@ -162,13 +166,16 @@ def _motion_errors(
             "mpjve": metrics.mpjve(pred_CTJ3, truth_CTJ3),
             "accel": metrics.accel_error(pred_CTJ3, truth_CTJ3),
         }
+
     order = np.argsort(index_CT[:, 0], kind="stable")
     frames, pred, truth = index_CT[order, 0], pred_CTJ3[order, 0], truth_CTJ3[order, 0]
+
     found = {}
     for name, n in (("mpjve", 1), ("accel", 2)):
         together = frames[n:] - frames[:-n] == n
         error = metrics.joint_errors(np.diff(pred, n, axis=0), np.diff(truth, n, axis=0))
         found[name] = float(error[together].mean()) if together.any() else float("nan")
+
     return found
 
 
@@ -191,8 +198,10 @@ def evaluate_3dhp_predictions(pred_CJ3: np.ndarray, clips: Clips) -> dict[str, A
     """
     if not clips.centred:
         raise ValueError("expected clips centred on the frames to evaluate, got whole windows")
+
     frames = clips.index_CT[:, centre_of(clips.index_CT.shape[1])].cpu().numpy()
     truth, sequence = clips.truth_nJ3[frames], clips.action_n[frames]
+
     present = {
         name: sequence == number
         for number, name in enumerate(clips.actions)
@@ -268,6 +277,7 @@ def score_actions(score_SC: np.ndarray, label_S: np.ndarray) -> dict[str, Any]:
     ranked = np.argsort(-score_SC, axis=1, kind="stable")
     confusion = np.zeros((n_classes, n_classes), np.int64)
     np.add.at(confusion, (label_S, ranked[:, 0]), 1)
+
     there = confusion.sum(1) > 0
     return {
         "top1": 100 * float((ranked[:, 0] == label_S).mean()),

@@ -1,5 +1,5 @@
-"""The two floors any lifting network must beat: the mean pose, and a linear map from one frame's
-2D pose.
+"""The two trivial baselines that any lifting network must beat: the mean pose, and a linear map
+from one frame's 2D pose.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ def fit_ridge(clips: Clips, strength: float = 1e-3) -> np.ndarray:
         x = features(clips, part)
         gram = gram + x.T @ x
         cross = cross + x.T @ labels[part].reshape(len(part), -1)
+
     return np.linalg.solve(gram + strength * np.trace(gram) / len(gram) * np.eye(len(gram)), cross)
 
 
@@ -46,6 +47,7 @@ def evaluate_trivial_baselines(train: Clips, test: Clips) -> dict[str, dict[str,
     if test.centred:
         middle = centre_of(index.shape[1])
         index = index[:, middle : middle + 1]
+
     covered = np.unique(train.index_CT.cpu().numpy())
     mean_pose = train.truth_nJ3[covered].mean(0)
     ridge = (features(test, index.ravel()) @ fit_ridge(train)).reshape(*index.shape, -1, 3)
@@ -55,6 +57,7 @@ def evaluate_trivial_baselines(train: Clips, test: Clips) -> dict[str, dict[str,
         "mean_pose": np.broadcast_to(mean_pose, (*index.shape, *mean_pose.shape)),
         "ridge": ridge,
     }
+
     wanted = ("mpjpe", "p_mpjpe", "n_mpjpe", "mpjve", "frame_mean_mpjpe", "pck", "auc")
     return {
         name: {key: value for key, value in _evaluated(pred, test).items() if key in wanted}

@@ -56,6 +56,7 @@ def export_onnx(run: Path | str, out: Path) -> float:
     onnx, runtime = _module("onnx"), _module("onnxruntime")
     _module("onnxscript")
     model, exp = load_checkpoint(run)
+
     outputs = _Outputs(model.use("reference")).eval()
     found = 0.0
 
@@ -80,6 +81,7 @@ def difference(runtime: Any, outputs: _Outputs, path: Path) -> float:
     """
     session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     rng, worst = torch.Generator().manual_seed(0), 0.0
+
     for n in TRIED:
         x_BTJ3 = _example(outputs, n, rng)
         with torch.no_grad():
@@ -88,6 +90,7 @@ def difference(runtime: Any, outputs: _Outputs, path: Path) -> float:
             session.run(list(outputs.names), {INPUT: x_BTJ3.numpy()}), expected, strict=True
         ):
             worst = max(worst, float(np.abs(mine - theirs.numpy()).max()))
+
     return worst
 
 
@@ -95,6 +98,7 @@ def _trace(outputs: _Outputs, path: Path) -> None:
     """Let torch write the file; what its exporter says of itself is left out."""
     rng = torch.Generator().manual_seed(0)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -113,14 +117,16 @@ def _trace(outputs: _Outputs, path: Path) -> None:
 def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
-    said = {
-        "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), confidence",
-        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract the root",
+    properties = {
+        "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), "
+        "confidence",
+        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract "
+        "the root",
         "representation": "(batch, frames, joints, features): the encoder's output",
         "frames_per_second": "50",
         "experiment": str(experiment),
     }
-    onnx.helper.set_model_props(file, said)
+    onnx.helper.set_model_props(file, properties)
     onnx.checker.check_model(file)
     onnx.save(file, str(path))
 

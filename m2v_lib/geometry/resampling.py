@@ -30,6 +30,7 @@ def steady_segments(joints: np.ndarray, fps: float) -> list[tuple[int, int]]:
     faults += [(int(i), int(i) + 2) for i in np.flatnonzero(acceleration > MAX_ACCELERATION)]
     for first, last in faults:
         bad[1 + max(0, first - MARGIN_FRAMES) : 1 + last + MARGIN_FRAMES + 1] = True
+
     edges = np.flatnonzero(bad)
     return [
         (int(a), int(b) - 1)
@@ -63,6 +64,7 @@ def cubic_spline(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     """
     if len(values) < 4:
         raise ValueError(f"a cubic spline needs 4 points, got {len(values)}")
+
     bend = values[:-2] - 2 * values[1:-1] + values[2:]
     second = np.empty_like(values, dtype=np.float64)
     second[1], second[-2] = bend[0], bend[-1]
@@ -70,6 +72,7 @@ def cubic_spline(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     second[0], second[-1] = 2 * second[1] - second[2], 2 * second[-2] - second[-3]
     i = np.clip(np.floor(at).astype(int), 0, len(values) - 2)
     u = (at - i).reshape(-1, *[1] * (values.ndim - 1))
+
     line = (1 - u) * values[i] + u * values[i + 1]
     return line + ((1 - u) ** 3 - (1 - u)) * second[i] / 6 + (u**3 - u) * second[i + 1] / 6
 
@@ -82,8 +85,10 @@ def _solve_interior(second: np.ndarray, right: np.ndarray) -> None:
     diagonal = np.full(n, 4.0)
     row = np.concatenate([right[:1], right, right[-1:]]).astype(np.float64)
     row[2] = row[2] - second[1]
+
     for i in range(3, n - 2):
         diagonal[i] -= 1 / diagonal[i - 1]
         row[i] -= row[i - 1] / diagonal[i - 1]
+
     for i in range(n - 3, 1, -1):
         second[i] = (row[i] - second[i + 1]) / diagonal[i]

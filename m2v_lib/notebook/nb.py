@@ -80,6 +80,7 @@ def _difference(answer: Any, expected: Any, tol: float) -> str | None:
         )
     if isinstance(expected, (bool, set, dict)):
         return None if answer == expected else "the answer differs from what is expected"
+
     mine, theirs = _array(answer), _array(expected)
     if mine.shape != theirs.shape:
         return f"the answer has shape {mine.shape}, expected is {theirs.shape}"
@@ -87,6 +88,7 @@ def _difference(answer: Any, expected: Any, tol: float) -> str | None:
         return None
     if mine.ndim == 0:
         return "too large" if mine > theirs else "too small" if mine < theirs else "not a number"
+
     wrong = int((~np.isclose(mine, theirs, rtol=tol, atol=tol)).sum())
     return f"{wrong} of {mine.size} entries differ"
 

@@ -105,6 +105,7 @@ def skeleton_2d(
     ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
     ax.invert_yaxis()
     _side_legend(ax, truth=truth_J2 is not None, what=what)
+
     return fig
 
 
@@ -122,10 +123,12 @@ def skeleton_3d(
     """
     points = pose = upright(_check_pose(pose_J3, (3,), skeleton))
     fig, ax = _axes(6.2, 5, subplot_kw={"projection": "3d"})
+
     if truth_J3 is not None:
         truth = upright(_check_pose(truth_J3, (3,), skeleton))
         points = np.concatenate([pose, truth])
         _bones(ax, truth, skeleton, truth=True)
+
     _bones(ax, pose, skeleton, truth=False)
     middle, half = (points.max(0) + points.min(0)) / 2, 0.55 * np.ptp(points, axis=0).max()
     low, high = middle - half, middle + half
@@ -135,6 +138,7 @@ def skeleton_3d(
     ax.view_init(*view)
     ax.locator_params(nbins=4)
     _side_legend(ax, truth=truth_J3 is not None)
+
     return fig
 
 
@@ -153,6 +157,7 @@ def learning_curves(
     """
     fig, ax = _axes()
     _lines(ax, curves, marker="o")
+
     for name, value in (references or {}).items():
         ax.axhline(value, color="black", linestyle=":", linewidth=1)
         ax.annotate(
@@ -163,6 +168,7 @@ def learning_curves(
             va="bottom",
             fontsize="small",
         )
+
     ax.set(xlabel=x_label, ylabel=quantity, ylim=(0, None))
     return fig
 
@@ -194,6 +200,7 @@ def growth(curves: Mapping[str, Curve], *, quantity: str, x_label: str) -> Figur
     ax.xaxis.minorticks_off()
     if any(curves):
         ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
     return fig
 
 
@@ -208,13 +215,16 @@ def roofline(
     """
     if not points or not ceilings:
         raise ValueError("no point to draw, or no ceiling")
+
     fig, ax = _axes(6.5, 4)
     known = [x for xs, _ in points.values() for x in xs]
     meeting = [1e3 * ceiling / gb_per_s for ceiling in ceilings.values()]
     low, high = min([*known, *meeting]) / 4, max([*known, *meeting]) * 4
+
     for (name, ceiling), corner in zip(ceilings.items(), meeting, strict=True):
         ax.plot([corner, high], [ceiling, ceiling], color="black", linewidth=1)
         ax.annotate(name, (high, ceiling), ha="right", va="bottom", fontsize="small")
+
     ax.plot(
         [low, max(meeting)],
         [1e-3 * gb_per_s * low, max(ceilings.values())],
@@ -230,6 +240,7 @@ def roofline(
     )
     for i, (label, (intensities, rates)) in enumerate(points.items()):
         ax.plot(intensities, rates, "o", color=LINE_COLOURS[i % len(LINE_COLOURS)], label=label)
+
     ax.legend(fontsize="small", frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     ax.set(
         xscale="log",
@@ -239,6 +250,7 @@ def roofline(
         xlim=(low / 2, high),
     )
     ax.spines[["top", "right"]].set_visible(False)
+
     return fig
 
 
@@ -248,26 +260,32 @@ def panels(curves: Mapping[str, Curve], *, x_label: str = "step") -> Figure:
     """
     if not curves:
         raise ValueError("no curve to draw")
+
     n_rows = -(-len(curves) // 2)
+
     fig, axes = _axes(7, 2.2 * n_rows, nrows=n_rows, ncols=2, squeeze=False)
     for ax, (quantity, (steps, values)) in zip(axes.flat, curves.items(), strict=False):
         ax.plot(steps, values, color=LINE_COLOURS[0], marker="o", markersize=3)
         ax.set(xlabel=x_label, ylabel=quantity)
         ax.spines[["top", "right"]].set_visible(False)
+
     for ax in axes.flat[len(curves) :]:
         ax.remove()
+
     return fig
 
 
 def _lines(ax: Axes, curves: Mapping[str, Curve], *, marker: str) -> None:
     if not curves:
         raise ValueError("no curve to draw")
+
     for i, (label, (steps, values)) in enumerate(curves.items()):
         style = ("-", "-.")[i // len(LINE_COLOURS) % 2]  # dashes are kept for ground truth
         colour = LINE_COLOURS[i % len(LINE_COLOURS)]
         ax.plot(
             steps, values, label=label, color=colour, linestyle=style, marker=marker, markersize=3
         )
+
     if any(curves):
         ax.legend(fontsize="small", frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
@@ -280,12 +298,14 @@ def mask_image(mask_TJ: ArrayLike, *, title: str = "", skeleton: Skeleton = H36M
     mask = np.asarray(mask_TJ, dtype=bool)
     if mask.ndim != 2:
         raise ValueError(f"expected one mask of shape (T, J), got {mask.shape}")
+
     fig, ax = _axes(6, 3.2)
     ax.imshow(mask.T, cmap="Greys", vmin=0, vmax=1.3, aspect="auto", interpolation="nearest")
     if mask.shape[1] == len(skeleton):
         ax.set_yticks(range(len(skeleton)), skeleton.joints, fontsize=6)
     ax.set(xlabel="frame", ylabel="joint", title=f"{title} ({mask.mean():.1%} masked)".strip())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
     return fig
 
 
@@ -300,12 +320,14 @@ def per_joint_error(
     error = np.asarray(error_J, dtype=float)
     if error.shape != (len(skeleton),):
         raise ValueError(f"errors must be {len(skeleton)}, got shape {error.shape}")
+
     fig, ax = _axes(6, 4)
     ax.barh(range(len(skeleton)), error, color=side_colours(skeleton))
     ax.set_yticks(range(len(skeleton)), skeleton.joints)
     ax.invert_yaxis()
     ax.set(xlabel=quantity, title=title)
     ax.spines[["top", "right"]].set_visible(False)
+
     return fig
 
 
@@ -319,17 +341,20 @@ def bars(
     """One bar a name, largest first; `other` draws a second bar where it has the name."""
     if not values:
         raise ValueError("nothing to draw")
+
     names = sorted(values, key=lambda name: -values[name])
     where = np.arange(len(names))
     fig, ax = _axes(max(4.0, 0.5 * len(names) + 1.5), 3.5)
     width = 0.8 if other is None else 0.4
     ax.bar(where, [values[name] for name in names], width, color=LINE_COLOURS[0], label=labels[0])
+
     if other is not None:
         second = [other.get(name, np.nan) for name in names]
         ax.bar(where + width, second, width, color=LINE_COLOURS[5], label=labels[1])
         ax.legend(
             fontsize="small", frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2
         )
+
     ax.set_xticks(
         where + (0 if other is None else width / 2),
         names,
@@ -339,6 +364,7 @@ def bars(
     )
     ax.set(ylabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
+
     return fig
 
 
@@ -351,16 +377,19 @@ def intervals(
     """
     if not effects:
         raise ValueError("nothing to draw")
+
     fig, ax = _axes(7.0, 0.32 * len(effects) + 1.2)
     ax.axvline(0, color="black", linewidth=1)
     hollow = [name for name, (_, low, _) in effects.items() if np.isnan(low)]
     if hollow and np.isfinite(band):
         ax.axvspan(-band, band, color="#eeeeee", zorder=0)
+
     for i, (name, (mean, low, high)) in enumerate(effects.items()):
         colour = SIDE_COLOURS["spine"] if name in hollow or low <= 0 <= high else LINE_COLOURS[0]
         if name not in hollow:
             ax.plot([low, high], [i, i], color=colour, linewidth=2)
         ax.plot(mean, i, "o", color=colour, markerfacecolor="white" if name in hollow else colour)
+
     ax.set_yticks(range(len(effects)), list(effects), fontsize="small")
     ax.invert_yaxis()
     shaded = ", shaded what two seeds may differ by" if np.isfinite(band) else ""
@@ -370,6 +399,7 @@ def intervals(
     ax.set_title("; ".join(parts), fontsize="small")
     ax.set(xlabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
+
     return fig
 
 
@@ -389,13 +419,16 @@ def adjacency(
     weights = np.asarray(adjacency_NN, dtype=float)
     if weights.ndim != 2 or weights.shape[0] != weights.shape[1]:
         raise ValueError(f"expected a square adjacency, got shape {weights.shape}")
+
     fig, ax = _axes(5, 4.2)
     image = ax.imshow(weights, cmap=_MAP, interpolation="nearest")
     fig.colorbar(image, ax=ax, label="weight")
+
     names = names or (H36M17.joints if len(weights) == len(H36M17) else None)
     if names is not None:
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         ax.set_yticks(range(len(names)), names, fontsize=6)
+
     ax.set(xlabel="from node", ylabel="to node", title=title)
     return fig
 
@@ -414,6 +447,7 @@ def heat(
         raise ValueError(
             f"expected {len(rows)} rows of {len(columns)} values, got shape {values.shape}"
         )
+
     fig, ax = _axes(1.8 + 0.32 * len(columns), 1.5 + 0.32 * len(rows))
     image = ax.imshow(values, cmap=_MAP, interpolation="nearest", aspect="auto")
     bar = fig.colorbar(image, ax=ax, orientation="horizontal", location="top", shrink=0.7)
@@ -428,6 +462,7 @@ def heat(
     )
     ax.set_yticks(range(len(rows)), rows, fontsize="small")
     ax.set(xlabel=x_label)
+
     return fig
 
 
@@ -440,6 +475,7 @@ def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") 
         raise ValueError(
             f"expected counts of {len(classes)} by {len(classes)} classes, got shape {counts.shape}"
         )
+
     total = counts.sum(1, keepdims=True)
     share = 100 * np.divide(counts, total, out=np.full_like(counts, np.nan), where=total > 0)
     fig, ax = _axes(2.8 + 0.42 * len(classes), 1.2 + 0.42 * len(classes))
@@ -455,4 +491,5 @@ def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") 
     )
     ax.set_yticks(range(len(classes)), classes, fontsize="small")
     ax.set(xlabel="named as", ylabel="is", title=title)
+
     return fig

@@ -64,10 +64,12 @@ def skeleton_player(
     """
     pred = _check(pred_TJ3, "prediction", skeleton)
     motions = {"prediction": pred}
+
     if truth_TJ3 is not None:
         motions["truth"] = _check(truth_TJ3, "truth", skeleton)
         if len(motions["truth"]) != len(pred):
             raise ValueError(f"prediction has {len(pred)} frames, truth {len(motions['truth'])}")
+
     step = -(-len(pred) // max_frames)
     shown = range(0, len(pred), step)
     frames = [
@@ -89,6 +91,7 @@ def skeleton_player(
         updatemenus=[_buttons(1000.0 * step / fps)],
         sliders=[_slider({str(t): f"{t / fps:.2f} s" for t in shown}, "time ")],
     )
+
     return fig
 
 
@@ -113,9 +116,11 @@ def joint_slider(
         row.shape != (len(skeleton),) or not np.isfinite(row).all() for row in rows.values()
     ):
         raise ValueError(f"values must be one or more rows of {len(skeleton)} finite numbers")
+
     lines = _lines({"skeleton": pose}, skeleton)
     for line in lines:
         line.update(showlegend=False, line={"width": 3, "dash": "solid"})
+
     highest = max(1e-9, *(row.max() for row in rows.values()))
     bar = {
         "title": {"text": quantity, "side": "right"},
@@ -141,6 +146,7 @@ def joint_slider(
     fig.update_layout(
         sliders=[{**_slider({label: label for label in rows}, prefix), "x": 0.0, "len": 1.0}]
     )
+
     return fig
 
 
@@ -166,6 +172,7 @@ def _check(motion: ArrayLike, name: str, skeleton: Skeleton) -> np.ndarray:
             f"{name} has a value that is not finite in frame "
             f"{np.argwhere(~np.isfinite(array))[0][0]}"
         )
+
     return np.rint(upright(array))
 
 
@@ -193,6 +200,7 @@ def _lines(
                 "hoverinfo": "skip",
             }
             lines.append(go.Scatter3d(x=x, y=y, z=z, **({} if bare else style)))
+
     return lines
 
 
@@ -209,6 +217,7 @@ def _scene(points: np.ndarray) -> dict[str, Any]:
         for name, r in zip(names, ranges, strict=True)
     ]
     eye = {"x": 0.55, "y": -1.75, "z": 0.35}
+
     axis_names = ("xaxis", "yaxis", "zaxis")
     return {
         **dict(zip(axis_names, axes, strict=True)),

@@ -67,6 +67,7 @@ def build(
         warnings = build_html(source, target, f"Motion2vec: {run.name}")
         (target / "warnings.txt").write_text(warnings, encoding="utf-8")
         _replace(target, reports / "html")
+
     return reports / "html" / "index.html"
 
 
@@ -74,11 +75,13 @@ def _suite_run(suite: str | None, executed: Path) -> SuiteRun:
     newest = newest_suite(executed)
     if newest is None:
         return SuiteRun("records", {}, ())
+
     folder = executed / (suite or newest)
     if not folder.is_dir():
         raise ConfigError(
             f"there is no suite {suite!r} under {executed}; start one with `make reproduce`"
         )
+
     return read_suite(folder)
 
 
@@ -91,10 +94,12 @@ def _write_pages(
         for page in run.pages
         if has_runs_page(run, page)
     }
+
     for page in run.pages:
         notebook = convert(page, links, with_documents=bool(documents))
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
+
     mine = _of_suite(run, records)
     chapters = [page.name for page in run.pages]
     glance, known = at_a_glance(run.settings, chapters, records), findings(chapters, kept)
@@ -120,10 +125,10 @@ def _write_pages(
 
 def _of_suite(run: SuiteRun, records: list[Record]) -> list[Record]:
     """The runs with the suite's data, preset and recipe."""
-    asked = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
+    wanted = tuple(run.settings.get(key) for key in ("data", "preset", "recipe"))
     results = [(record, record.result) for record in records]
     return [
-        record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == asked
+        record for record, r in results if (r["data"]["name"], r["preset"], r["recipe"]) == wanted
     ]
 
 

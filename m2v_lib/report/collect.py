@@ -31,7 +31,7 @@ class Page:
     executed: Path | None = None
 
     @property
-    def part(self) -> int:
+    def tens(self) -> int:
         """The tens of the notebook's number: 0 start, 1 data, 2 model ..."""
         return int(self.notebook[0]) if self.notebook[:1].isdigit() else 9
 
@@ -66,6 +66,7 @@ def read_suite(folder: Path) -> SuiteRun:
     names = [*planned, *(name for name in found if name not in planned)]
     if not names:
         raise ConfigError(f"{folder} holds no notebook run; start a suite with `make reproduce`")
+
     pages = tuple(_page(folder, name, planned.get(name, {})) for name in names)
     settings: dict[str, Any] = {key: plan[key] for key in SETTINGS if key in plan}
     return SuiteRun(folder.name, settings, pages)
@@ -81,10 +82,12 @@ def _page(folder: Path, name: str, job: dict[str, Any]) -> Page:
         "kind": job.get("kind", "chapter"),
         "label": job.get("label", ""),
     }
+
     if status is None:
         unreadable = status_path(executed).exists()
         state, error = (FAILED, "its status file is not readable") if unreadable else (NOT_RUN, "")
         return Page(**common, state=state, error=error)
+
     state, error = str(status.get("state")), str(status.get("error") or "")
     if state == "running":
         error = "it did not end: still running when this page was made, or killed"
@@ -92,6 +95,7 @@ def _page(folder: Path, name: str, job: dict[str, Any]) -> Page:
         error = error or "its executed notebook is missing"
     elif _read_json(executed) is None:
         error = error or "its executed notebook is not readable"
+
     return Page(
         **common,
         state=FAILED if error or state != OK else OK,

@@ -46,6 +46,7 @@ def convert(
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
     notebook.cells = [c for c in notebook.cells if not {"papermill-error-cell-tag"} & set(_tags(c))]
     _set_title(notebook, page)
+
     heading, figures = "", 0
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
@@ -59,6 +60,7 @@ def convert(
             _fold(cell)
             _describe_images(cell, heading)
             figures = _draw_plotly(cell, f"{page.name}-{number}", heading, figures)
+
     return notebook
 
 
@@ -88,7 +90,8 @@ def page_title(page: Page, own: str) -> str:
     title = own or page.notebook.removesuffix(".ipynb").lstrip("0123456789_").replace("_", " ")
     if page.label:
         title = f"{title.partition(':')[0]}: {page.label}"
-    return {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}[page.state]
+    marked = {OK: title, FAILED: f"✗ {title} (failed)", NOT_RUN: f"○ {title} (not run)"}
+    return marked[page.state]
 
 
 def _set_title(notebook: NotebookNode, page: Page) -> None:
@@ -105,6 +108,7 @@ def _banner(page: Page) -> str:
     """Under the title: how the run went."""
     if page.state == NOT_RUN:
         return "```{warning}\nThis notebook has not run in this suite.\n```\n"
+
     settings = ", ".join(
         f"{key} {json.dumps(value)}" for key, value in page.parameters.items() if value != {}
     )
@@ -115,12 +119,14 @@ def _banner(page: Page) -> str:
     ]
     line = html.escape("Run: " + "; ".join(fact for fact in facts if fact))
     note = f'<p class="m2v-run">{line}</p>\n'
+
     if page.state == FAILED:
         error = page.error.replace("`", "'")
         return (
             f"````{{admonition}} This notebook failed\n:class: "
             f"danger\n```text\n{error}\n```\n````\n\n{note}"
         )
+
     return note
 
 
@@ -158,6 +164,7 @@ def how_to_run(page: Page) -> str:
         lines.insert(
             -1, f"m2v data list  # {data} must be among these; README says how to prepare it"
         )
+
     text = "\n".join(lines)  # none is empty: that would end the HTML block
     return (
         '<details class="m2v-how"><summary>Run it yourself</summary>\n'
@@ -201,13 +208,16 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
         data: dict[str, Any] = output.get("data", {})
         if PLOTLY not in data:
             continue
+
         figure = data.pop(PLOTLY)
         for other in ("text/html", "image/png"):
             data.pop(other, None)
+
         data["text/html"] = plotly_html(
             figure, f"plotly-{where}-{number}", _alt(cell, heading), first=before == 0
         )
         before += 1
+
     return before
 
 
@@ -232,8 +242,9 @@ def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) 
     # not before: the page does not have its width yet
     call = f'addEventListener("load", () => {call[:-1]});'
     load = '<script src="_static/plotly.min.js"></script>\n' if first else ""
+
     height = figure.get("layout", {}).get("height", 450)
     return (
-        f'{load}<div id="{html.escape(element)}" class="m2v-plotly" role="img" aria-label="{html.escape(alt)}" '
-        f'style="height:{int(height)}px"></div>\n<script>{call}</script>'
+        f'{load}<div id="{html.escape(element)}" class="m2v-plotly" role="img" '
+        f'aria-label="{html.escape(alt)}" style="height:{int(height)}px"></div>\n<script>{call}</script>'
     )

@@ -25,7 +25,8 @@ LINE_LENGTH = 100
 
 #: The first number of a reference; the other numbers of 'audit D4 to D6' stay text.
 _REFERENCE = re.compile(
-    r"\b(?:(spec)(?:\s+sections?)?\s+(\d+(?:\.\d+)*)|(audit)\s+(?:section\s+)?([A-G][\d.]*\d|[A-G]\b))",
+    r"\b(?:(spec)(?:\s+sections?)?\s+(\d+(?:\.\d+)*)"
+    r"|(audit)\s+(?:section\s+)?([A-G][\d.]*\d|[A-G]\b))",
     re.IGNORECASE,
 )
 #: Text in which a reference stays as it is: code, links, formulas.
@@ -71,9 +72,12 @@ Each line is one setting, so that each difference can be switched alone and its 
 
 
 def audit_page() -> str:
-    """The text of `docs/audit.md`: a heading and an anchor for each point, and the table of switches."""
+    """The text of `docs/audit.md`: a heading and an anchor for each point, and a table of
+    switches.
+    """
     claims = {claim["id"]: claim for claim in paper.claims()}
     lines = [_AUDIT_HEAD]
+
     part = group = ""
 
     for conflict in paper.conflicts():
@@ -88,6 +92,7 @@ def audit_page() -> str:
             lines.append(f'<a id="{group}"></a>\n\n### {group}: {AUDIT_GROUPS[group]}\n')
 
         lines.append(_point(conflict, claims))
+
     return "\n".join([*lines, _SWITCHES_HEAD + _switches()])
 
 
@@ -112,6 +117,7 @@ def _point(conflict: Mapping[str, Any], claims: Mapping[str, Mapping[str, Any]])
         lines.append(_item("settings", "; ".join(switches)))
     else:
         lines.append(_item("no switch", _plain(conflict["no_switch"])))
+
     return "\n".join([*lines, ""])
 
 
@@ -152,6 +158,7 @@ def _switches() -> str:
         if after[key] != value:
             row = f"`{key}` | `{_shown(value)}` | `{_shown(after[key])}` | {_meaning(ours, key)}"
             lines.append(f"| {row} |")
+
     return "\n".join([*lines, ""])
 
 

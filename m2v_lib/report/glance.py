@@ -28,12 +28,12 @@ def at_a_glance(
     motion capture and, where that is neither, with the settings of the suite.
     """
     known = set(chapters)
-    asked = {
+    of_suite = {
         key: settings[key]
         for key in ("data", "preset", "recipe", "overrides", "seeds")
         if key in settings
     }
-    own = asked.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
+    own = of_suite.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
     head = [
         "table",
         "what it asks",
@@ -41,20 +41,26 @@ def at_a_glance(
         "on motion capture",
         *(["in this suite"] if own else []),
     ]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines = [_row(head), "|" + "---|" * len(head)]
+
     for table in list_of_tables():
-        title = _link(table.title, table.chapter, known)
-        cells = [title, table.asks]
+        cells = [_link(table.title, table.chapter, known), table.asks]
+
         if not table.groups:
-            lines.append(
-                f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |"
-            )
+            cells.append(badge("counted here", "reproduced"))
+            lines.append(_row(cells + [""] * (len(head) - len(cells))))
             continue
+
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
-        lines.append(
-            f"| {' | '.join([*cells, *([_states(table, records, asked)] if own else [])])} |"
-        )
+        if own:
+            cells.append(_states(table, records, of_suite))
+        lines.append(_row(cells))
+
     return "\n".join([*lines, ""])
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _states(table: Table, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
@@ -75,6 +81,7 @@ def _row_states(group: str, records: Sequence[Record], where: str | Mapping[str,
         )
     if where == "mocap":
         return list(tables.on_motion_capture(group, records)["state"])
+
     return list(tables.build_table(group, records, **where)["state"])  # type: ignore[arg-type]
 
 
@@ -104,6 +111,7 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
         ]
         preset, n = next((found for found in about if found[1]), ("small", 0))
         state = "mocap" if preset == "base" else "mocap, partial schedule"
+
     return [state] * n + ["not run"] * (every - n)
 
 
@@ -136,7 +144,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
         "own input embedding: pre-training there fills in masked coordinates.",
         "masks": "There the mask ratio P and the number of target blocks K change nothing, yet "
         f"Table V has such rows {max(spread) - min(spread):.1f} mm apart; the gain claimed for "
-        f"pre-training is {paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
+        f"pre-training is {paper.claim('stage1-mpjpe', 'gain')} mm, from one run of each.",
         "macs": f"The {base} G and {other} G of Table III are one network under two counters, and "
         f"{large} G for the large one is impossible.",
         "gt": "The averages printed for ground-truth 2D do not follow from the actions printed "
@@ -145,6 +153,7 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
         "the error of training from scratch as follows; the released code also reads the test "
         "subjects' 2D.",
     }
+
     items = [
         f"{i}. {text} {_shown(*FINDINGS[key], known)}"
         for i, (key, text) in enumerate(texts.items(), 1)
@@ -184,12 +193,14 @@ def tables_page(records: Sequence[Record]) -> str:
         for group in table.groups:
             if group == "figure6":
                 continue
-            parts.append(
-                f"## {table.title}: {table.asks}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
-            )
+
+            input_2d = ", ground-truth 2D" if group.endswith("-gt") else ""
+            parts.append(f"## {table.title}: {table.asks}{input_2d}\n")
+
             on_paper = tables.build_table(
                 group, records, data=measure_of(group).data, preset="base"
             )
             parts += [with_badges(on_paper)] if on_paper["n_seeds"].any() else []
             parts.append(with_badges(tables.on_motion_capture(group, records)))
+
     return "\n".join(parts)

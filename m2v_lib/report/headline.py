@@ -29,6 +29,7 @@ def headline_records(records: Sequence[Record]) -> list[Record]:
         name = result["data"]["name"]
         if name not in chosen or _effort(record) > _effort(chosen[name]):
             chosen[name] = record
+
     return [chosen[name] for name in sorted(chosen, key=lambda name: (name == "synthetic", name))]
 
 
@@ -65,6 +66,7 @@ def _one(record: Record, source: Path) -> str:
         f"commit {result['commit']}; record `{record.name}`.",
         "",
     ]
+
     curve = _draw_curve(
         record, source, {"ridge, on test subjects": ridge, "mean pose, on test subjects": mean}
     )
@@ -77,6 +79,7 @@ def _one(record: Record, source: Path) -> str:
             "",
         ]
         lines += ["The curve is on the validation subjects, other people than the table's.", ""]
+
     return "\n".join(lines)
 
 
@@ -110,6 +113,7 @@ def _draw_curve(
     ]
     if not points:
         return None
+
     from m2v_lib.notebook import plots
 
     steps, values = zip(*points, strict=True)
@@ -124,4 +128,5 @@ def _draw_curve(
         "commit": record.result["commit"],
     }
     (source / f"{name}.json").write_text(json.dumps(sidecar, indent=1) + "\n", encoding="utf-8")
+
     return name, values[-1]

@@ -45,10 +45,14 @@ _COLOUR = {OK: "ok", FAILED: "failed", NOT_RUN: "not-run"}
 CELL_MEANING = {
     "paper": "printed in the paper",
     "reproduced": "measured here on the paper's data set, protocol and full schedule",
-    "partial schedule": "measured on the paper's data set and protocol, but trained for less than the full schedule",
-    "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark than the paper's",
-    "mocap, partial schedule": "the same, trained for less than the full schedule: a stated number of steps",
-    "synthetic": "measured on generated motion: shows that everything runs, not how good the method is",
+    "partial schedule": "measured on the paper's data set and protocol, but trained for less "
+    "than the full schedule",
+    "mocap": "measured on motion capture projected by Human3.6M's cameras: another benchmark "
+    "than the paper's",
+    "mocap, partial schedule": "the same, trained for less than the full schedule: a stated "
+    "number of steps",
+    "synthetic": "measured on generated motion: shows that everything runs, not how good the "
+    "method is",
     "not run": "no run record yet",
 }
 
@@ -131,10 +135,12 @@ def _verdict(suite: SuiteRun, titles: Mapping[str, str]) -> str:
             f":::{{admonition}} All {total} notebook runs ended well\n:class: tip\nSuite "
             f"`{suite.name}`.\n:::\n"
         )
+
     counts = [f"{failed} failed"] * bool(failed) + [f"{waiting} did not run"] * bool(waiting)
     kind = "danger" if failed else "warning"
     head = f":::{{admonition}} Of {total} notebook runs {' and '.join(counts)}\n:class: {kind}"
     bad = [page for page in suite.pages if page.state != OK]
+
     lines = [
         f"- {badge(p.state, _COLOUR[p.state])} {_link(p, titles)} {_code(p.error)}" for p in bad
     ]
@@ -165,7 +171,7 @@ def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
     seconds = sum(page.seconds or 0.0 for page in suite.pages)
     rows = {
         "data": ", ".join(data) or str(suite.settings.get("data", "?")),
-        "preset, recipe": f"{suite.settings.get('preset', '?')}, {suite.settings.get('recipe', '?')}",
+        "preset, recipe": ", ".join(suite.settings.get(key, "?") for key in ("preset", "recipe")),
         "seeds": ", ".join(map(str, suite.settings.get("seeds", ["?"]))),
         "overrides": ", ".join(
             f"{k} = {v}" for k, v in (suite.settings.get("overrides") or {}).items()
@@ -176,6 +182,7 @@ def _what_ran(suite: SuiteRun, records: Sequence[Record]) -> str:
         "first notebook started": started[0].replace("T", " ") if started else "never",
         "time in notebooks": f"{seconds / 60:.1f} min over {len(suite.pages)} runs",
     }
+
     lines = [f"| {key} | {_cell(value)} |" for key, value in rows.items()]
     return "\n".join(["| what ran | |", "|---|---|", *lines, ""])
 
@@ -210,10 +217,11 @@ def _contents(suite: SuiteRun, titles: Mapping[str, str], documents: Sequence[st
                 entry, title = runs_page_name(page.notebook), _runs_title(suite, page, titles)
             if page.notebook[:2].isdigit():
                 entry = f"{page.notebook[:2]} {title} <{entry}>"
-            if page.part == number and entry not in entries:
+            if page.tens == number and entry not in entries:
                 entries.append(entry)
         if entries:
             blocks.append(_toctree(sorted(entries), caption))
+
     if documents:
         blocks.append(_toctree(documents, "Documents"))
     return "\n".join([*blocks, _toctree(["tables", "runs", "environment"], "Records")])
@@ -239,6 +247,7 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
         name = runs_page_name(first.notebook)
         if name in pages or not has_runs_page(suite, first):
             continue
+
         runs = [page for page in suite.pages if page.notebook == first.notebook]
         title = _runs_title(suite, first, titles)
         rows = [
@@ -249,6 +258,7 @@ def runs_pages(suite: SuiteRun, titles: Mapping[str, str]) -> dict[str, str]:
         pages[name] = (
             f"# {title}: {len(runs)} runs\n\n{table}\n\n{_toctree([page.name for page in runs])}"
         )
+
     return pages
 
 
@@ -269,10 +279,12 @@ def records_page(records: Sequence[Record]) -> str:
     )
     if not records:
         return head + "None yet.\n"
+
     lines = [
         "| run | data | steps | schedule | result | device | time | commit |",
         "|---|---|--:|---|--:|---|--:|---|",
     ]
+
     for record in records:
         result = record.result
         cells = [
@@ -286,6 +298,7 @@ def records_page(records: Sequence[Record]) -> str:
             result.get("commit", "?"),
         ]
         lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
+
     return head + "\n".join(lines) + "\n"
 
 
@@ -310,8 +323,10 @@ def environment_page(records: Sequence[Record]) -> str:
             if key not in ("packages", "commit")
         )
         seen.setdefault(facts, []).append(record.name)
+
     for facts, names in seen.items():
         lines += [f"- {_cell(facts)}: {len(names)} runs"]
+
     lines += [
         "" if seen else "No record yet.\n",
         "## What built this book\n",
@@ -321,9 +336,11 @@ def environment_page(records: Sequence[Record]) -> str:
     lines += [
         f"| Python | {platform.python_version()} on {platform.system()} {platform.machine()} |"
     ]
+
     for name in BUILT_WITH:
         try:
             lines.append(f"| {name} | {metadata.version(name)} |")
         except metadata.PackageNotFoundError:
             lines.append(f"| {name} | not installed |")
+
     return "\n".join(lines) + "\n"

@@ -95,6 +95,7 @@ def _lifting(records: Sequence[Record]) -> str:
     runs = [run for run in _single(records) if run.result["stage"] == "finetune"]
     if not runs:
         return ""
+
     runs.sort(key=lambda run: (-run.result["schedule"]["steps"], run.result["test"]["mpjpe"]))
 
     best_trained = runs[0].result["baselines"]
@@ -106,6 +107,7 @@ def _lifting(records: Sequence[Record]) -> str:
         "| preset | steps | settings changed | MPJPE (mm) | P-MPJPE (mm) | record |",
         "|---|--:|---|--:|--:|---|",
     ]
+
     lines = [
         _row(run, f"{run.result['test']['mpjpe']:.1f}", f"{run.result['test']['p_mpjpe']:.1f}")
         for run in runs
@@ -127,6 +129,7 @@ def _actions(records: Sequence[Record]) -> str:
         "| preset | steps | settings changed | top-1 (%) | record |",
         "|---|--:|---|--:|---|",
     ]
+
     lines = [_row(run, f"{run.result['test']['top1']:.1f}") for run in runs]
     return "\n".join([*head, *lines, ""])
 
@@ -170,27 +173,31 @@ def _pretraining(records: Sequence[Record]) -> str:
     by_name = {run.name: run.result for run in records}
     lines = ["| labels | ridge regression | from scratch |", "|---|--:|--:|"]
     rows = question.set_index("row")
+
     for labels, (scratch, *_) in QUESTION.items():
         runs = rows.loc[scratch, "runs"]
         ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"] if runs else float("nan")
         lines.append(f"| {labels} | {ridge:.1f} | {rows.loc[scratch, 'mpjpe']:.1f} |")
+
     return "\n".join([_QUESTION_HEAD, *lines, "", pretraining_effects(question)])
 
 
 def _ablations(records: Sequence[Record]) -> str:
     question = tables.on_motion_capture("label-scarcity", records)
     noise = effects.seed_noise(question)
-    claimed = paper.said("stage1-mpjpe", "gain")
+    claimed = paper.claim("stage1-mpjpe", "gain")
 
     parts = [_ABLATIONS_HEAD]
     parts.append(
         f"{effects.describe_seed_noise(question)} It stands in for rows that ran with one seed.\n"
         f"The gain that the paper claims for stage 1 is {claimed} mm.\n"
     )
+
     for table, reference in ABLATIONS.items():
         frame = tables.on_motion_capture(table, records)
         if frame["n_seeds"].any():
             parts.append(_ablation(frame, reference, noise))
+
     return "\n".join(parts)
 
 
@@ -205,6 +212,7 @@ def _ablation(frame: pd.DataFrame, reference: int, noise: float) -> str:
     lines.append("|---|---|")
     for row, found in effects.effects_of_all_rows(frame, reference).items():
         lines.append(f"| {row}: {labels[row]} | {effects.describe(found, noise=noise)} |")
+
     return "\n".join([*lines, ""])
 
 

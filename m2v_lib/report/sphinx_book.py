@@ -90,6 +90,7 @@ def _plotly() -> Path:
     )
     if not script.is_file():
         raise FileNotFoundError(f"{script} is missing: install m2v_lib[book] again")
+
     return script
 
 
@@ -114,7 +115,9 @@ def build_html(source: Path, target: Path, title: str) -> str:
             freshenv=True,
         )
         app.build(force_all=True)
+
     shutil.rmtree(target / ".doctrees", ignore_errors=True)
     if app.statuscode:
         raise RuntimeError(f"Sphinx could not build the book:\n{warnings.getvalue()}")
+
     return warnings.getvalue()

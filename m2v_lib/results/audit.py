@@ -41,6 +41,7 @@ class Ledger:
         known = {entry["id"]: entry for entry in paper.claims()}
         if claim not in known:
             raise KeyError(f"the paper makes no claim {claim!r}")
+
         assert bool(because), (
             f"{claim}: the evidence does not show that it is {verdict}: {evidence}"
         )
@@ -65,6 +66,7 @@ class Ledger:
             rows.append(
                 "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
             )
+
         head = "".join(f"<th>{name}</th>" for name in ("verdict", "claim", "where", "evidence"))
         return (
             f'<table class="m2v-table"><thead><tr>{head}</tr></thead><tbody>\n'

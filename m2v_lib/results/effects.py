@@ -69,6 +69,7 @@ def effect(
     """
     if not by_seed or not reference:
         return Effect(0, math.nan, math.nan, math.nan)
+
     n = min(len(by_seed), len(reference))
     mean = statistics.fmean(by_seed.values()) - statistics.fmean(reference.values())
     noise = noise or pooled_noise([list(by_seed.values()), list(reference.values())])
@@ -79,6 +80,7 @@ def effect(
 
     error = noise.sd * math.sqrt(1 / len(by_seed) + 1 / len(reference))
     half = float(stats.t.ppf(1 - SIGNIFICANCE / 2, noise.freedom)) * error
+
     p = float(2 * stats.t.sf(abs(mean) / error, noise.freedom)) if error else math.nan
     return Effect(n, mean, mean - half, mean + half, p)
 
@@ -164,11 +166,13 @@ def bootstrap_interval(
     a, b = np.asarray(errors_SR, float), np.asarray(reference_SR, float)
     rng = np.random.default_rng(seed)
     gaps = np.empty(draws)
+
     for draw in range(draws):
         recordings = rng.integers(a.shape[1], size=a.shape[1])
         of_a = a[rng.integers(len(a), size=len(a))][:, recordings].mean()
         of_b = b[rng.integers(len(b), size=len(b))][:, recordings].mean()
         gaps[draw] = of_a - of_b
+
     low, high = np.quantile(gaps, [SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2])
     return float(low), float(high)
 
@@ -202,6 +206,7 @@ def summarise(
     absent = len(_pairs(frame, reference)) - len(every)
     if absent:
         lines.append(f"not run, or not with a seed of the row to compare with: {absent} rows")
+
     tried = {row: found.p for row, found in every.items() if not math.isnan(found.p)}
     if len(tried) > 1:
         excluding = sum(every[row].excludes_zero for row in tried)
@@ -210,6 +215,7 @@ def summarise(
             f"{excluding} of {len(tried)} confidence intervals exclude 0; by chance alone "
             f"{len(tried) * SIGNIFICANCE:.2g} would. Read as a whole (Holm), {after} rows differ."
         )
+
     return "\n".join(lines)
 
 
@@ -237,9 +243,11 @@ def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
     """
     if found.n == 0:
         return "not run"
+
     seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
     if math.isnan(found.low) and math.isnan(noise):
         return f"{found.mean:+.1f} {unit} with {seeds}, so seed noise is unknown"
+
     if math.isnan(found.low):
         limit = two_seed_range(noise)
         where = "more than" if abs(found.mean) > limit else "within"
@@ -252,6 +260,7 @@ def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
         conclusion = "indistinguishable from seed noise"
     else:
         conclusion = f"{'worse' if found.mean > 0 else 'better'} (95 % CI excludes 0)"
+
     interval = f"95 % CI {found.low:+.1f} to {found.high:+.1f}"
     return f"{found.mean:+.1f} {unit} ({interval}, {seeds}): {conclusion}"
 
@@ -268,6 +277,7 @@ def describe_power(frame: pd.DataFrame, difference: float = 0.2) -> str:
     noise = noise_of(frame)
     if noise.freedom == 0:
         return f"How many seeds {difference:g} mm would take is unknown: no row ran with two seeds."
+
     n = seeds_needed(difference, noise.sd)
     return (
         f"At a standard deviation of {noise.sd:.2f} mm between seeds ({noise.freedom} degrees of "

@@ -87,4 +87,5 @@ def pretraining_curves(
                 [line["step"] for line in lines],
                 [line[quantity] for line in lines],
             )
+
     return found

@@ -39,6 +39,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
     names = [name for _, name in measure.metrics.values()]
     measured_columns = (*names, "seeds", "state", "schedule")
     published_columns = tuple(f"paper {name}" for name in names)
+
     if about["data"] == measure.data:
         columns = (
             "row",
@@ -66,6 +67,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
                 tuple(about["notes"]),
             )
         ]
+
     measured = [(*_names(line), *_measured_cells(line, measure)) for line in lines]
     published = [
         (
@@ -141,10 +143,12 @@ def to_html(frame: pd.DataFrame) -> str:
 def _html(block: _Block) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in block.columns)
     state_at = block.columns.index("state")
+
     body = []
     for line in block.lines:
         cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
         body.append(f'<tr class="m2v-{state_class(line[state_at])}">{cells}</tr>')
+
     lines = [
         f'<table class="m2v-table">\n<caption>{html.escape(block.title)}</caption>',
         f"<thead><tr>{head}</tr></thead>\n<tbody>",

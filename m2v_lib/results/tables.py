@@ -59,17 +59,20 @@ def build_table(
 
     measure = measure_of(table)
     found = by_digest_and_seed(records, measure.stage, seeds)
-    asked = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
+    settings = {"data": data, "preset": preset, "recipe": recipe, "overrides": overrides}
+
     lines = []
     for row in rows(table):
-        exp = row.experiment(**asked)  # type: ignore[arg-type]
+        exp = row.experiment(**settings)  # type: ignore[arg-type]
         runs = list(found.get(exp.digest(measure.stage), {}).values())
         labels = {"label": row.label_at(preset), "published_label": row.label}
         lines.append({"row": row.row, **labels, **_line(row, measure, runs)})
+
     frame = pd.DataFrame(lines)
     frame.attrs.update(
         table=table, data=data, preset=preset, recipe=recipe, notes=_notes(found, lines)
     )
+
     return frame
 
 
@@ -88,6 +91,7 @@ def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
     n_run = [int((frame["n_seeds"] > 0).sum()) for frame in frames]
     if not any(n_run):
         return frames[-1]
+
     return frames[n_run.index(max(n_run))]
 
 
@@ -99,11 +103,12 @@ def against(
     """
     import pandas as pd
 
-    asked = {
+    experiments = {
         row.row: (row, row.experiment(data=data, preset=preset, recipe=recipe).flat())
         for row in rows(table)
     }
-    start = asked[reference][1]
+    start = experiments[reference][1]
+
     lines = {
         number: {
             "experiment": row.label_at(preset),
@@ -111,7 +116,7 @@ def against(
                 f"{key}: {start[key]} → {own[key]}" for key in own if own[key] != start[key]
             ),
         }
-        for number, (row, own) in asked.items()
+        for number, (row, own) in experiments.items()
     }
     return pd.DataFrame.from_dict(lines, orient="index").rename_axis("row")
 
@@ -140,6 +145,7 @@ def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
     comparable = state == "reproduced" and not any(
         place.get("uncertain") for place in row.published
     )
+
     for key, (metric, _) in measure.metrics.items():
         values = [seed[key] for seed in by_seed.values()]
         line[f"published_{key}"] = _published(row, metric)
@@ -147,6 +153,7 @@ def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
         line[f"{key}_spread"] = statistics.stdev(values) if len(values) > 1 else math.nan
         gap = line[key] - line[f"published_{key}"]
         line[f"difference_{key}"] = gap if comparable else math.nan
+
     return line | {
         "n_seeds": len(results),
         "state": state,
@@ -167,6 +174,7 @@ def _published(row: Row, metric: str) -> float:
         values = [line["value"] for line in fits if line.get("metric", metric) == metric]
         if values:
             return _or_nan(values[0])
+
     return math.nan
 
 
@@ -196,13 +204,16 @@ def _notes(
 ) -> list[str]:
     shown = {name for line in lines for name in line["runs"]}
     records = [run for runs in found.values() for run in runs.values() if run.path.name in shown]
+
     notes = []
     if len({run.result["data"]["fingerprint"] for run in records}) > 1:
         notes.append(
             "The runs above used different builds of the data set; their rows are not comparable."
         )
+
     if len({run.result["selected"] for run in records}) > 1:
         notes.append(
             "The runs above did not choose their epoch in the same way; see the schedule column."
         )
+
     return notes

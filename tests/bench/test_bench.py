@@ -21,7 +21,7 @@ from m2v_lib.bench.client import Failed, Worker
 from m2v_lib.bench.counts import ByteCounter, count_flops
 from m2v_lib.bench.memory import STATUS, Memory
 from m2v_lib.bench.record import as_markdown, measurement, slopes, speed_rows
-from m2v_lib.bench.turns import Effort, Limits, Point, Turns
+from m2v_lib.bench.turns import Effort, InterleavedTimer, Limits, Point
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.registry import build_model
@@ -82,19 +82,24 @@ class FakeWorker:
 
 
 class Fakes:
-    """Turns over fake workers."""
+    """InterleavedTimer over fake workers."""
 
     def __init__(self, variants: tuple[str, ...], limits: Limits, **fails_at: Failed) -> None:
         self.log: list[tuple[str, str, int]] = []
         self.said: list[str] = []
         start: Any = lambda threads: FakeWorker(self.log)  # noqa: E731
-        self.turns = Turns(
+        self.turns = InterleavedTimer(
             experiment(), variants, Effort(rounds=4), limits, self.said.append, start
         )
 
-    def climb(self, *sizes: int, main: int = 0) -> dict[tuple[str, int], dict[str, Any]]:
+    def measure_growing_sizes(
+        self, *sizes: int, main: int = 0
+    ) -> dict[tuple[str, int], dict[str, Any]]:
         points = [Point(self.turns.exp, "train", n, main=n == main) for n in sizes]
-        return {(row["variant"], row["batch"]): row for row in self.turns.climb(points, 1)}
+        return {
+            (row["variant"], row["batch"]): row
+            for row in self.turns.measure_growing_sizes(points, 1)
+        }
 
 
 ROOMY = Limits(gib=1e9, seconds=1e9, batch=64)
@@ -148,7 +153,7 @@ def test_slopes_are_those_of_the_two_largest_sizes() -> None:
 
 def test_every_variant_has_a_turn_in_every_round_and_its_own_process() -> None:
     fakes = Fakes(("reference", "fast", "fast-compiled"), ROOMY)
-    rows = fakes.climb(4, main=4)
+    rows = fakes.measure_growing_sizes(4, main=4)
     order = [variant for do, variant, _ in fakes.log if do == "time"]
     rounds = [order[i : i + 3] for i in range(0, len(order), 3)]
     assert len(rounds) == 4 and all(
@@ -162,19 +167,19 @@ def test_every_variant_has_a_turn_in_every_round_and_its_own_process() -> None:
 
 def test_slow_steps_get_fewer_rounds_but_three() -> None:
     fakes = Fakes(("reference", "fast"), ROOMY)
-    fakes.climb(100, main=100)
+    fakes.measure_growing_sizes(100, main=100)
     assert [variant for do, variant, _ in fakes.log if do == "time"].count("reference") == 3
 
 
 def test_as_many_rounds_as_asked_for() -> None:
     fakes = Fakes(("fast",), ROOMY)
     fakes.turns.effort = Options(rounds=9).effort
-    fakes.climb(100, main=100)
+    fakes.measure_growing_sizes(100, main=100)
     assert [do for do, _, _ in fakes.log].count("time") == 9
 
 
 def test_compiled_variants_are_measured_at_main_sizes_only() -> None:
-    rows = Fakes(("fast", "fast-compiled"), ROOMY).climb(1, 2, 4, main=2)
+    rows = Fakes(("fast", "fast-compiled"), ROOMY).measure_growing_sizes(1, 2, 4, main=2)
     assert list(rows) == [("fast", 1), ("fast", 2), ("fast-compiled", 2), ("fast", 4)]
 
 
@@ -191,7 +196,7 @@ def test_a_size_that_would_be_too_much_is_not_tried(
     limits: Limits, reference: list[int], fast: list[int], word: str
 ) -> None:
     fakes = Fakes(("reference", "fast"), limits)
-    rows = fakes.climb(1, 2, 4, 8)
+    rows = fakes.measure_growing_sizes(1, 2, 4, 8)
     assert [n for variant, n in rows if variant == "reference"] == reference
     assert [n for variant, n in rows if variant == "fast"] == fast
     assert all(word in sentence for sentence in fakes.turns.left_out) and fakes.turns.left_out
@@ -202,13 +207,13 @@ def test_who_runs_out_of_memory_ends_and_the_others_go_on(monkeypatch: pytest.Mo
         FakeWorker, "fails_at", {("reference", 4): Failed("no", out_of_memory=True)}
     )
     fakes = Fakes(("reference", "fast"), ROOMY)
-    rows = fakes.climb(1, 2, 4, 8)
+    rows = fakes.measure_growing_sizes(1, 2, 4, 8)
     assert [n for variant, n in rows if variant == "reference"] == [1, 2]
     assert [n for variant, n in rows if variant == "fast"] == [1, 2, 4, 8]
     assert rows["fast", 8]["speedup"] is None
     assert fakes.turns.left_out == ["train, batch 4, reference: out of memory"]
     assert ("close", "reference", 0) in fakes.log and "reference" not in fakes.turns.workers
-    fakes.climb(1)
+    fakes.measure_growing_sizes(1)
     assert [entry for entry in fakes.log if entry[:2] == ("build", "reference")] == [
         ("build", "reference", 0)
     ] * 2
@@ -366,7 +371,7 @@ def test_the_scaling_run_measures_parts_and_the_whole(
         def close(self) -> None: ...
 
     start: Any = lambda threads: Measured([])  # noqa: E731
-    monkeypatch.setattr("m2v_lib.bench.Turns", partial(Turns, start=start))
+    monkeypatch.setattr("m2v_lib.bench.InterleavedTimer", partial(InterleavedTimer, start=start))
     options = Options(scaling=True, max_memory=1e9, max_seconds=1e9)
     record = load_bench(bench(experiment(), options, out=tmp_path, say=lambda line: None))
     assert record["kind"] == "scaling" and record["measurements"] == []

@@ -153,9 +153,9 @@ def test_claims_have_a_place_and_numbers_of_their_own() -> None:
     for claim in found:
         assert claim["line"] > 0 or claim["where"] == "code", claim["id"]
         assert len(claim["claim"].split()) >= 4
-    assert paper.said("stage1-p-mpjpe", "gain") == 0.4
+    assert paper.claim("stage1-p-mpjpe", "gain") == 0.4
     with pytest.raises(ConfigError, match="no claim 'stage1-p-mpjpe' with a number 'loss'"):
-        paper.said("stage1-p-mpjpe", "loss")
+        paper.claim("stage1-p-mpjpe", "loss")
 
 
 AUDIT = [

@@ -118,14 +118,14 @@ def claims() -> list[dict[str, Any]]:
     return _entries("claims.yaml")
 
 
-def said(claim: str, value: str) -> float:
-    """A number from a sentence of the paper, e.g. ``said("stage1-mpjpe", "gain")``. Raises
+def claim(name: str, value: str) -> float:
+    """A number from a sentence of the paper, e.g. ``claim("stage1-mpjpe", "gain")``. Raises
     ConfigError.
     """
     for entry in claims():
-        if entry["id"] == claim and value in entry.get("values", {}):
+        if entry["id"] == name and value in entry.get("values", {}):
             return float(entry["values"][value])
-    raise ConfigError(f"no claim {claim!r} with a number {value!r}")
+    raise ConfigError(f"no claim {name!r} with a number {value!r}")
 
 
 def conflicts() -> list[dict[str, Any]]:
