@@ -78,6 +78,14 @@ class Lifter(nn.Module):
         """The pose (B, T, J, 3) that a representation says; `forward` is `decode` of `encode`."""
         raise NotImplementedError(f"{self.settings.name} has no encoder")
 
+    def prepare(self, x_NJC: Tensor, pose_NJ3: Tensor) -> None:
+        """Take what the model keeps of the training data: z-score statistics, a dictionary.
+
+        Called once, before the first step, with 2D (N, J, 3) and root-relative 3D (N, J, 3) of all
+        training frames; what is taken belongs into buffers or parameters, so that checkpoints
+        hold it. Most models take nothing.
+        """
+
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss this system was published with, on a window and its 3D (all frames), and its
         named parts.

@@ -84,6 +84,8 @@ class Finetune(Stage):
         held_out = {name: loader.evaluation(exp, data, name, device) for name in which}
 
         model = build_model(exp.model, seed=exp.run.seed)
+        frames_N = train.index_CT.unique()
+        model.prepare(train.input_nJ3[frames_N], train.label_nJ3[frames_N])
         init = "scratch"
         if exp.finetune.init == "pretrained":
             init = start_from_stage_1(
