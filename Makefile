@@ -30,7 +30,7 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report gpu-queue video lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report gpu-queue lease video lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -38,7 +38,7 @@ help: ## this list
 	@echo "Variables (here with their values): DATA=$(DATA) PRESET=$(PRESET) RECIPE=$(RECIPE) SEEDS=$(SEEDS) JOBS=$(JOBS)"
 	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
 	@echo "  RECIPE  paper | released           SEEDS   e.g. \"0 1 2\""
-	@echo "One table alone, training what is missing: make table5 DATA=mocap PRESET=base ($(ONE_TABLE))"
+	@echo "One table alone, training what is missing: make table5 DATA=mocap PRESET=base (table1 table2 table5 ... table8 figure6 scarcity leaderboard)"
 
 setup: $(STAMP) ## make .venv and install the suite into it (runs by itself when needed)
 
@@ -63,26 +63,17 @@ resume: $(STAMP) ## go on after a killed or failed run
 report: $(STAMP) ## build the book again from what has run
 	@m2v report --suite $(SUITE)
 
-# The experiments and the chapter of each table whose rows are trained; tables 3 and 4 are no part of the suite.
-ROWS_table1 := table1 table1-gt
-ROWS_table2 := mpi_inf_3dhp
-ROWS_table8 := table8 teachers pretraining-question
-CHAPTER_table1 := 50_table1
-CHAPTER_table2 := 51_table2
-CHAPTER_table5 := 55_table5
-CHAPTER_table6 := 56_table6
-CHAPTER_table7 := 57_table7
-CHAPTER_table8 := 58_table8
-CHAPTER_figure6 := 54_figure6
-ONE_TABLE := table1 table2 table5 table6 table7 table8 figure6
-
-.PHONY: $(ONE_TABLE)
-$(ONE_TABLE): $(STAMP)
-	@$(SNAKE) "tables=$(or $(ROWS_$@),$@)" -- $(addprefix reports/executed/$(SUITE)/,suite.json $(CHAPTER_$@).ok)
+# One table alone: m2v_lib/experiments/tables.yaml says which groups of rows and which chapter that is.
+table% figure% scarcity leaderboard: $(STAMP)
+	@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" -- \
+	    $(addprefix reports/executed/$(SUITE)/,suite.json) reports/executed/$(SUITE)/$${words%% *}.ok
 	@m2v report --suite $(SUITE)
 
 gpu-queue: $(STAMP) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
 	@m2v queue --preset base --device cuda $(if $(RUN),--run)
+
+lease: ## check the engine on a GPU that is lent for MINUTES (default 9), train what fits, pack the records
+	@$(PYTHON) -m m2v_lib.cli queue --preset $(if $(filter smoke,$(PRESET)),compact,$(PRESET)) --device cuda --lease $(or $(MINUTES),9)
 
 video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an environment of its own (1 GB)
 

@@ -75,13 +75,19 @@ def _pictures(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, 
             turns = (
                 round(getattr(frame, "rotation", 0) / 90) % 4
             )  # telephones store pictures on their side
-            yield (
-                now - first,
-                np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns)),
-            )
+            picture = _square_pixels(frame, stream).to_ndarray(format="rgb24")
+            yield now - first, np.ascontiguousarray(np.rot90(picture, turns))
             n += 1
     if n == 0:
         raise VideoError(f"{path}: holds no frame, expected a video")
+
+
+def _square_pixels(frame: Any, stream: Any) -> Any:
+    """The frame as it is meant to be seen: camcorders and DVDs store pixels that are not square."""
+    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    if not shape or shape == 1 or not 0.2 < float(shape) < 5:
+        return frame
+    return frame.reformat(width=round(frame.width * float(shape)), height=frame.height)
 
 
 def mediapipe() -> Detector:

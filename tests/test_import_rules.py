@@ -1,6 +1,4 @@
-"""Who may import whom (design, section 2), read from the source so that nothing has to be
-importable.
-"""
+"""Who may import whom (docs/architecture.md#imports), read from the source: nothing is imported."""
 
 from __future__ import annotations
 

@@ -1,166 +1,158 @@
-"""Measured numbers in the README are those of the committed run records."""
+"""The front page: three doors in few lines whose commands exist, chapters and results in lists that
+are the files'; no number is typed.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
-from m2v_lib import cli, lift, weights
-from m2v_lib.bench import load_bench
+from m2v_lib import cli, lift
 from m2v_lib.experiments import queue
-from m2v_lib.results import effects, paper, tables
-from m2v_lib.runs.records import find_records, load_record
+from m2v_lib.report.results_page import QUESTION, results_page
+from m2v_lib.results import effects, tables
+from m2v_lib.runs.records import find_records
 
 ROOT = Path(__file__).resolve().parents[1]
-ROW = re.compile(
-    r"^\| (?P<what>.+?) \| (?P<value>[\d.]+) \| \[.*?\]\((?P<record>reports/records/[^)]+)\) \|$",
-    re.MULTILINE,
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RECORDS = ROOT / "reports" / "records"
+DOORS = ("Learn", "Reproduce", "Lift a video")
+MAX_WORDS = 1200
+MAX_DOOR_LINES = 8
+#: A command of the documents' code blocks: at the start of a line, after `&&`, or by its path.
+COMMAND = re.compile(r"(?:^|&& |\.venv/bin/)m2v ([a-z][^\n`#]*)", re.MULTILINE)
+
+
+def section(title: str) -> list[str]:
+    """The lines of a section that are not empty, without its heading."""
+    body = README.split(f"\n## {title}\n")[1].split("\n## ")[0]
+    return [line for line in body.splitlines() if line.strip()]
+
+
+def test_the_readme_is_short_and_begins_with_three_doors() -> None:
+    assert len(README.split()) <= MAX_WORDS
+    assert tuple(re.findall(r"^## (.+)$", README, re.MULTILINE)[:3]) == DOORS
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_is_at_most_eight_lines(door: str) -> None:
+    assert len(section(door)) <= MAX_DOOR_LINES
+
+
+def test_the_readme_keeps_the_two_commands_and_the_thanks() -> None:
+    lines = [line.split("#")[0].strip() for line in section("Reproduce")]
+    assert "make reproduce" in lines and "make reproduce DATA=mocap" in lines
+
+    text = " ".join(README.split())
+    assert "The data used in this project was obtained from mocap.cs.cmu.edu." in text
+    assert "NSF EIA-0196217" in text and "Apache-2.0" in text
+    assert (ROOT / "notebooks/images/overview.png").is_file() and "overview.png" in README
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_command_is_one(name: str) -> None:
+    commands = commands_of(name)
+    assert commands
+    parser = cli.parser()
+    known = parser.format_help()
+    for command in commands:
+        words = shlex.split(command)
+        if re.search(rf"^ +{words[0]}\b", known, re.MULTILINE):
+            parser.parse_args(words)  # exits where an option is not known
+        else:
+            assert words[0] in ("rows", "train", "settings"), command
+
+
+def commands_of(name: str) -> list[str]:
+    """The commands in a document's code blocks, without comments."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shell = "\n".join(block for language, block in blocks if not language)
+    return [command.strip() for command in COMMAND.findall(shell)]
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_is_one(name: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = set(re.findall(r"(?:^|`|&& )make ([a-z]+\d?)", text, re.MULTILINE))
+    tables_of_make = re.search(r"^ONE_TABLE := (.*)$", makefile, re.MULTILINE)
+    one_table = tables_of_make.group(1).split() if tables_of_make else ["table5", "table8"]
+    assert targets
+    assert [
+        target
+        for target in targets
+        if target not in one_table and not re.search(rf"^{target}:", makefile, re.MULTILINE)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "RESULTS.md", "notebooks/README.md"]
 )
-ROWS = [
-    match.groupdict() for match in ROW.finditer((ROOT / "README.md").read_text(encoding="utf-8"))
-]
-
-#: what a row gives of a run
-VALUE = {"finetune": "mpjpe", "action": "top1"}
-
-
-def test_every_committed_record_is_in_the_readme_or_a_run_of_the_queue() -> None:
-    """The queue's runs are the cells of the tables; any other number has to be named here."""
-    kept = {
-        f"reports/records/{result.parent.name}"
-        for result in (ROOT / "reports/records").glob("*/result.json")
-    }
-    wanted = {
-        f"reports/records/{item.name}"
-        for preset in ("small", "base")
-        for item in queue.items(preset)
-    }
-    named = {row["record"] for row in ROWS}
-    assert kept and named <= kept and kept - named <= wanted
+def test_every_linked_file_is_there(name: str) -> None:
+    path = ROOT / name
+    links = re.findall(r"\]\(([^)#:]+)(?:#[\w.-]+)?\)", path.read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (path.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["what"])
-def test_a_measured_number_is_its_records(row: dict[str, str]) -> None:
-    result = load_record(ROOT / row["record"]).result
-    assert row["value"] == f"{result['test'][VALUE[result['stage']]]:.1f}"
+def test_the_endings_of_lifting_are_the_writers() -> None:
+    endings = re.findall(r"`(\.\w+)`", "\n".join(section("More on lifting")))
+    assert set(endings) == set(lift.WRITERS)
 
 
-def test_the_floors_are_the_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (run,) = (row for row in ROWS if row["what"].startswith("preset `small`, 14,000 steps"))
-    floors = load_record(ROOT / run["record"]).result["baselines"]
-    assert f"{floors['ridge']['mpjpe']:.1f} mm" in text
-    assert f"{floors['mean_pose']['mpjpe']:.1f} mm" in text
-
-
-def test_the_speeds_are_the_bench_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    about = re.search(
-        r"`base` (\S+)x in inference and (\S+)x in training \(compiled (\S+)x\),\s+`small` (\S+)x",
-        text,
+def test_the_list_of_chapters_is_the_files() -> None:
+    folder = ROOT / "notebooks"
+    listed = re.findall(
+        r"^\| \[(\d\d)\]\((\w+\.ipynb)\) \| (.+?) \| .+ \|$",
+        (folder / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
     )
-    assert about
-    places = [
-        ("base", "inference", "fast"),
-        ("base", "train", "fast"),
-        ("base", "train", "fast-compiled"),
-        ("small", "train", "fast-bf16-compiled"),
-    ]
-    for said, (preset, task, variant) in zip(about.groups(), places, strict=True):
-        record = load_bench(ROOT / f"reports/records/bench-cpu2-{preset}-paper")
-        (found,) = (
-            row
-            for row in record["measurements"]
-            if (row["task"], row["variant"]) == (task, variant)
-        )
-        assert said == f"{found['speedup']['median']:.2f}"
+    files = sorted(path.name for path in folder.glob("*.ipynb"))
+    assert [name for _, name, _ in listed] == files
+    assert all(name.startswith(number) for number, name, _ in listed)
 
 
-def test_what_is_said_of_pretraining_is_the_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    records = {run.path.name: run for run in find_records(ROOT / "reports" / "records")}
-    question = tables.on_motion_capture("pretraining-question", records.values())
-    scratch, runs = (question.set_index("row")[column] for column in ("mpjpe", "runs"))
-    floors = dict[str, float]()
-    for labels, rows in {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}.items():
-        floors[labels] = records[runs[rows[0]][0]].result["baselines"]["ridge"]["mpjpe"]
-        gaps = [effects.of_rows(question, row, rows[0]) for row in rows[1:]]
-        assert [gap.n for gap in gaps] == [3, 3]
-        said = " | ".join(effects.in_words(gap).replace(", 3 seeds)", ")") for gap in gaps)
-        assert f"| {labels} | {floors[labels]:.1f} | {scratch[rows[0]]:.1f} | {said} |" in text
-    for row, other in ((8, 7), (10, 9)):
-        size = effects.in_words(effects.of_rows(question, row, other)).partition(": ")[0]
-        start = f"{scratch[other]:.1f} mm"
-        assert re.search(
-            rf"{start}( from scratch, which pre-training changes|,) by {re.escape(size)}", text
-        )
-    assert "fewer labels make the network from scratch no worse" in text and scratch[1] > max(
-        scratch[4], scratch[11]
-    )
-    assert (
-        "though they do the ridge regression" in text
-        and floors["all"] < floors["10 %"] < floors["1 %"]
-    )
-    assert question.attrs["preset"] == "small" and "1,000 steps of either stage" in text
+def test_the_equations_of_the_list_are_those_of_the_tests() -> None:
+    text = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+    for numbers, chapter in re.findall(
+        r"^\| ([(\d), to]+) \| \[\d\d\]\((\w+\.ipynb)\)", text, re.M
+    ):
+        notebook = json.loads((ROOT / "notebooks" / chapter).read_text(encoding="utf-8"))
+        source = "\n".join("".join(cell["source"]) for cell in notebook["cells"])
+        for number in re.findall(r"\d+", numbers):
+            assert f"Eq. ({number})" in source, (chapter, number)
 
 
-def test_what_is_said_of_the_modules_is_the_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    records = find_records(ROOT / "reports" / "records")
-    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
-    lines = effects.in_lines(tables.on_motion_capture("table8", records), 1, noise).splitlines()
-    rows = [line.split(": ", 2)[1:] for line in lines if line[0].isdigit() and line[1] == ":"]
-    assert len(rows) == 7
-    for label, words in rows:
-        assert f"| {label} | {words} |" in text
+def test_results_are_what_the_records_say() -> None:
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    page = results_page(find_records(RECORDS), RECORDS)
+    assert text == page, "RESULTS.md is out of date: run `m2v report`"
 
 
-def test_what_is_said_of_the_other_ablations_is_the_records() -> None:
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
-    records = find_records(ROOT / "reports" / "records")
-    masks, sizes, losses = (tables.on_motion_capture(f"table{n}", records) for n in (5, 6, 7))
-    noise = effects.noise(tables.on_motion_capture("pretraining-question", records))
-    assert f"differ in their seed alone differ by {noise:.1f} mm" in text
-    assert (
-        f"effect that the paper claims for stage 1 is {paper.said('stage1-mpjpe', 'gain')} mm"
-        in text
-    )
-    furthest = max(abs(gap.mean) for gap in effects.of_all(masks, 2).values())
-    assert (
-        f"no row is further than {furthest:.1f} mm from the best printed one" in text
-        and furthest < noise
-    )
-    weak = [
-        gap.mean for row, gap in effects.of_all(losses, 1).items() if row in (2, 3, 4, 5, 6, 11)
-    ]
-    assert f"is worth {-max(weak):.1f} to {-min(weak):.1f} mm" in text
-    deep = effects.of_rows(sizes, 1, 5).mean
-    assert f"network is {deep:.1f} mm behind the deepest" in text
+def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
+    queued = {item.name for preset in ("small", "base") for item in queue.items(preset)}
+    kept = {record.name for record in find_records(RECORDS)}
+    named = set(re.findall(r"reports/records/([\w.-]+)\)", (ROOT / "RESULTS.md").read_text()))
+    assert kept - queued == named
 
 
-def test_what_is_said_of_the_actions_is_the_records() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    (run,) = (
-        row for row in ROWS if row["what"].startswith("preset `small` from scratch, 1,500 steps")
-    )
-    result = load_record(ROOT / run["record"]).result
-    floor, classes = result["baselines"]["majority"], result["data"]["classes"]
-    assert f"Always answering `{floor['class']}` is right in {floor['top1']:.1f} %" in text
-    rows = enumerate(zip(classes, result["test"]["confusion"], strict=True))
-    named = {name: (row[i], sum(row)) for i, (name, row) in rows}
-    assert "({} of {}, {} of {})".format(*named["walk"], *named["run"]) in text
-    others = [sum(named[name][i] for name in ("jump/hop", "martial/fight")) for i in (0, 1)]
-    assert "({} of {})".format(*others) in text
+def test_results_give_the_effects_of_pretraining() -> None:
+    """Each cell is an effect of its own rows, worked out once more."""
+    question = tables.on_motion_capture("label-scarcity", find_records(RECORDS))
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    for labels, (scratch, released, by_paper) in QUESTION.items():
+        about = [
+            effects.describe(effects.effect_of_row(question, row, scratch))
+            for row in (by_paper, released)
+        ]
+        assert f"| {labels} | {about[0]} | {about[1]} |" in text
 
 
-def test_what_is_said_of_lifting_is_so() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.split("\n## Lift your own video\n")[1].split("\n## ")[0]
-    off = load_record(weights.FOLDER).result["test"]["mpjpe"]
-    assert f"is off by {off:.1f} mm" in section
-    endings = set(re.findall(r"`(\.\w+)`", section))
-    assert endings == set(lift.WRITERS)
-    for command in re.findall(r"^m2v (.+?)(?:\s{2,}#.*)?$", section, re.MULTILINE):
-        cli.parser().parse_args(command.split())  # exits where an option is not known
+def test_no_records_make_a_page_without_numbers(tmp_path: Path) -> None:
+    page = results_page([], tmp_path)
+    assert "## Lifting" not in page and "## Speed" not in page and "mm (95" not in page

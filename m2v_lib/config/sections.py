@@ -34,6 +34,23 @@ class DataConfig:
     cameras: str = new_setting(
         "fixed", "training views: the store's cameras, or drawn anew for every batch", "random"
     )
+    own_cameras: float = new_setting(
+        0.25, "of random cameras, the share that are Human3.6M's four where they stood"
+    )
+    camera_height_min: float = new_setting(0.3, "lowest random camera, m above the floor")
+    camera_height_max: float = new_setting(4.0, "highest random camera, m above the floor")
+    camera_distance_min: float = new_setting(
+        2.0, "nearest random camera, m along the floor; further back where a person would not fit"
+    )
+    camera_distance_max: float = new_setting(10.0, "furthest random camera, m along the floor")
+    camera_view_min: float = new_setting(35.0, "narrowest horizontal angle of view, degrees")
+    camera_view_max: float = new_setting(90.0, "widest horizontal angle of view, degrees")
+    camera_roll_max: float = new_setting(30.0, "a random camera rolls by up to so many degrees")
+    camera_aim_max: float = new_setting(
+        10.0, "a random camera looks past the person by up to so many degrees"
+    )
+    person_size_min: float = new_setting(0.85, "smallest size that random cameras make a person")
+    person_size_max: float = new_setting(1.15, "largest size that random cameras make a person")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Final
 
 from m2v_lib.config.fields import ConfigError, ModelSettings
-from m2v_lib.config.sections import DualStreamSettings
+from m2v_lib.config.sections import DataConfig, DualStreamSettings
 from m2v_lib.skeletons import SkeletonError
 
 if TYPE_CHECKING:
@@ -66,6 +66,16 @@ NOT_NEGATIVE: Final = (
 )
 
 
+#: Of random cameras: settings NAME_min and NAME_max, and within what they must lie.
+CAMERA_RANGES: Final = {
+    "camera_height": (0.0, 50.0),
+    "camera_distance": (0.5, 200.0),
+    "camera_view": (5.0, 140.0),
+    "person_size": (0.2, 5.0),
+}
+CAMERA_LIMITS: Final = {"own_cameras": 1.0, "camera_roll_max": 180.0, "camera_aim_max": 90.0}
+
+
 def validate(exp: Experiment) -> None:
     """Raise ConfigError, one sentence, for values that cannot work."""
     values = exp.flat()
@@ -82,8 +92,22 @@ def validate(exp: Experiment) -> None:
         if key in values and values[key] > limit:
             raise ConfigError(f"{key} must be at most {limit}, got {values[key]}")
 
+    _validate_cameras(exp.data)
     _validate_model(exp.model)
     _validate_stages(exp)
+
+
+def _validate_cameras(data: DataConfig) -> None:
+    for name, (least, most) in CAMERA_RANGES.items():
+        low, high = getattr(data, f"{name}_min"), getattr(data, f"{name}_max")
+        if not least <= low <= high <= most:
+            raise ConfigError(
+                f"data.{name}_min and data.{name}_max must rise within {least:g} to {most:g}, "
+                f"got {low:g} and {high:g}"
+            )
+    for name, limit in CAMERA_LIMITS.items():
+        if not 0 <= getattr(data, name) <= limit:
+            raise ConfigError(f"data.{name} must lie in 0..{limit:g}, got {getattr(data, name):g}")
 
 
 def _validate_model(model: ModelSettings) -> None:

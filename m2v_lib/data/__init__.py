@@ -12,9 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from m2v_lib.data.foreign_values import check_source
 from m2v_lib.data.sources.readers import READERS, find_sources, kind_of, sha256_of
-from m2v_lib.data.store import DataError, default_root, open_store
-from m2v_lib.data.store.action_store import is_action_store, open_action_store
+from m2v_lib.data.store import SPLITS, DataError, check_split, default_root, open_store
+from m2v_lib.data.store.action_store import (
+    check_actions,
+    is_action_store,
+    open_action_store,
+)
+from m2v_lib.data.store.folders import bring_back, check_store_name, store_folder
 
 
 def prepare(
@@ -34,9 +40,13 @@ def prepare(
     such as ``test_subjects`` of "mocap". Errors are ``DataError``.
     """
     root = Path(root) if root else default_root()
+    bring_back(root, name)
+    store_folder(root, name)  # said before the work, not after
     given = (
         [Path(source)] if isinstance(source, Path | str) else [Path(path) for path in source or ()]
     )
+    for path in (path for path in given if path.exists()):
+        check_source(path, "files or folders of a data set")
     kind = kind or kind_of(name, given)
     if kind not in READERS:
         raise DataError(f"{name}: kind {kind!r} is not known, expected one of {', '.join(READERS)}")
@@ -48,6 +58,28 @@ def prepare(
     if _recipe_of(root, name) == recipe:
         return root / name
     return reader.call(reader.function)(root, name, sources, recipe=recipe, **options)
+
+
+def verify_store(name: str, root: Path | str | None = None) -> str:
+    """Read a store whole and check it as if it were written anew; a sentence on what it holds.
+
+    Raises DataError where contents and fingerprint differ, or a promise of the format is broken.
+    """
+    root = Path(root) if root else default_root()
+    if is_action_store(check_store_name(name), root):
+        actions = open_action_store(name, root)
+        actions.verify()
+        check_actions(actions.data(), name)
+        return f"{actions.path}: as written, {len(actions.data())} samples"
+    store = open_store(name, root)
+    store.verify()
+    counts = []
+    for part in SPLITS:
+        split = store.split(part)
+        if store.meta.labelled or part == "train" or split.n_frames:
+            check_split(split, f"{store.path}: split {part}", labelled=store.meta.labelled)
+        counts.append(f"{split.n_frames} frames in {part}")
+    return f"{store.path}: as written, {', '.join(counts)}"
 
 
 def _listed(key: str, value: Any) -> Any:
@@ -77,6 +109,8 @@ def _recipe_of(root: Path, name: str) -> str | None:
             return actions.meta.recipe
         store = open_store(name, root)
         store.split("train"), store.split("test")
+        if store.has_world:
+            store.world()
         return store.meta.recipe
     except DataError:
         return None

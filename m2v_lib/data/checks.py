@@ -11,16 +11,37 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.limits import MAX_MESSAGE
 from m2v_lib.skeletons import H36M17, Skeleton
 
 #: a median bone outside this range (mm) is not a person measured in millimetres
 BONE_RANGE_MM: Final = (30.0, 1000.0)
 
 
+#: no pixel and no millimetre of a person is larger: sums and squares of such numbers stay finite
+LARGEST: Final = 1e8
+
+
 class DataError(ValueError):
     """A data file or store is not what it should be; one sentence with file, place and
     expectation.
+
+    Its text is one line of printable characters, whatever foreign names it quotes.
     """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message, MAX_MESSAGE))
+
+
+def printable(text: str, limit: int) -> str:
+    """Text in which control characters are escaped, cut in the middle to `limit` characters."""
+    if not text.isprintable():
+        marks = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        text = "".join(marks)
+    if len(text) <= limit:
+        return text
+    head = max(1, limit * 2 // 3 - 3)
+    return f"{text[:head]} ... {text[len(text) - (limit - head - 5) :]}"
 
 
 @dataclass(frozen=True)
@@ -52,14 +73,16 @@ def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) ->
     in.
     """
     for start in range(0, len(array), 65536):
-        bad = ~np.isfinite(array[start : start + 65536]).reshape(
-            len(array[start : start + 65536]), -1
-        ).all(1)
+        block = array[start : start + 65536]
+        good = np.isfinite(block) if block.dtype == np.float16 else np.abs(block) <= LARGEST
+        bad = ~good.reshape(len(block), -1).all(1)
         if bad.any():
             frame = start + int(bad.argmax())
             inside = [v for v in videos if 0 <= frame - v.start < v.n_frames]
             place = f" ({inside[0].source}, its frame {frame - inside[0].start})" if inside else ""
-            raise DataError(f"{where} at frame {frame}{place} is not a finite number")
+            raise DataError(
+                f"{where} at frame {frame}{place} is not a finite number up to {LARGEST:g}"
+            )
 
 
 def check_millimetres(joints: np.ndarray, where: str, skeleton: Skeleton = H36M17) -> None:

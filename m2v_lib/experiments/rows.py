@@ -1,16 +1,14 @@
-"""Named experiments: the rows of `experiments.yaml`, each a preset plus a few overrides."""
+"""Named experiments: the rows of `tables.yaml`, each a preset plus a few overrides."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments.tables import contents, measure_name
 
 #: Presets of the paper's own networks; under smaller ones a row's N, d and K may not fit, and
 #: `scaled` stands for it.
@@ -61,7 +59,7 @@ class Row:
 
 
 def rows(table: str) -> list[Row]:
-    """The rows of a table of `experiments.yaml`, in order. Raises ConfigError for a table that
+    """The rows of a table of `tables.yaml`, in order. Raises ConfigError for a table that
     is not there.
     """
     known = _experiments()
@@ -72,16 +70,32 @@ def rows(table: str) -> list[Row]:
     return list(known[table])
 
 
+def row_of(name: str) -> Row:
+    """The row `GROUP/ROW`, such as `table5/2`; ROW is its number or name. Raises ConfigError.
+
+    >>> row_of("table8/2").label
+    'without stage 1 (from scratch)'
+    """
+    group, slash, wanted = name.partition("/")
+    found = rows(group)
+    for row in found:
+        if slash and wanted in (str(row.row), row.name):
+            return row
+    raise ConfigError(
+        f"unknown row {name!r}; {group} has {', '.join(f'{group}/{row.row}' for row in found)}"
+    )
+
+
 def groups() -> list[str]:
-    """The tables of `experiments.yaml`."""
+    """The tables of `tables.yaml`."""
     return list(_experiments())
 
 
 @cache
 def _experiments() -> dict[str, tuple[Row, ...]]:
-    read = yaml.safe_load(files(__package__).joinpath("tables.yaml").read_text(encoding="utf-8"))
+    groups = contents()["groups"]
     return {
-        table: tuple(_row(table, entry) for entry in entries) for table, entries in read.items()
+        group: tuple(_row(group, entry) for entry in entries) for group, entries in groups.items()
     }
 
 
@@ -96,5 +110,5 @@ def _row(table: str, entry: Mapping[str, Any]) -> Row:
         published=tuple(at if isinstance(at, list) else [at]) if at else (),
         scaled=(scaled["label"], scaled["overrides"]) if scaled else None,
         recipe=entry.get("recipe", ""),
-        stage=entry.get("stage", "finetune"),
+        stage=entry.get("stage", "action" if measure_name(table) == "action" else "finetune"),
     )

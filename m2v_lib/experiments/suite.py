@@ -8,17 +8,16 @@ those that never ran.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments.rows import Row, rows
 from m2v_lib.experiments.run_notebook import declared_parameters
+from m2v_lib.experiments.tables import suite_groups
 from m2v_lib.results.cell_states import measure_of
 
-#: The groups of m2v_lib/experiments/tables.yaml a suite trains, unless it is asked for others.
-TRAINED = ("table8", "teachers")
 PRETRAIN, FINETUNE = "32_pretrain", "40_finetune"
 #: Chapters that train on a data set of their own: in a suite of another they run as they stand,
 #: on a small file.
@@ -50,7 +49,7 @@ class Suite:
     recipe: str = "paper"
     seeds: tuple[int, ...] = (0,)
     overrides: Mapping[str, Any] | None = None
-    tables: tuple[str, ...] = TRAINED
+    tables: tuple[str, ...] = field(default_factory=suite_groups)
 
     @property
     def name(self) -> str:
@@ -73,7 +72,7 @@ class Suite:
         except ValueError:
             raise ConfigError(f"seeds must be whole numbers, got {config['seeds']!r}") from None
         texts = {key: str(config[key]) for key in ("data", "preset", "recipe") if key in config}
-        tables = tuple(_words(config.get("tables", TRAINED)))
+        tables = tuple(_words(config.get("tables", suite_groups())))
         for table in tables:
             if measure_of(table).stage != "finetune":
                 raise ConfigError(

@@ -56,7 +56,12 @@ def lift(
     from m2v_lib.lift.people import lift_tracks
 
     tracks = read_tracks(source, size=size, fps=fps, layout=layout)
-    return lift_tracks(tracks, load_lifter(model, device), focal=focal, stature=stature or STATURE)
+    return lift_tracks(
+        tracks,
+        load_lifter(model, device),
+        focal=focal,
+        stature=STATURE if stature is None else stature,
+    )
 
 
 def read_tracks(
@@ -66,14 +71,14 @@ def read_tracks(
     fps: float | None = None,
     layout: str | None = None,
 ) -> Tracks:
-    """The keypoints of a file, a folder or a video (which says size and rate itself), in pixels.
-    Raises DataError.
+    """The keypoints of a file, a folder or a video, in pixels. A video says size and rate itself:
+    a `size` that contradicts it is an error, `fps` is taken instead. Raises DataError.
     """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
     if is_video(Path(source)):
-        return read_video(Path(source))
+        return read_video(Path(source), size=size, fps=fps, layout=layout)
     return read_keypoints(source, size=size, fps=fps, layout=layout)
 
 

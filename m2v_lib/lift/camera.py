@@ -10,37 +10,24 @@ body's size nor f follow from keypoints: both are given, or assumed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.foreign_values import as_number
+from m2v_lib.data.keypoints.proportions import BONES_MM as BONES_MM
+from m2v_lib.data.limits import MAX_FOCAL_PX
 from m2v_lib.skeletons.h36m import BONES
 
 #: focal length over the image's longer side, of the cameras the model was trained with
 #: (Human3.6M's)
 FOCAL: Final = 1.145
-#: mean bone lengths (mm) of the motion capture pack's 18 training subjects, sides made alike, in
-#: the order of BONES: of someone whose head is 1.57 m above the ankles, some 1.70 m tall
-BONES_MM: Final = (
-    89.7,
-    395.7,
-    429.4,
-    89.7,
-    395.7,
-    429.4,
-    218.1,
-    234.1,
-    192.2,
-    98.8,
-    193.4,
-    293.5,
-    276.8,
-    193.4,
-    293.5,
-    276.8,
-)
-STATURE: Final = 1.70  # m
+#: m, of someone with the bones of BONES_MM: the head 1.57 m above the ankles
+STATURE: Final = 1.70
+#: bones that it takes to tell a size
+MIN_BONES: Final = 4
 BLOCK: Final = 1024  # frames worked on at once
 SMOOTH: Final = (
     0.5  # s to either side over which the size in the image is averaged, with falling weights
@@ -66,6 +53,8 @@ def assumed_camera(width: int, height: int, focal: float | None = None) -> Camer
     """The camera of an image, with the training cameras' angle of view unless `focal` (px) is
     given.
     """
+    if focal is not None:
+        as_number(focal, "focal length (px)", 1.0, MAX_FOCAL_PX)
     return Camera(focal or FOCAL * max(width, height), width, height)
 
 
@@ -77,13 +66,16 @@ def place(
     fps: float,
     stature: float = STATURE,
     out: np.ndarray | None = None,
+    known: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints in camera space from root-relative poses in pixels.
 
     pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the
     detector saw. Returns pose_mm (n,J,3) relative to the root, in `out` if given (which may be
-    pose_px), and root_mm (n,3) from the camera: x right, y down, z away.
+    pose_px), and root_mm (n,3) from the camera: x right, y down, z away. `known` (J,) bool are the
+    joints that were ever seen: the body's size is measured by the bones between them.
     """
+    bones = measured_bones(known)
     blocks = [slice(first, first + BLOCK) for first in range(0, len(pose_px), BLOCK)]
 
     def joints(rows: slice, factor: np.ndarray) -> np.ndarray:
@@ -95,10 +87,13 @@ def place(
         depth = factor[rows, None] * (camera.focal + pose[..., 2])
         return np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
 
-    factor = _smooth(np.concatenate([mm_per_px(pose_px[rows], stature) for rows in blocks]), fps)
+    factor = _smooth(
+        np.concatenate([mm_per_px(pose_px[rows], stature, bones) for rows in blocks]), fps
+    )
     for _ in range(2):  # nearer limbs look longer: measure the bones again once depth is known
         factor *= _smooth(
-            np.concatenate([mm_per_px(joints(rows, factor), stature) for rows in blocks]), fps
+            np.concatenate([mm_per_px(joints(rows, factor), stature, bones) for rows in blocks]),
+            fps,
         )
     pose_mm = np.empty_like(pose_px) if out is None else out
     root_mm = np.empty((len(pose_px), 3), pose_mm.dtype)
@@ -108,11 +103,22 @@ def place(
     return pose_mm, root_mm
 
 
-def mm_per_px(pose: np.ndarray, stature: float) -> np.ndarray:
-    """What the lengths of a pose (n,J,3) have to be multiplied by to be those of a body of that
-    stature (n,).
+def mm_per_px(
+    pose: np.ndarray, stature: float, bones: Sequence[int] = range(len(BONES))
+) -> np.ndarray:
+    """What the lengths of some bones of a pose (n,J,3) have to be multiplied by to be those of a
+    body of that stature (n,).
     """
-    return sum(BONES_MM) * stature / STATURE / np.maximum(bone_lengths(pose).sum(1), 1e-9)
+    reference = sum(BONES_MM[bone] for bone in bones) * stature / STATURE
+    return reference / np.maximum(bone_lengths(pose)[:, list(bones)].sum(1), 1e-9)
+
+
+def measured_bones(known: np.ndarray | None) -> list[int]:
+    """The bones between joints that were seen; all of them where too few were."""
+    if known is None:
+        return list(range(len(BONES)))
+    seen = [i for i, (parent, child) in enumerate(BONES) if known[parent] and known[child]]
+    return seen if len(seen) >= MIN_BONES else list(range(len(BONES)))
 
 
 def bone_lengths(pose: np.ndarray) -> np.ndarray:

@@ -6,12 +6,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 from m2v_lib.config import ConfigError
-from m2v_lib.data.checks import DataError
-from m2v_lib.lift import WRITERS
+from m2v_lib.data.checks import DataError, printable
+from m2v_lib.data.limits import MAX_MESSAGE, MAX_TIMELINE_FRAMES
+from m2v_lib.lift import WRITERS, writer_of
+
+if TYPE_CHECKING:
+    from m2v_lib.lift.people import Motion
+
+
+#: these begin with the recording's first frame, whenever somebody is first seen
+FROM_FIRST_FRAME: Final = (".bvh", ".mp4", ".gif", ".html")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -53,14 +63,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Lift, write, and say in a line a person what came out."""
     from m2v_lib.data.sources.unlabelled import parse_size
-    from m2v_lib.lift import lift, save, writer_of
+    from m2v_lib.lift import lift, save
 
     if args.input == "-":
         return _stream(args)
     if not args.out:
         raise DataError(f"{args.input}: no file to write, name one with -o")
-    for out in args.out:
-        writer_of(out)  # a wrong ending is said before the work, not after
+    check_outputs(args.input, args.out)
     motion = lift(
         args.input,
         model=args.model,
@@ -71,8 +80,12 @@ def run(args: argparse.Namespace) -> int:
         stature=args.stature,
         device=args.device,
     )
-    for note in motion.notes:
-        print(f"m2v: {note}", file=sys.stderr)
+    for out in args.out:
+        check_timeline(out, motion)
+    for note in (*motion.notes, *motion.warnings):
+        print(f"m2v: {printable(note, MAX_MESSAGE)}", file=sys.stderr)
+    for label, text in motion.report.items():
+        print(f"{label}: {printable(text, MAX_MESSAGE)}")
     for person in motion.people:
         last = person.start + person.n_frames - 1
         print(
@@ -82,6 +95,28 @@ def run(args: argparse.Namespace) -> int:
     for path in (path for out in args.out for path in save(motion, out)):
         print(path)
     return 0
+
+
+def check_outputs(source: str, outs: Sequence[Path]) -> None:
+    """Say before the work what would fail after it, and never write over the input."""
+    read = Path(source).resolve()
+    for out in outs:
+        writer_of(out)
+        if out.is_dir():
+            raise DataError(f"{out}: is a folder, expected the name of a file to write")
+        if out.resolve() == read or read in out.resolve().parents:
+            raise DataError(f"{out}: would overwrite or lie in the input, name another file")
+    if len({out.resolve() for out in outs}) < len(outs):
+        raise DataError(f"-o must name each file once, got {', '.join(map(str, outs))}"[:300])
+
+
+def check_timeline(out: Path, motion: Motion) -> None:
+    """Refuse, before any file is written, one that would count millions of empty frames."""
+    last = max([motion.n_frames, *(p.start + p.n_frames for p in motion.people)])
+    if out.suffix.lower() in FROM_FIRST_FRAME and last > MAX_TIMELINE_FRAMES:
+        raise DataError(
+            f"{out}: must have at most {MAX_TIMELINE_FRAMES} frames, the recording counts to {last}"
+        )
 
 
 def _stream(args: argparse.Namespace) -> int:
@@ -104,7 +139,8 @@ def _stream(args: argparse.Namespace) -> int:
         args.fps,
         layout=args.layout,
         latency=args.latency,
-        stature=args.stature or STATURE,
+        stature=STATURE if args.stature is None else args.stature,
+        note=lambda text: print(f"m2v: {text}", file=sys.stderr),
     ):
         print(line, flush=True)
     return 0

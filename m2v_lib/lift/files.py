@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,11 @@ from m2v_lib.runs.records import write_atomically
 from m2v_lib.skeletons.h36m import BONES, JOINTS
 
 #: decimals of the arrays in a .json file
+#: arrays that hold nothing of an absent joint
+SEPARATORS: Final = {ord(","): "\\u002c", ord(";"): "\\u003b", ord("\t"): "\\t"}
+BLANKED: Final = ("pose_mm", "seen_px")
+#: what a cell of a spreadsheet begins with where it is computed
+FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "filled": 0}
 
 
@@ -36,14 +41,30 @@ def header(motion: Motion) -> dict[str, Any]:
         "height": motion.camera.height,
         **motion.about,
         "joints": list(JOINTS),
-        "notes": list(motion.notes),
+        "report": motion.report,
+        "notes": [*motion.notes, *motion.warnings],
     }
+
+
+def without_absent(values: np.ndarray, motion: Motion) -> np.ndarray:
+    """Values (n,J,...) with NaN for the joints that the layout does not have."""
+    if not motion.absent:
+        return values
+    values = values.copy()
+    values[:, list(motion.absent)] = np.nan
+    return values
+
+
+def harmless_cell(text: str) -> str:
+    """Text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text[:1] in FORMULA else text
 
 
 def write_npz(path: Path, motion: Motion) -> None:
     """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,17,3)
     relative to the root, `root_mm` (n,3) from the camera, `seen_px` (n,17,2), `confidence`
-    (n,17), `filled` (n,17), `about` (JSON text).
+    (n,17), `filled` (n,17), `absent` (17,) joints that the layout lacks, whose poses are NaN,
+    `about` (JSON text).
     """
     people = motion.people
     arrays: dict[str, np.ndarray] = {
@@ -52,6 +73,9 @@ def write_npz(path: Path, motion: Motion) -> None:
     }
     for key in ("pose_mm", "root_mm", "seen_px", "confidence", "filled"):
         arrays[key] = np.concatenate([getattr(p, key) for p in people])
+    for key in BLANKED:
+        arrays[key] = without_absent(arrays[key], motion)
+    arrays["absent"] = np.isin(np.arange(len(JOINTS)), motion.absent)
     about = np.array(json.dumps(header(motion)))
 
     def write(beside: Path) -> None:
@@ -77,7 +101,9 @@ def write_json(path: Path, motion: Motion) -> None:
                 )
                 for key, digits in DIGITS.items():
                     stream.write(f',"{key}":[')
-                    stream.writelines(_rows(getattr(person, key), digits))
+                    values = getattr(person, key)
+                    blanked = without_absent(values, motion) if key in BLANKED else values
+                    stream.writelines(_rows(blanked, digits))
                     stream.write("]")
                 stream.write("}")
             stream.write("]}\n")
@@ -93,7 +119,7 @@ def write_csv(path: Path, motion: Motion) -> None:
     def write(beside: Path) -> None:
         with beside.open("w", newline="", encoding="utf-8") as stream:
             for key, value in header(motion).items():
-                stream.write(f"# {key}: {json.dumps(value)}\n")
+                stream.write(f"# {key}: {_one_cell(value)}\n")
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(
                 [
@@ -109,21 +135,33 @@ def write_csv(path: Path, motion: Motion) -> None:
                 ]
             )
             for person in motion.people:
-                table.writerows(_lines(person, motion.fps))
+                table.writerows(_lines(person, motion.fps, motion.absent))
 
     write_atomically(path, write)
 
 
-def _lines(person: Lifted, fps: float) -> Iterator[list[Any]]:
+def _one_cell(value: Any) -> str:
+    """JSON whose texts hold no separator, so that nothing in them begins a cell."""
+    if isinstance(value, str):
+        return json.dumps(value).translate(SEPARATORS)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_one_cell, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_one_cell(k)}: {_one_cell(v)}' for k, v in value.items())}}}"
+    return json.dumps(value)
+
+
+def _lines(person: Lifted, fps: float, absent: Sequence[int]) -> Iterator[list[Any]]:
+    name_cell = harmless_cell(person.name)
     for t in range(person.n_frames):
         joints = person.pose_mm[t] + person.root_mm[t]
         for j, name in enumerate(JOINTS):
             yield [
-                person.name,
+                name_cell,
                 person.start + t,
                 f"{(person.start + t) / fps:.4f}",
                 name,
-                *(f"{v:.1f}" for v in joints[j]),
+                *("" if j in absent else f"{v:.1f}" for v in joints[j]),
                 f"{person.confidence[t, j]:.3f}",
                 int(person.filled[t, j]),
             ]
@@ -134,7 +172,8 @@ def _rows(values: np.ndarray, digits: int) -> Iterator[str]:
     for first in range(0, len(values), BLOCK):
         block = values[first : first + BLOCK]
         numbers = np.round(block.astype(float), digits) if digits else block.astype(int)
-        yield ("," if first else "") + _json(numbers.tolist())[1:-1]
+        text = _json(numbers.tolist())[1:-1]
+        yield ("," if first else "") + text.replace("NaN", "null")
 
 
 def _json(value: Any) -> str:

@@ -8,7 +8,7 @@ Needs Pillow, and PyAV for .mp4: `pip install "m2v_lib[lift]"`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -53,12 +53,14 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
         view = _view(side + swing * np.sin(2 * np.pi * t / motion.fps / seconds))
         for person in motion.people:
             if 0 <= (i := t - person.start) < person.n_frames:
-                _skeleton(draw, _in_plane(person.seen_px[i], motion), person.filled[i])
+                at, absent = _in_plane(person.seen_px[i], motion), motion.absent
+                _skeleton(draw, at, person.filled[i], absent)
                 turned = (person.pose_mm[i] + person.root_mm[i] - middle) @ view
                 _skeleton(
                     draw,
                     FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2],
                     person.filled[i],
+                    absent,
                 )
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
 
@@ -85,11 +87,15 @@ def _view(turn: float) -> np.ndarray:
     return (np.array([[1, 0, 0], [0, cu, -su], [0, su, cu]]) @ about).T
 
 
-def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray) -> None:
-    """Bones and joints at (J,2); a joint that was filled in is a ring."""
+def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray, absent: Sequence[int]) -> None:
+    """Bones and joints at (J,2); a joint that was filled in is a ring, an absent one is left out."""
     for parent, child in BONES:
+        if parent in absent or child in absent:
+            continue
         draw.line([*at[parent], *at[child]], fill=_colour(child), width=3 * FINE)
     for joint, (x, y) in enumerate(at):
+        if joint in absent:
+            continue
         r = 3.5 * FINE
         colour = _colour(joint)
         draw.ellipse(

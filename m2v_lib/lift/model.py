@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
+from m2v_lib.config import ConfigError
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 from m2v_lib.training.checkpoint import load_checkpoint
@@ -14,7 +17,20 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or
     CheckpointError.
     """
+    check_device(device)
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
     if device == "cpu":
         keep_freed_memory()
     return Lifter(network, exp.model.n_frames)
+
+
+def check_device(name: str) -> None:
+    """Raise ConfigError for a device that torch does not know, or that is not here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be cpu, cuda, cuda:1 ... or mps, got {name!r}") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    counts["mps"] = int(torch.backends.mps.is_available())
+    if (device.index or 0) >= counts.get(device.type, 0):
+        raise ConfigError(f"device {name!r} is not available here, expected such as cpu")

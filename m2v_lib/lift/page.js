@@ -34,6 +34,7 @@ function skeleton(c, at, filled) { // at(j) -> [x, y]
   c.lineWidth = 3;
   c.lineCap = "round";
   for (const [a, b] of MOTION.bones) {
+    if (MOTION.absent.includes(a) || MOTION.absent.includes(b)) continue;
     c.strokeStyle = MOTION.colours[MOTION.sides[b]];
     c.setLineDash((filled >> b) & 1 || (filled >> a) & 1 ? [2, 6] : []);
     c.beginPath();
@@ -44,6 +45,7 @@ function skeleton(c, at, filled) { // at(j) -> [x, y]
   c.setLineDash([]);
   c.lineWidth = 1.5;
   for (let j = 0; j < J; j++) {
+    if (MOTION.absent.includes(j)) continue;
     c.strokeStyle = c.fillStyle = MOTION.colours[MOTION.sides[j]];
     c.beginPath();
     c.arc(...at(j), 3.2, 0, 7);

@@ -42,7 +42,7 @@ _PAGE = """<!doctype html>
 <label><input id="follow" type="checkbox" checked> stay with the person</label>
 <button id="reset">reset view</button><span id="people"></span>
 </div>
-<details><summary>What this is</summary><dl>{about}</dl></details>
+{doubts}<details><summary>What this is</summary><dl>{about}</dl></details>
 <script>const MOTION = {motion};</script>
 <script>{script}</script>
 </body>
@@ -55,12 +55,10 @@ def write_page(path: Path, motion: Motion) -> None:
     said = {
         key: value
         for key, value in header(motion).items()
-        if key != "joints" and value not in ("", [], None)
+        if key not in ("joints", "notes", "report") and value not in ("", [], None)
     }
-    about = "".join(
-        f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>"
-        for key, value in said.items()
-    )
+    about = _definitions({**motion.report, **said})
+    doubts = "".join(f"<li>{html.escape(text)}</li>" for text in (*motion.warnings, *motion.notes))
     speeds = "".join(
         f'<option value="{s}"{" selected" if s == 1 else ""}>{s} x</option>' for s in SPEEDS
     )
@@ -69,6 +67,7 @@ def write_page(path: Path, motion: Motion) -> None:
         style=_asset("page.css"),
         script=_asset("page.js"),
         about=about,
+        doubts=f'<ul class="doubts">{doubts}</ul>' if doubts else "",
         speeds=speeds,
         width=motion.camera.width,
         height=motion.camera.height,
@@ -77,6 +76,13 @@ def write_page(path: Path, motion: Motion) -> None:
         motion=json.dumps(_data(motion)).replace("<", "\\u003c"),
     )
     write_text(path, page)
+
+
+def _definitions(values: dict[str, Any]) -> str:
+    return "".join(
+        f"<dt>{html.escape(key)}</dt><dd>{html.escape(str(value))}</dd>"
+        for key, value in values.items()
+    )
 
 
 def _data(motion: Motion) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def _data(motion: Motion) -> dict[str, Any]:
         "bones": BONES,
         "sides": sides,
         "colours": COLOURS,
+        "absent": list(motion.absent),
         "people": [_person(person) for person in motion.people],
     }
 

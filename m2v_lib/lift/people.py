@@ -5,16 +5,33 @@ person at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Person, Tracks
 from m2v_lib.data.keypoints.timeline import dense, fill, n_at_rate, sample, unbroken
+from m2v_lib.data.limits import (
+    MAX_LIFTED_FRAMES,
+    MAX_MODEL_FRAMES,
+    MAX_STATURE_M,
+    MIN_STATURE_M,
+)
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.report import (
+    RARELY_SEEN,
+    certainty_lines,
+    motion_lines,
+    reading_lines,
+    warnings,
+)
+from m2v_lib.lift.self_check import self_check, worst
 from m2v_lib.lift.windows import Lifter
+from m2v_lib.skeletons.h36m import JOINTS
 
 MODEL_FPS: Final = 50.0
 #: joints the detector trusted less than this are replaced by their neighbours in time
@@ -61,6 +78,11 @@ class Motion:
     people: tuple[Lifted, ...]
     about: dict[str, Any]
     notes: tuple[str, ...] = ()
+    #: what was read, missing, assumed, and how sure it is, a line each
+    report: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    #: joints that the layout does not have: left out of every file
+    absent: tuple[int, ...] = ()
 
     @property
     def n_bytes(self) -> int:
@@ -89,13 +111,19 @@ def lift_tracks(
     if tracks.fps is None and tracks.n_frames > 1:
         raise DataError(f"{tracks.source}: does not say its frames a second; give them (--fps 25)")
     fps, camera = tracks.fps or MODEL_FPS, assumed_camera(tracks.width, tracks.height, focal)
+    as_number(stature, f"{tracks.source}: stature (m)", MIN_STATURE_M, MAX_STATURE_M)
+    _check_length(tracks, fps)
     people = []
     for person in tracks.people:
         for rows in unbroken(person.frames, fps):
             piece = Person(
                 person.name, person.frames[rows], person.xy[rows], person.confidence[rows]
             )
-            people.append(lift_person(piece, lifter, fps, camera, stature, min_confidence))
+            people.append(
+                lift_person(piece, lifter, fps, camera, stature, min_confidence, tracks.absent)
+            )
+    lifted = tuple(people)
+    check = worst([self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera) for p in lifted])
     about = {
         "units": "mm",
         "axes": "x right, y down, z away from the camera",
@@ -104,7 +132,39 @@ def lift_tracks(
         "layout": tracks.layout,
         "format": tracks.format,
     }
-    return Motion(tracks.source, fps, tracks.n_frames, camera, tuple(people), about, tracks.notes)
+    if tracks.absent:
+        about["absent"] = [JOINTS[joint] for joint in tracks.absent]
+    return Motion(
+        source=tracks.source,
+        fps=fps,
+        n_frames=tracks.n_frames,
+        camera=camera,
+        people=lifted,
+        about=about,
+        notes=tracks.notes,
+        report={
+            **reading_lines(tracks),
+            **motion_lines(tracks, lifted, camera, stature, focal),
+            **certainty_lines(tracks, lifted, check, fps),
+        },
+        warnings=warnings(tracks, lifted, check, fps),
+        absent=tracks.absent,
+    )
+
+
+def _check_length(tracks: Tracks, fps: float) -> None:
+    """Raise DataError before memory is taken for more frames than the limit."""
+    total = 0
+    for person in tracks.people:
+        for rows in unbroken(person.frames, fps):
+            frames = person.frames[rows]
+            total += int(frames[-1] - frames[0]) + 1
+    model_frames = total * MODEL_FPS / fps
+    if total > MAX_LIFTED_FRAMES or model_frames > MAX_MODEL_FRAMES:
+        raise DataError(
+            f"{tracks.source}: must have at most {MAX_LIFTED_FRAMES} frames of all people together "
+            f"({MAX_MODEL_FRAMES / MODEL_FPS / 3600:.0f} hours), got {total} at {fps:g} a second"
+        )
 
 
 def lift_person(
@@ -114,6 +174,7 @@ def lift_person(
     camera: Camera,
     stature: float = STATURE,
     min_confidence: float = MIN_CONFIDENCE,
+    absent: Sequence[int] = (),
 ) -> Lifted:
     """Lift the frames from a person's first to last, filling what was not seen.
 
@@ -124,7 +185,8 @@ def lift_person(
         dense(person.frames, v.astype(np.float32, copy=False))
         for v in (person.xy, person.confidence)
     )
-    xy, confidence, filled = fill(xy, confidence, fps, min_confidence)
+    xy, confidence, filled = fill(xy, confidence, fps, min_confidence, absent)
+    known = filled.mean(0) <= 1 - RARELY_SEEN
     n, m = len(xy), n_at_rate(len(xy), fps, MODEL_FPS)
 
     def seen(first: int, stop: int) -> np.ndarray:
@@ -141,5 +203,5 @@ def lift_person(
             min(m, int(times[-1]) + 3),
         )  # what sampling at these times looks at
         pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
-    pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose)
+    pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose, known=known)
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)

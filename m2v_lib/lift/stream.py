@@ -1,11 +1,9 @@
 """Lifting while it happens: keypoints in, a line a frame; poses out, a fixed number of frames
 later.
 
-In: a JSON line a frame, `{"people": [{"id": "1", "keypoints": [x, y, c, ...]}]}` in pixels; `id`
-may be left out, OpenPose's `pose_keypoints_2d` serves as well, and `{}` or an empty line is a
-frame without anybody. Out: a JSON line a person and frame, with `frame`, `person`, `pose_mm` (17
-x 3, from the root), `root_mm` (from the camera, x right, y down, z away) and `filled` (numbers
-of the joints that were not seen).
+In: a JSON line a frame, as `stream_input` reads it. Out: a JSON line a person and frame, with
+`frame`, `person`, `pose_mm` (17 x 3, from the root), `root_mm` (from the camera, x right, y down,
+z away) and `filled` (numbers of the joints that were not seen).
 
 With every new frame the window that ends with it is lifted; a pose is the mean over all windows
 it was in until it was `latency` frames old. Memory is constant.
@@ -15,20 +13,18 @@ it was in until it was `latency` frames old. Memory is constant.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoints import check_confidence, check_points
-from m2v_lib.data.keypoints.files import Header, Rows
-from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout, by_count
+from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.timeline import MAX_GAP, fill, sample
-from m2v_lib.data.keypoints.tracking import Tracker
+from m2v_lib.data.limits import MAX_FPS, MAX_LATENCY, MIN_FPS
 from m2v_lib.lift.camera import STATURE, Camera, place
 from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
+from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons.h36m import N_JOINTS
 
@@ -42,7 +38,7 @@ LATENCY: Final = 0.26
 @dataclass
 class Pose:
     """One person in one frame: pose_mm (17,3) from the root, root_mm (3,) from the camera,
-    filled (17,) bool.
+    filled (17,) bool; absent joints are null in its line.
     """
 
     frame: int
@@ -50,13 +46,17 @@ class Pose:
     pose_mm: np.ndarray
     root_mm: np.ndarray
     filled: np.ndarray
+    absent: list[int] = field(default_factory=list)
 
     def line(self) -> str:
+        pose = np.round(self.pose_mm.astype(float), 1).tolist()
+        for joint in self.absent:
+            pose[joint] = None
         return json.dumps(
             {
                 "frame": self.frame,
                 "person": self.person,
-                "pose_mm": np.round(self.pose_mm.astype(float), 1).tolist(),
+                "pose_mm": pose,
                 "root_mm": np.round(self.root_mm.astype(float), 1).tolist(),
                 "filled": np.flatnonzero(self.filled).tolist(),
             }
@@ -106,6 +106,8 @@ class Stream:
     stature: float = STATURE
     bodies: dict[str, Body] = field(default_factory=dict)
     now: int = -1
+    #: joints that the layout does not have
+    absent: tuple[int, ...] = ()
 
     def push(self, people: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Pose]:
         """People of the next frame by name: xy (17,2) px and confidence (17,)."""
@@ -134,7 +136,7 @@ class Stream:
         """Lift the window that ends with the newest frame, and add it to what its frames have."""
         step = MODEL_FPS / self.fps
         n = min(len(body.xy), int((self.lifter.n_frames - 1) / step) + 1)
-        xy, confidence, _ = fill(body.xy, body.confidence, self.fps, MIN_CONFIDENCE)
+        xy, confidence, _ = fill(body.xy, body.confidence, self.fps, MIN_CONFIDENCE, self.absent)
         times = np.arange(n) * step
         at = (
             len(body.xy) - 1 - np.arange(int(times[-1]), -1, -1) / step
@@ -156,10 +158,16 @@ class Stream:
         if not wanted:
             return []
         n = body.last_seen + 1 - body.start
-        xy, confidence, filled = fill(body.xy[:n], body.confidence[:n], self.fps, MIN_CONFIDENCE)
+        xy, confidence, filled = fill(
+            body.xy[:n], body.confidence[:n], self.fps, MIN_CONFIDENCE, self.absent
+        )
         pose_px = body.total[:n] / body.weight[:n, None, None]
-        pose, root = place(pose_px, xy, confidence, self.camera, self.fps, self.stature)
-        return [Pose(body.start + i, name, pose[i], root[i], filled[i]) for i in wanted]
+        known = np.asarray(~filled.all(0))
+        pose, root = place(
+            pose_px, xy, confidence, self.camera, self.fps, self.stature, known=known
+        )
+        absent = list(self.absent)
+        return [Pose(body.start + i, name, pose[i], root[i], filled[i], absent) for i in wanted]
 
     def _forget(self) -> None:
         """Drop what lies too far back, and people unseen for so long that they are a gap."""
@@ -179,61 +187,19 @@ def stream_lines(
     layout: str | None = None,
     latency: int | None = None,
     stature: float = STATURE,
+    note: Callable[[str], object] = lambda text: None,
 ) -> Iterator[str]:
     """Lines of keypoints to lines of poses. A DataError names the line and what is wrong with
     it.
     """
-    stream = Stream(
-        lifter, camera, fps, round(LATENCY * fps) if latency is None else latency, stature
-    )
-    if layout and layout not in LAYOUTS:
-        raise DataError(f"layout {layout!r} is not known, expected one of {', '.join(LAYOUTS)}")
-    if stream.latency < 0 or not fps > 0:
-        raise DataError(f"latency {stream.latency} and {fps:g} frames a second are no stream's")
-    form, tracker = LAYOUTS[layout] if layout else None, Tracker(fps)
+    as_number(fps, "frames a second", MIN_FPS, MAX_FPS)
+    delay = round(LATENCY * fps) if latency is None else latency
+    as_whole(delay, "latency", 0, MAX_LATENCY)
+    stream = Stream(lifter, camera, fps, delay, stature)
+    reader = LineReader(camera.width, camera.height, fps, layout, note)
     for number, line in enumerate(lines):
-        people, form = _people_of(line, f"line {number + 1}", form, tracker, number)
+        people = reader.read(line, number)
+        if reader.layout:
+            stream.absent = reader.layout.absent
         yield from (pose.line() for pose in stream.push(people))
     yield from (pose.line() for pose in stream.flush())
-
-
-def _people_of(
-    line: str, where: str, form: Layout | None, tracker: Tracker, frame: int
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], Layout | None]:
-    """The people of a line by name, and the layout, which the first of them tells where nobody
-    has said it.
-    """
-    try:
-        content = json.loads(line) if line.strip() else {}
-        people = content.get("people") or []
-        entries = [
-            (person.get("id"), person.get("keypoints", person.get("pose_keypoints_2d")))
-            for person in people
-        ]
-    except (ValueError, AttributeError) as error:
-        raise DataError(
-            f"{where}: is not a JSON table with `people`, a list of tables with `keypoints`"
-        ) from error
-    if not entries:
-        return {}, form
-    rows = Rows(where)
-    for name, values in entries:
-        rows.add(frame, name, values)
-    found = rows.make("stream", Header())
-    form = form or by_count(found.points.shape[1])
-    if form is None or found.points.shape[1] != form.n_keypoints:
-        expected = f"{form.n_keypoints} of {form.name}" if form else "a layout (--layout coco17)"
-        raise DataError(
-            f"{where}: has {found.points.shape[1]} keypoints a person, expected {expected}"
-        )
-    check_confidence(found.confidence, form, where)
-    check_points(found.points, found.confidence, found.frame, where)
-    xy, confidence = form.to_h36m(found.points, found.confidence)
-    names = found.person
-    if None in names:
-        names = tuple(str(n) for n in tracker.step(frame, xy, confidence))
-    if len(set(names)) < len(names):
-        raise DataError(f"{where}: has two people of the same id")
-    return {
-        str(name): (xy[i], confidence[i]) for i, name in enumerate(names) if confidence[i].any()
-    }, form

@@ -9,9 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import m2v_lib
-from m2v_lib.data.checks import DataError
+from m2v_lib.data.checks import DataError, printable
+from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Tracks, read_keypoints
 from m2v_lib.data.keypoints.files import kind_of
+from m2v_lib.data.limits import MAX_FPS, MAX_NAME_LENGTH, MIN_FPS
 from m2v_lib.runs.records import project_root
 
 SCRIPT = Path("data_scripts") / "video_to_keypoints.py"
@@ -25,10 +27,20 @@ def is_video(path: Path) -> bool:
         return kind_of(stream.read(4096)).startswith(("a video", "a picture"))
 
 
-def read_video(path: Path) -> Tracks:
-    """The people of a video. DataError where it has none, cannot be read, or the detector is not
-    installed.
+def read_video(
+    path: Path,
+    *,
+    size: tuple[int, int] | None = None,
+    fps: float | None = None,
+    layout: str | None = None,
+) -> Tracks:
+    """The people of a video. DataError where it has none, cannot be read, the detector is not
+    installed, or `size` or `layout` contradict it.
+
+    `fps` counts against the container's rate: of slow motion it is the rate of the camera.
     """
+    if fps is not None:
+        as_number(fps, f"{path}: frames a second", MIN_FPS, MAX_FPS)
     root = next(
         (r for r in (project_root(), Path(m2v_lib.__file__).parents[1]) if (r / SCRIPT).is_file()),
         None,
@@ -43,7 +55,8 @@ def read_video(path: Path) -> Tracks:
         )
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"{path.name}.json"
-        command = [str(python), str(root / SCRIPT), str(path), "-o", str(out)]
+        name = f"./{path}" if str(path).startswith("-") else str(path)  # no option
+        command = [str(python), str(root / SCRIPT), name, "-o", str(out)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_environment())
         if done.returncode:
             said = done.stdout.strip().splitlines()
@@ -51,9 +64,14 @@ def read_video(path: Path) -> Tracks:
                 said[-1] if said else f"{path}: the detector ended with code {done.returncode}"
             )
         try:
-            return replace(read_keypoints(out), source=path.name, notes=())
+            tracks = read_keypoints(out, size=size, layout=layout)
         except DataError as error:
             raise DataError(str(error).replace(str(out), str(path))) from error
+    notes = tuple(note for note in tracks.notes if not note.startswith("coordinates were shares"))
+    if fps is not None and tracks.fps and abs(fps - tracks.fps) > 0.01 * fps:
+        notes += (f"taken as {fps:g} frames a second (slow motion?), the file says {tracks.fps:g}",)
+    source = printable(path.name, MAX_NAME_LENGTH)
+    return replace(tracks, source=source, notes=notes, fps=fps or tracks.fps)
 
 
 def _environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from m2v_lib.config import Experiment
 from m2v_lib.config.fields import ModelSettings
@@ -74,8 +74,9 @@ def settings_under(preset: str, name: str) -> ModelSettings:
 def with_width(settings: ModelSettings, value: int) -> ModelSettings:
     """The settings with another width, and with what is tied to it."""
     width = width_of(settings.name)
-    tied = {name: factor * value for name, factor in width.tied.items()}
-    return dataclasses.replace(settings, **{width.setting: value, **tied})
+    changes: dict[str, Any] = {name: factor * value for name, factor in width.tied.items()}
+    changes[width.setting] = value
+    return dataclasses.replace(settings, **changes)
 
 
 def cost(settings: ModelSettings) -> float:

@@ -3,7 +3,7 @@
 
 It opens from disk without a network and is built without torch. `collect` reads how each run
 ended, `convert` makes an executed notebook a page, `pages` and `headline` write the front page,
-`sphinx_book` makes HTML.
+`documents` adds the pages of `docs/`, `sphinx_book` makes HTML.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import nbformat
 from m2v_lib.config import ConfigError
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.convert import convert, title_of
+from m2v_lib.report.documents import copy_documents, write_generated
 from m2v_lib.report.glance import at_a_glance, findings, tables_page
 from m2v_lib.report.headline import headline
 from m2v_lib.report.pages import (
@@ -42,13 +43,16 @@ def build(
 
     Where no notebook has run at all, it is made of the records alone. Reads `executed/<suite>/`
     and `records/` of the folder `reports` (default: the checkout's), and the records in `runs`
-    (default: where training writes). The old book is replaced only by a whole new one. Raises
-    ConfigError when there is no such suite.
+    (default: where training writes). The old book is replaced only by a whole new one. Documents
+    that follow from the package and its records (`docs/audit.md`, `RESULTS.md`) are written anew
+    beside `reports`. Raises ConfigError when there is no such suite.
     """
     reports = Path(reports) if reports else project_root() / "reports"
     run = _suite_run(suite, reports / "executed")
     kept = find_records(reports / "records")
     reports.mkdir(parents=True, exist_ok=True)
+    write_generated(reports.parent, kept)
+
     with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
         source, target = Path(work, "source"), Path(work, "html")
         source.mkdir()
@@ -57,6 +61,7 @@ def build(
             source,
             run,
             kept,
+            copy_documents(reports.parent / "docs", source),
             find_records(Path(runs) if runs else runs_root(), reports / "records"),
         )
         warnings = build_html(source, target, f"Motion2vec: {run.name}")
@@ -77,7 +82,9 @@ def _suite_run(suite: str | None, executed: Path) -> SuiteRun:
     return read_suite(folder)
 
 
-def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[Record]) -> None:
+def _write_pages(
+    source: Path, run: SuiteRun, kept: list[Record], documents: list[str], records: list[Record]
+) -> None:
     titles = {}
     links = {
         page.notebook: f"{runs_page_name(page.notebook)}.md"
@@ -85,7 +92,7 @@ def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[
         if has_runs_page(run, page)
     }
     for page in run.pages:
-        notebook = convert(page, links)
+        notebook = convert(page, links, with_documents=bool(documents))
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
     mine = _of_suite(run, records)
@@ -93,7 +100,14 @@ def _write_pages(source: Path, run: SuiteRun, kept: list[Record], records: list[
     glance, known = at_a_glance(run.settings, chapters, records), findings(chapters, kept)
     texts = {
         "index": front_page(
-            run, titles, headline(kept, source), glance, known, module_table(run, records), mine
+            run,
+            titles,
+            headline(kept, source),
+            glance,
+            known,
+            module_table(run, records),
+            mine,
+            documents,
         ),
         "tables": tables_page(records),
         "runs": records_page(records),

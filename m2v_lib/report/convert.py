@@ -16,6 +16,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
+from m2v_lib.report.documents import link_references
 
 PLOTLY = "application/vnd.plotly.v1+json"
 #: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and
@@ -33,11 +34,13 @@ _LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
 
 
-def convert(page: Page, links: Mapping[str, str] | None = None) -> NotebookNode:
+def convert(
+    page: Page, links: Mapping[str, str] | None = None, *, with_documents: bool = False
+) -> NotebookNode:
     """The page's notebook, ready for myst-nb; a stub where there is none to read.
 
     `links` gives the book's page for a chapter's file name, where that is another one (a
-    notebook that ran many times).
+    notebook that ran many times). `with_documents` links references such as 'spec 5.3' to them.
     """
     notebook = _read(page.executed)
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
@@ -50,6 +53,8 @@ def convert(page: Page, links: Mapping[str, str] | None = None) -> NotebookNode:
             cell.source = _LINK.sub(
                 lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source
             )
+            if with_documents:
+                cell.source = link_references(cell.source)
         elif cell.cell_type == "code":
             _fold(cell)
             _describe_images(cell, heading)

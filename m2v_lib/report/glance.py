@@ -7,45 +7,18 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
+from m2v_lib.experiments.tables import Table
+from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.report.pages import badge, cell_badge, with_badges
-from m2v_lib.results import effects, paper, tables
+from m2v_lib.report.results_page import pretraining_effects
+from m2v_lib.results import paper, tables
 from m2v_lib.results.cell_states import measure_of
-from m2v_lib.results.per_action import curves
+from m2v_lib.results.per_action import pretraining_curves
 from m2v_lib.runs.records import Record
-
-
-@dataclass(frozen=True)
-class Glance:
-    """One table of the paper: the chapter that shows it and the groups of experiments behind it."""
-
-    title: str
-    chapter: str
-    question: str
-    groups: tuple[str, ...] = ()
-
-
-TABLES = (
-    Glance("Table I", "50_table1", "Human3.6M, action by action", ("table1", "table1-gt")),
-    Glance("Table II", "51_table2", "MPI-INF-3DHP", ("mpi_inf_3dhp",)),
-    Glance("Table III", "52_table3", "parameters, products, speed"),
-    Glance("Table IV", "53_table4", "action recognition", ("table4",)),
-    Glance("Table V", "55_table5", "masks and targets of pre-training", ("table5",)),
-    Glance("Figure 6", "54_figure6", "losses of pre-training", ("figure6",)),
-    Glance("Table VI", "56_table6", "depth and width", ("table6",)),
-    Glance("Table VII", "57_table7", "weights of the losses", ("table7",)),
-    Glance("Table VIII", "58_table8", "modules", ("table8",)),
-    Glance(
-        "The question",
-        "58_table8",
-        "does pre-training help, with all and with few labels?",
-        ("pretraining-question",),
-    ),
-)
 
 
 def at_a_glance(
@@ -69,9 +42,9 @@ def at_a_glance(
         *(["in this suite"] if own else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for table in TABLES:
+    for table in list_of_tables():
         title = _link(table.title, table.chapter, known)
-        cells = [title, table.question]
+        cells = [title, table.asks]
         if not table.groups:
             lines.append(
                 f"| {' | '.join([*cells, badge('counted here', 'reproduced'), *[''] * (len(head) - 3)])} |"
@@ -84,7 +57,7 @@ def at_a_glance(
     return "\n".join([*lines, ""])
 
 
-def _states(table: Glance, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
+def _states(table: Table, records: Sequence[Record], where: str | Mapping[str, Any]) -> str:
     """Badges with the number of rows in each state."""
     found: Counter[str] = Counter()
     for group in table.groups:
@@ -111,15 +84,18 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
     """
     every = len(rows("figure6"))
     if isinstance(where, Mapping):
-        n, state = len(curves("figure6", records, **where)), "synthetic"
+        n, state = len(pretraining_curves("figure6", records, **where)), "synthetic"
     elif where == "paper":
-        n, state = len(curves("figure6", records, data="h36m", preset="base")), "partial schedule"
+        n, state = (
+            len(pretraining_curves("figure6", records, data="h36m", preset="base")),
+            "partial schedule",
+        )
     else:
         about = [
             (
                 p,
                 len(
-                    curves(
+                    pretraining_curves(
                         "figure6", records, data="mocap", preset=p, overrides=budget(p, "figure6")
                     )
                 ),
@@ -144,11 +120,7 @@ FINDINGS = {
 def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
     """The five findings a reader should know, each with the link to what shows it."""
     known = set(chapters)
-    question = tables.on_motion_capture("pretraining-question", records)
-    gap = {
-        row: effects.in_words(effects.of_rows(question, row, other))
-        for row, other in effects.FROM_SCRATCH.items()
-    }
+    question = tables.on_motion_capture("label-scarcity", records)
     spread = [
         line["value"]
         for line in paper.table("table5")
@@ -158,28 +130,26 @@ def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
         paper.value("table3", method=name, metric="MACs(G)")
         for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
     )
+
     texts = {
-        "teacher": "In the released code the teacher never moves, and its target is the network's own input embedding: "
-        "pre-training there is the filling in of masked coordinates.",
-        "masks": f"There the mask ratio P and the number of target blocks K change nothing, yet Table V has such rows "
-        f"{max(spread) - min(spread):.1f} mm apart; the gain claimed for pre-training is "
-        f"{paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
-        "macs": f"The {base} G and {other} G of Table III are one network under two counters, and {large} G for the "
-        "large one is impossible.",
-        "gt": "The averages printed for ground-truth 2D do not follow from the actions printed beside them.",
-        "question": f"On motion capture (preset {question.attrs['preset']}), pre-training as the paper says against "
-        f"training from scratch: {gap[3]}; as the released code does, which also reads the test "
-        "subjects' "
-        f"2D: {gap[2]}. With 10 % of the labels: as the paper says {gap[6]}; as released {gap[5]}. "
-        f"With 1 %: as the paper says {gap[13]}; as released {gap[12]}.",
+        "teacher": "In the released code the teacher never moves, and its target is the network's "
+        "own input embedding: pre-training there fills in masked coordinates.",
+        "masks": "There the mask ratio P and the number of target blocks K change nothing, yet "
+        f"Table V has such rows {max(spread) - min(spread):.1f} mm apart; the gain claimed for "
+        f"pre-training is {paper.said('stage1-mpjpe', 'gain')} mm, from one run of each.",
+        "macs": f"The {base} G and {other} G of Table III are one network under two counters, and "
+        f"{large} G for the large one is impossible.",
+        "gt": "The averages printed for ground-truth 2D do not follow from the actions printed "
+        "beside them.",
+        "question": f"On motion capture (preset {question.attrs['preset']}), pre-training changes "
+        "the error of training from scratch as follows; the released code also reads the test "
+        "subjects' 2D.",
     }
-    return (
-        "\n".join(
-            f"{i}. {text} {_shown(*FINDINGS[key], known)}"
-            for i, (key, text) in enumerate(texts.items(), 1)
-        )
-        + "\n"
-    )
+    items = [
+        f"{i}. {text} {_shown(*FINDINGS[key], known)}"
+        for i, (key, text) in enumerate(texts.items(), 1)
+    ]
+    return "\n".join([*items, "", pretraining_effects(question)])
 
 
 def _shown(chapter: str, heading: str, known: set[str]) -> str:
@@ -210,12 +180,12 @@ def tables_page(records: Sequence[Record]) -> str:
         "Built from the run records; a difference to the paper appears where data set, "
         "protocol, network and full schedule are the paper's.\n",
     ]
-    for table in TABLES:
+    for table in list_of_tables():
         for group in table.groups:
             if group == "figure6":
                 continue
             parts.append(
-                f"## {table.title}: {table.question}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
+                f"## {table.title}: {table.asks}{', ground-truth 2D' if group.endswith('-gt') else ''}\n"
             )
             on_paper = tables.build_table(
                 group, records, data=measure_of(group).data, preset="base"

@@ -41,7 +41,7 @@ BUILT_WITH = (
     "snakemake",
 )
 _COLOUR = {OK: "ok", FAILED: "failed", NOT_RUN: "not-run"}
-#: The states of a table cell (design section 7).
+#: The states of a table cell (docs/architecture.md#numbers).
 CELL_MEANING = {
     "paper": "printed in the paper",
     "reproduced": "measured here on the paper's data set, protocol and full schedule",
@@ -91,6 +91,7 @@ def front_page(
     findings: str,
     table: str,
     records: Sequence[Record],
+    documents: Sequence[str] = (),
 ) -> str:
     """The page one sees first: how the suite ended, what was run on what, the headline,
     findings, the tables' states, Table VIII, all notebooks.
@@ -113,7 +114,7 @@ def front_page(
             *(f"- {cell_badge(state)} {meaning}" for state, meaning in CELL_MEANING.items()),
             "",
             _notebook_table(suite, titles) if suite.pages else "",
-            _contents(suite, titles),
+            _contents(suite, titles, documents),
         ]
     )
 
@@ -193,7 +194,7 @@ def _notebook_table(suite: SuiteRun, titles: Mapping[str, str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def _contents(suite: SuiteRun, titles: Mapping[str, str]) -> str:
+def _contents(suite: SuiteRun, titles: Mapping[str, str], documents: Sequence[str]) -> str:
     """The side bar: a part for each ten; a notebook that ran several times is one entry that
     opens into its runs.
 
@@ -213,6 +214,8 @@ def _contents(suite: SuiteRun, titles: Mapping[str, str]) -> str:
                 entries.append(entry)
         if entries:
             blocks.append(_toctree(sorted(entries), caption))
+    if documents:
+        blocks.append(_toctree(documents, "Documents"))
     return "\n".join([*blocks, _toctree(["tables", "runs", "environment"], "Records")])
 
 

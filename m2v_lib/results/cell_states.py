@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from m2v_lib.experiments.tables import measure_name
+
 #: What a cell of a table can be; `paper` is a published value, the others are measured here.
 STATES = (
     "paper",
@@ -42,53 +44,55 @@ class Measure:
     metrics: Mapping[
         str, tuple[str, str]
     ]  # key in result["test"]: metric in the paper's table, column title here
-    other: Callable[[Mapping[str, Any]], list[str]]  # departures in protocol
+    protocol_deviations: Callable[[Mapping[str, Any]], list[str]]
 
-    def departures(self, result: Mapping[str, Any]) -> list[str]:
+    def deviations(self, result: Mapping[str, Any]) -> list[str]:
         """What separates a run on the paper's data from the run that the paper reports."""
         found = ["schedule not full"] if result["schedule"]["partial"] else []
         if result["preset"] != PUBLISHED_PRESET:
             found.append(f"preset {result['preset']}")
-        return found + self.other(result)
+        return found + self.protocol_deviations(result)
 
 
-def _pose(input_2d: str, said: str) -> Callable[[Mapping[str, Any]], list[str]]:
-    def other(result: Mapping[str, Any]) -> list[str]:
+def _pose_deviations(input_2d: str, otherwise: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    def deviations(result: Mapping[str, Any]) -> list[str]:
         wrong = ["another protocol"] if result["data"]["protocol"] != PUBLISHED_PROTOCOL else []
-        return [*wrong, said] if result["data"]["input_2d"] != input_2d else wrong
+        return [*wrong, otherwise] if result["data"]["input_2d"] != input_2d else wrong
 
-    return other
+    return deviations
 
 
-def _mpi(result: Mapping[str, Any]) -> list[str]:
+def _mpi_deviations(result: Mapping[str, Any]) -> list[str]:
     return [] if result["data"]["protocol"].startswith(PUBLISHED_3DHP) else ["another protocol"]
 
 
-def _action(result: Mapping[str, Any]) -> list[str]:
+def _action_deviations(result: Mapping[str, Any]) -> list[str]:
     whole = len(result["data"]["classes"]) == NTU_CLASSES and result["data"]["n_train"] >= NTU_TRAIN
     return [] if whole else ["part of the data"]
 
 
 _MPJPE = {"mpjpe": ("MPJPE", "MPJPE (mm)")}
 _BOTH = {**_MPJPE, "p_mpjpe": ("P-MPJPE", "P-MPJPE (mm)")}
-POSE = Measure("finetune", PUBLISHED_DATA, _BOTH, _pose("detected", "ground-truth 2D input"))
+POSE = Measure(
+    "finetune", PUBLISHED_DATA, _BOTH, _pose_deviations("detected", "ground-truth 2D input")
+)
 #: Of the third block of Table I only MPJPE is printed. Which ground-truth protocol made it is
 #: not known (audit D2).
-POSE_GT = Measure("finetune", PUBLISHED_DATA, _MPJPE, _pose("gt", "detected 2D input"))
+POSE_GT = Measure("finetune", PUBLISHED_DATA, _MPJPE, _pose_deviations("gt", "detected 2D input"))
 MPI = Measure(
     "finetune",
     "mpi_inf_3dhp",
     {**_MPJPE, "pck": ("PCK", "PCK (%)"), "auc": ("AUC", "AUC (%)")},
-    _mpi,
+    _mpi_deviations,
 )
-ACTION = Measure("action", "ntu60", {"top1": ("", "top-1 (%)")}, _action)
+ACTION = Measure("action", "ntu60", {"top1": ("", "top-1 (%)")}, _action_deviations)
 
-#: By group of experiments; all others are `POSE`.
-BY_TABLE = {"table1-gt": POSE_GT, "mpi_inf_3dhp": MPI, "table4": ACTION}
+#: By the name that `experiments/tables.yaml` gives what a group of rows measures.
+MEASURES = {"pose": POSE, "pose-gt": POSE_GT, "mpi_inf_3dhp": MPI, "action": ACTION}
 
 
 def measure_of(table: str) -> Measure:
-    return BY_TABLE.get(table, POSE)
+    return MEASURES[measure_name(table)]
 
 
 def cell_state(result: Mapping[str, Any], measure: Measure = POSE) -> str:
@@ -98,7 +102,7 @@ def cell_state(result: Mapping[str, Any], measure: Measure = POSE) -> str:
         return "synthetic"
     if data != measure.data:
         return "mocap, partial schedule" if result["schedule"]["partial"] else "mocap"
-    return "partial schedule" if measure.departures(result) else "reproduced"
+    return "partial schedule" if measure.deviations(result) else "reproduced"
 
 
 def state_class(state: str) -> str:

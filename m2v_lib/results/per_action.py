@@ -1,6 +1,4 @@
-"""What stands behind the cells of a table: errors action by action, and the losses of
-pre-training step by step.
-"""
+"""The values behind the cells of a table: errors by action, and pre-training losses by step."""
 
 from __future__ import annotations
 
@@ -19,24 +17,25 @@ if TYPE_CHECKING:
 Curve = tuple[list[float], list[float]]
 
 
-def per_action(
-    table: str, records: Iterable[Record], *, metric: str = "mpjpe", **asked: Any
+def errors_by_action(
+    table: str, records: Iterable[Record], *, metric: str = "mpjpe", **settings: Any
 ) -> pd.DataFrame:
-    """A row of the table a line, an action a column, then the mean of the actions, number of
-    seeds and state.
+    """One line for each row of the table, one column for each action, then the mean over actions,
+    the number of seeds and the state.
 
-    Values are means over the seeds found; a row that has not run is all nan. `asked` as for
-    `build_table`.
+    Values are means over the seeds that ran; a row that has not run is all nan. `settings` are
+    those of `build_table`.
     """
     import pandas as pd
 
     records = list(records)
-    frame = build_table(table, records, **asked)
+    frame = build_table(table, records, **settings)
     by_name = {
         record.path.name: record.result["test"]["per_action"]
         for record in records
         if _has_actions(record)
     }
+
     lines = []
     for line in frame.to_dict("records"):
         runs = [by_name[name] for name in line["runs"] if name in by_name]
@@ -53,6 +52,7 @@ def per_action(
                 "state": line["state"],
             }
         )
+
     found = pd.DataFrame(lines)
     last = ["mean", "seeds", "state"]
     return found[[column for column in found if column not in last] + last]
@@ -62,7 +62,7 @@ def _has_actions(record: Record) -> bool:
     return bool((record.result.get("test") or {}).get("per_action"))
 
 
-def curves(
+def pretraining_curves(
     table: str,
     records: Iterable[Record],
     *,
@@ -73,8 +73,8 @@ def curves(
     seeds: Sequence[int] | None = None,
     quantity: str = "loss",
 ) -> dict[str, Curve]:
-    """What the pre-training of each row that ran logged, {label: (steps, values)}, of the first
-    seed found.
+    """The logged values of each row's pre-training run, {label: (steps, values)}; of several
+    seeds the first.
     """
     known = by_digest_and_seed(records, "pretrain", seeds)
     found: dict[str, Curve] = {}

@@ -180,8 +180,8 @@ def _schedule(result: Mapping[str, Any], measure: Measure) -> str:
         f"{schedule['steps']} steps ({schedule['epochs_done']:.3g} of {schedule['epochs_full']} "
         "epochs)"
     )
-    departures = measure.departures(result) if result["data"]["name"] == measure.data else []
-    return ", ".join([text, f"{result['selected']} epoch", *departures])
+    deviations = measure.deviations(result) if result["data"]["name"] == measure.data else []
+    return ", ".join([text, f"{result['selected']} epoch", *deviations])
 
 
 def _notes(

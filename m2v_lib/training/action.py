@@ -82,6 +82,11 @@ class ActionRecognition(Stage):
         ):
             if value != known:
                 raise ConfigError(f"{key}={value}: action recognition {instead}")
+        if exp.data.cameras != "fixed" and exp.action.init == "scratch":
+            raise ConfigError(
+                f"data.cameras={exp.data.cameras}: action recognition sees what the store's cameras "
+                "saw; only its pre-training can have had others"
+            )
 
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Actions, str]:

@@ -14,6 +14,7 @@ import torch
 from m2v_lib.config import Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store
+from m2v_lib.data.views import Views, make_views
 from m2v_lib.models.registry import model_class
 
 Made = TypeVar("Made")
@@ -60,6 +61,23 @@ class ClipLoader:
         return self.once(
             ("train", *_of(exp, store, device), *cut.values()),
             lambda: training_clips(store, **cut, **_sizes(exp, device)),  # type: ignore[arg-type]
+        )
+
+    def views(
+        self,
+        exp: Experiment,
+        store: Store,
+        device: torch.device,
+        *,
+        splits: tuple[str, ...] = ("train",),
+        labels: bool = True,
+    ) -> Views:
+        """Windows that random cameras look at (`data.cameras=random`)."""
+        n_frames = exp.model.n_frames
+        key = ("views", *_of(exp, store, device), exp.data, splits, labels)
+        return self.once(
+            key,
+            lambda: make_views(store, exp.data, n_frames, device, splits=splits, labels=labels),
         )
 
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:

@@ -14,6 +14,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
 from m2v_lib.data.store import Store, open_store
+from m2v_lib.data.views import Views
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
 from m2v_lib.models.losses import lifting_loss
@@ -22,7 +23,7 @@ from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.distributed import SINGLE, ProcessGroup
-from m2v_lib.training.pretrain import fingerprint_of
+from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1
 
@@ -53,14 +54,16 @@ class Finetune(Stage):
         group: ProcessGroup = SINGLE,
         init: str = "scratch",
         loader: ClipLoader | None = None,
+        views: Views | None = None,
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.model = self.module = model
         self.train, self.held_out, self.store, self.init = train, held_out, store, init
-        self.loader = loader or ClipLoader()
+        self.loader, self.views = loader or ClipLoader(), views
         cfg = exp.finetune
-        self.schedule = Schedule(len(train), cfg.batch_size, cfg.epochs, exp.run.max_steps)
-        self.fingerprint = store.meta.fingerprint
+        n_clips = len(train) if views is None else len(views)
+        self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
+        self.fingerprint = fingerprint_with_world(exp, store)
         self.watched = "test" if cfg.select == "best-on-test" else "val"
         self.has_validation = self.watched in held_out
 
@@ -92,20 +95,28 @@ class Finetune(Stage):
                 model, exp, root, fingerprint_of(exp, data), setting="finetune.init"
             )
         prepare_blocks(model, exp).to(device)
-        return cls(exp, model, train, held_out, data, device, group, init, loader)
+        views = loader.views(exp, data, device) if exp.data.cameras == "random" else None
+        return cls(exp, model, train, held_out, data, device, group, init, loader, views)
 
     #: Errors of the latest validation, as long as no step has changed the weights since.
     validated: Callable[[], dict[str, Any]] | None = None
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self.validated = None
+        x, y = self.drawn_pair(chosen_B, generator)
+        own = self.group.share(len(x))
+        weight = torch.full((), self.group.weight(len(x)), device=self.device)
+        return {"x": x[own], "y": y[own], "weight": weight}
+
+    def drawn_pair(self, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Input and label (B,T,J,3) of the chosen clips, by the store's cameras or by new ones."""
+        if self.views is not None:
+            return self.views.batch(chosen_B, generator)
         x, y = self.train.batch(chosen_B)
         if self.exp.data.flip_train:
             flipped_B = draw_flips(len(x), generator)
             x, y = (flip_where(flipped_B, pose, self.train.skeleton) for pose in (x, y))
-        own = self.group.share(len(x))
-        weight = torch.full((), self.group.weight(len(x)), device=self.device)
-        return {"x": x[own], "y": y[own], "weight": weight}
+        return x, y
 
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
@@ -167,6 +178,7 @@ class Finetune(Stage):
                 "fingerprint": meta.fingerprint,
                 "input_2d": self.exp.data.input_2d,
                 "detector": meta.detector,
+                **({"world": self.store.world().fingerprint} if self.views is not None else {}),
             },
             "init": self.init,
             "selected": self.exp.finetune.select,

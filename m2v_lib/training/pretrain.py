@@ -18,6 +18,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
+from m2v_lib.data.views import Views
 from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
@@ -46,17 +47,19 @@ class Pretrain(Stage):
         self,
         exp: Experiment,
         objective: MaskedPrediction,
-        clips: Clips,
+        clips: Clips | None,
         store: Store,
         device: torch.device,
         group: ProcessGroup = SINGLE,
+        views: Views | None = None,
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.module = self.objective = objective
         self.model = objective.student
-        self.clips, self.store = clips, store
+        self.clips, self.store, self.views = clips, store, views
         cfg = exp.pretrain
-        self.schedule = Schedule(len(clips), cfg.batch_size, cfg.epochs, exp.run.max_steps)
+        n_clips = sum(len(part) for part in (clips, views) if part is not None)
+        self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
         self.fingerprint = fingerprint_of(exp, store)
 
     @classmethod
@@ -82,7 +85,12 @@ class Pretrain(Stage):
             exp.pretrain.extra_2d,
             device,
         )
-        clips = loader.once(("pretrain", *seen), lambda: unlabelled_clips(exp, data, device))
+        clips, views = None, None
+        if exp.data.cameras == "fixed" or exp.pretrain.extra_2d:
+            clips = loader.once(("pretrain", *seen), lambda: unlabelled_clips(exp, data, device))
+        if exp.data.cameras == "random":
+            splits = tuple(exp.pretrain.splits.split("+"))
+            views = loader.views(exp, data, device, splits=splits, labels=False)
         student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
         generator = seeded(torch.device("cpu"), exp.run.seed, 3)
         return cls(
@@ -92,15 +100,32 @@ class Pretrain(Stage):
             data,
             device,
             group,
+            views,
         )
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        x = self.clips.input_nJ3[self.clips.index_CT[chosen_B]]
-        if self.exp.data.flip_train:
-            x = flip_where(draw_flips(len(x), generator), x)
+        x = self.drawn_input(chosen_B, generator)
         own = self.group.share(len(x))
         B, T, J, _ = x.shape
         return {"x": x[own], **self.objective.draw((B, T, J), generator, own)}
+
+    def drawn_input(self, chosen_B: Tensor, generator: torch.Generator) -> Tensor:
+        """2D (B,T,J,3) of the chosen clips; numbers past the views' are those of `clips`, which
+        then are the extra store's.
+        """
+        n_views = 0 if self.views is None else len(self.views)
+        x = None if self.views is None else self.views.batch(chosen_B, generator)[0]
+        if self.clips is None:
+            assert x is not None
+            return x
+
+        stored, _ = self.clips.batch((chosen_B - n_views).clamp(min=0))
+        if self.exp.data.flip_train:
+            flipped_B = draw_flips(len(stored), generator)
+            stored = flip_where(flipped_B, stored, self.clips.skeleton)
+        if x is None:
+            return stored
+        return torch.where((chosen_B < n_views)[:, None, None, None], x, stored)
 
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
@@ -143,21 +168,31 @@ class Pretrain(Stage):
         return lambda: {"data": data, "final": final}
 
 
+def fingerprint_with_world(exp: Experiment, store: Store) -> str:
+    """The store's fingerprint; with random cameras one of it and the motion they look at."""
+    if exp.data.cameras != "random":
+        return store.meta.fingerprint
+    both = store.meta.fingerprint + store.world().fingerprint
+    return hashlib.sha256(both.encode()).hexdigest()
+
+
 def fingerprint_of(exp: Experiment, store: Store) -> str:
     """What tells the data of stage 1 from others: the store's fingerprint, or one of it and the
     extra store's.
     """
+    own = fingerprint_with_world(exp, store)
     if not exp.pretrain.extra_2d:
-        return store.meta.fingerprint
-    both = store.meta.fingerprint + open_store(exp.pretrain.extra_2d).meta.fingerprint
+        return own
+    both = own + open_store(exp.pretrain.extra_2d).meta.fingerprint
     return hashlib.sha256(both.encode()).hexdigest()
 
 
 def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:
-    """Training clips; with `pretrain.splits=train+test` those of the test subjects too, as
+    """Training clips by the store's cameras; with `pretrain.splits=train+test` those of the test subjects too, as
     released (audit E8).
 
     Those of the store `pretrain.extra_2d` join them; either store may hold keypoints alone.
+    With random cameras the clips are the extra store's alone, of which there must be one.
     """
     sizes = {
         "n_frames": exp.model.n_frames,
@@ -166,12 +201,15 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
         "labels": False,
     }
     stride, validation = exp.data.train_stride, exp.data.validation
-    parts = [
-        training_clips(
-            store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes
+    own = exp.data.cameras == "fixed"
+    parts = []
+    if own:
+        parts.append(
+            training_clips(
+                store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes
+            )
         )
-    ]
-    if exp.pretrain.splits == "train+test":
+    if own and exp.pretrain.splits == "train+test":
         stride_test = exp.data.test_stride
         parts.append(
             evaluation_clips(store, "test", stride=stride_test, input_2d=exp.data.input_2d, **sizes)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from m2v_lib.cli import experiment_of, main, parser
+from m2v_lib.cli import main, parser
+from m2v_lib.cli.options import experiment_of
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.runs.records import RESUME_EXIT_CODE

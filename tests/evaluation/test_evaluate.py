@@ -17,7 +17,13 @@ from torch import Tensor, nn
 from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import Split, Store
-from m2v_lib.evaluation.protocols import evaluate_pose, evaluate_predictions, predict, predict_clips
+from m2v_lib.evaluation.protocols import (
+    _average_overlaps,
+    evaluate_pose,
+    evaluate_predictions,
+    predict,
+    predict_clips,
+)
 
 N_FRAMES = 9
 MIRROR = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
@@ -205,3 +211,18 @@ def test_batch_size_changes_nothing_and_the_mode_is_restored(tiny_store: Store) 
     assert model.training and one.shape == (len(clips), N_FRAMES, 17, 3)
     predict_clips(model.eval(), clips)
     assert not model.training
+
+
+def test_overlapping_and_resampled_clips_average_as_in_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    index = np.concatenate(
+        [np.arange(5) + 2 * np.arange(20)[:, None], np.sort(rng.integers(44, 48, (6, 5)), axis=1)]
+    )
+    errors = rng.uniform(0, 100, index.shape).astype(np.float32)
+    total, count = np.zeros(50), np.zeros(50)
+    for of_clip, frames in zip(errors, index, strict=True):
+        total[frames] += of_clip
+        count[frames] += 1
+    expected = total / np.maximum(count, 1)
+    assert np.array_equal(_average_overlaps(errors, index, 50), expected)
+    assert (np.diff(index[20:], axis=1) == 0).any(), "some frames are repeated inside a clip"

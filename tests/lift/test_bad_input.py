@@ -47,13 +47,13 @@ def frames(*people: list[Any], **head: Any) -> str:
 FILES = {
     "nobody": (frames([], [], []), "no person in 3 frames"),
     "nobody visible": (frames([[[5.0, 5.0, 0.0]] * 17]), "no person with a visible joint"),
-    "negative confidence": (
-        frames([[[9.0, 9.0, -0.3], *ONE[1:]]]),
-        "confidence of root in detection 0 is -0.3, expec",
+    "a score that is none": (
+        frames([[[9.0, 9.0, float("inf")], *ONE[1:]]]),
+        "scores must be finite",
     ),
     "a place that is none": (
-        frames([[[float("nan"), 9.0, 0.5], *ONE[1:]]]),
-        "is not a finite number",
+        frames([[[float("inf"), 9.0, 0.5], *ONE[1:]]]),
+        "coordinates must lie within",
     ),
     "shares of an unknown image": (
         frames([[[x / 1280, y / 720, c] for x, y, c in ONE]]),

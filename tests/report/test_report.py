@@ -20,7 +20,7 @@ import pytest
 from fakes.browser import Browser, chromium
 from fakes.suite import FIGURE, SUITE, write_record, write_run, write_suite
 
-from m2v_lib.cli import _pair
+from m2v_lib.cli.options import pair as _pair
 from m2v_lib.config import ConfigError
 from m2v_lib.report import build
 from m2v_lib.report.collect import Page, read_suite
@@ -269,6 +269,7 @@ def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path
     """As `make report` does on a fresh clone, on a machine without torch."""
     reports = tmp_path / "reports"
     shutil.copytree(ROOT / "reports" / "records", reports / "records")
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
     command = [sys.executable, "-c", WITHOUT_TORCH, str(reports), str(reports / "runs")]
     began = time.monotonic()
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
@@ -289,10 +290,31 @@ def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path
         "Table VIII:",
     ):
         assert title in page
+    documents_are_pages(reports / "html")
     measured = re.findall(
         r'<table class="m2v-table">\s*<caption>Measured.*?</table>', page, re.DOTALL
     )
     assert len(measured) >= 9 and not any(re.search(r"\b38\.4\b", table) for table in measured)
+
+
+def documents_are_pages(book: Path) -> None:
+    """Each document is a page in the side bar, and its links to other documents end at an
+    anchor; no page fetches anything from another host.
+    """
+    front = (book / "index.html").read_text(encoding="utf-8")
+    names = [path.stem for path in (ROOT / "docs").glob("*.md")]
+    assert {"spec", "audit", "architecture", "glossary"} <= set(names)
+    for name in names:
+        text = (book / f"{name}.html").read_text(encoding="utf-8")
+        assert f'href="{name}.html"' in front
+        assert [a for a in Images.read(book / f"{name}.html").fetched if "//" in a] == []
+
+        for page, anchor in re.findall(
+            r'href="(\w+)\.html#([^"]+)"', text.partition("<article")[2]
+        ):
+            assert f'id="{anchor}"' in (book / f"{page}.html").read_text(encoding="utf-8")
+    assert 'id="B12"' in (book / "audit.html").read_text(encoding="utf-8")
+    assert 'href="spec.html#spec-5.5"' in (book / "architecture.html").read_text(encoding="utf-8")
 
 
 def test_an_unknown_suite_is_said_in_a_sentence(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scipy import stats
 
 from m2v_lib.experiments.rows import rows
 from m2v_lib.results import effects
-from m2v_lib.results.effects import Effect, effect, in_words
+from m2v_lib.results.effects import Effect, describe, effect
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 11])
@@ -29,7 +29,7 @@ def test_the_interval_is_the_paired_t_interval(n: int) -> None:
 def test_no_interval_without_two_seeds_of_both() -> None:
     assert effect({0: 1.0}, {1: 1.0}).n == 0
     one = effect({0: 1.0, 1: 5.0}, {0: 3.0})
-    assert (one.n, one.mean) == (1, -2.0) and math.isnan(one.low) and not one.clear
+    assert (one.n, one.mean) == (1, -2.0) and math.isnan(one.low) and not one.excludes_zero
 
 
 def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
@@ -41,17 +41,16 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
             "by_seed": [{s: {"mpjpe": v} for s, v in line.items()} for line in lines],
         }
     )
-    assert effects.of_rows(frame, 2, 1).mean == pytest.approx(-0.25)
-    assert effects.of_rows(frame, 4, 1).n == 0
+    assert effects.effect_of_row(frame, 2, 1).mean == pytest.approx(-0.25)
+    assert effects.effect_of_row(frame, 4, 1).n == 0
     squares = 2.0 + sum((v - 49.8333333) ** 2 for v in lines[1].values())
-    assert effects.noise(frame) == pytest.approx(math.sqrt(squares / 3))
-    assert math.isnan(effects.noise(frame[2:]))
+    assert effects.seed_noise(frame) == pytest.approx(math.sqrt(squares / 3))
+    assert math.isnan(effects.seed_noise(frame[2:]))
     frame.attrs.update(preset="small", data="mocap")
-    assert effects.noise_in_words(frame) == (
-        "Runs that differ in their seed alone differ by 2.09 mm MPJPE (standard deviation; preset "
-        "small on mocap)."
+    assert effects.describe_seed_noise(frame) == (
+        "Seed noise: 2.09 mm MPJPE (standard deviation between seeds; preset small on mocap)."
     )
-    assert "not known, no row ran with two seeds" in effects.noise_in_words(frame[2:])
+    assert "unknown, no row ran with two seeds" in effects.describe_seed_noise(frame[2:])
 
 
 def made(*by_seed: dict[int, float]) -> Any:
@@ -69,34 +68,33 @@ def test_all_rows_against_one_of_them() -> None:
         {1: 52.0},
         {},
     )
-    assert {row: (e.n, e.mean) for row, e in effects.of_all(frame, 1).items()} == {
+    assert {row: (e.n, e.mean) for row, e in effects.effects_of_all_rows(frame, 1).items()} == {
         2: (3, pytest.approx(10.1667, abs=1e-3)),
         3: (3, pytest.approx(1 / 6)),
         4: (1, 1.0),
     }
     drawn = effects.intervals(frame, 1)
     assert list(drawn) == ["2: row 2", "3: row 3", "4: row 4"] and math.isnan(drawn["4: row 4"][1])
-    lines = effects.in_lines(frame, 1, noise=1.0).splitlines()
-    assert lines[0].startswith("2: row 2: +10.2 mm (95 % interval") and lines[0].endswith(
-        "worse beyond the noise"
+    lines = effects.summarise(frame, 1, noise=1.0).splitlines()
+    assert lines[0].startswith("2: row 2: +10.2 mm (95 % CI") and lines[0].endswith(
+        "worse (95 % CI excludes 0)"
     )
     assert (
         lines[2]
         == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
     )
     assert lines[3] == "not run, or not with a seed of the row to compare with: 1 rows"
-    assert lines[4] == "1 of 2 intervals leave out 0; by chance alone 0.1 of 2 would."
-    assert list(effects.of_all(frame, {3: 2})) == [3] and effects.of_all(frame, {3: 2})[
-        3
-    ].mean == pytest.approx(-10)
-    assert effects.of_all(frame, 5) == {} and effects.in_lines(frame, 5).startswith("not run")
+    assert lines[4] == "1 of 2 confidence intervals exclude 0; by chance alone 0.1 of 2 would."
+    assert list(effects.effects_of_all_rows(frame, {3: 2})) == [3] and effects.effects_of_all_rows(
+        frame, {3: 2}
+    )[3].mean == pytest.approx(-10)
+    assert effects.effects_of_all_rows(frame, 5) == {} and effects.summarise(frame, 5).startswith(
+        "not run"
+    )
 
 
 def test_rows_of_the_question_are_set_against_one_that_differs_in_stage_1_alone() -> None:
-    exps = {
-        row.row: row.experiment(data="mocap", preset="small")
-        for row in rows("pretraining-question")
-    }
+    exps = {row.row: row.experiment(data="mocap", preset="small") for row in rows("label-scarcity")}
     assert set(effects.FROM_SCRATCH) == {
         row for row, exp in exps.items() if exp.finetune.init == "pretrained"
     }
@@ -115,30 +113,30 @@ def test_rows_of_the_question_are_set_against_one_that_differs_in_stage_1_alone(
         (Effect(0, math.nan, math.nan, math.nan), "not run"),
         (
             Effect(1, 1.25, math.nan, math.nan),
-            "+1.2 mm with one seed, so nothing can be said about noise",
+            "+1.2 mm with one seed, so seed noise is unknown",
         ),
         (
             Effect(3, -0.2, -1.0, 0.6),
-            "-0.2 mm (95 % interval -1.0 to +0.6, 3 seeds): not to be told from noise",
+            "-0.2 mm (95 % CI -1.0 to +0.6, 3 seeds): indistinguishable from seed noise",
         ),
         (
             Effect(3, -2.0, -3.0, -1.0),
-            "-2.0 mm (95 % interval -3.0 to -1.0, 3 seeds): better beyond the noise",
+            "-2.0 mm (95 % CI -3.0 to -1.0, 3 seeds): better (95 % CI excludes 0)",
         ),
         (
             Effect(3, 2.0, 1.0, 3.0),
-            "+2.0 mm (95 % interval +1.0 to +3.0, 3 seeds): worse beyond the noise",
+            "+2.0 mm (95 % CI +1.0 to +3.0, 3 seeds): worse (95 % CI excludes 0)",
         ),
     ],
 )
-def test_in_words(found: Effect, words: str) -> None:
-    assert in_words(found) == words
+def test_an_effect_in_words(found: Effect, words: str) -> None:
+    assert describe(found) == words
 
 
 @pytest.mark.parametrize(("mean", "where"), [(-5.6, "more than"), (5.5, "within")])
 def test_one_seed_is_held_against_the_noise_of_other_runs(mean: float, where: str) -> None:
     """Two runs with noise 2 differ by 1.96 sqrt(2) 2 = 5.54 or more in one of twenty cases."""
-    words = in_words(Effect(1, mean, math.nan, math.nan), noise=2.0)
+    words = describe(Effect(1, mean, math.nan, math.nan), noise=2.0)
     assert (
         words == f"{mean:+.1f} mm with one seed, {where} the 5.5 mm by which two seeds may differ"
     )

@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.results import per_action as breakdown
-from m2v_lib.results import tables
+from m2v_lib.results import per_action, tables
 from m2v_lib.runs.records import Record
 
 SCHEDULE = {"steps": 60, "epochs_done": 2.5, "epochs_full": 60, "partial": True}
@@ -42,7 +41,7 @@ def error(seed: int, walk: float, sit: float) -> Record:
 
 def test_errors_by_action_are_means_over_seeds() -> None:
     runs = [error(0, 10.0, 30.0), error(1, 20.0, 50.0)]
-    frame = breakdown.per_action("table1", runs, data="mocap", preset="smoke")
+    frame = per_action.errors_by_action("table1", runs, data="mocap", preset="smoke")
     assert list(frame.columns) == ["experiment", "sit", "walk", "mean", "seeds", "state"]
     first, second = frame.to_dict("records")
     assert (first["walk"], first["sit"], first["mean"], first["seeds"]) == (15.0, 40.0, 27.5, 2)
@@ -51,9 +50,11 @@ def test_errors_by_action_are_means_over_seeds() -> None:
         and second["state"] == "not run"
         and math.isnan(second["walk"])
     )
-    aligned = breakdown.per_action("table1", runs, data="mocap", preset="smoke", metric="p_mpjpe")
+    aligned = per_action.errors_by_action(
+        "table1", runs, data="mocap", preset="smoke", metric="p_mpjpe"
+    )
     assert aligned["walk"][0] == 7.5
-    empty = breakdown.per_action("table1", runs, data="mocap", preset="smoke", seeds=[])
+    empty = per_action.errors_by_action("table1", runs, data="mocap", preset="smoke", seeds=[])
     assert list(empty.columns) == ["experiment", "mean", "seeds", "state"]
 
 
@@ -63,13 +64,17 @@ def test_curves_are_those_of_the_rows_own_pre_training() -> None:
         record("figure6", 4, "pretrain", seed=1),
         error(0, 1.0, 1.0),
     ]
-    found = breakdown.curves("figure6", runs, data="mocap", preset="smoke")
+    found = per_action.pretraining_curves("figure6", runs, data="mocap", preset="smoke")
     assert [label.partition(" of")[0] for label in found] == ["P=0.7, M=3, K=4", "P=0.7, M=1, K=4"]
     assert next(iter(found.values())) == ([10, 20], [0.1, 0.05])
     assert (
-        list(breakdown.curves("figure6", runs, data="mocap", preset="smoke", seeds=[1]))
+        list(
+            per_action.pretraining_curves("figure6", runs, data="mocap", preset="smoke", seeds=[1])
+        )
         == list(found)[1:]
     )
-    ranks = breakdown.curves("figure6", runs, data="mocap", preset="smoke", quantity="target_rank")
+    ranks = per_action.pretraining_curves(
+        "figure6", runs, data="mocap", preset="smoke", quantity="target_rank"
+    )
     assert next(iter(ranks.values())) == ([10, 20], [3.0, 3.0])
-    assert breakdown.curves("figure6", runs, data="mocap", preset="small") == {}
+    assert per_action.pretraining_curves("figure6", runs, data="mocap", preset="small") == {}

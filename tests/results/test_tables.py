@@ -91,7 +91,7 @@ EVERY = (
     "table7",
     "table8",
     "teachers",
-    "pretraining-question",
+    "label-scarcity",
 )
 
 

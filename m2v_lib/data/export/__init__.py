@@ -38,3 +38,11 @@ def export_store(
         takes = f"takes {', '.join(known)}" if known else "takes none"
         raise DataError(f"{form}: there is no option {unknown[0]!r}, this layout {takes}")
     return export(open_store(name, root), Path(out), **options)
+
+
+def check_new_folder(out: Path) -> None:
+    """Raise DataError where something is already: an export must not overwrite the data set it
+    imitates.
+    """
+    if out.is_symlink() or (out.exists() and not (out.is_dir() and not any(out.iterdir()))):
+        raise DataError(f"{out}: must be a new or an empty folder, nothing there is overwritten")

@@ -1,17 +1,18 @@
 """What the keypoint files of detectors say, whatever they are called: content decides which
 reader is used.
 
-JSON of COCO (results and annotations, PoseTrack's too), AlphaPose, OpenPose, MMPose and
-MediaPipe is in `keypoint_json`, plain tables (.npz, .csv) are in `keypoint_tables`; both give
-`Detections`. Nothing is converted here.
+JSON is read in `json_files`, folders in `folders`, tables in `tables` (.npz) and `csv_files`; all
+give `Detections`. Nothing is converted here.
 """
 # m detections, K keypoints of a layout
 
 from __future__ import annotations
 
+import gzip
 import json
-import re
-from collections.abc import Iterable, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,22 +20,56 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import (
+    as_number,
+    as_text,
+    as_whole,
+    beginning_of,
+    check_file,
+    check_source,
+    read_text,
+    shown,
+)
+from m2v_lib.data.limits import (
+    MAX_DETECTIONS,
+    MAX_FPS,
+    MAX_FRAME_NUMBER,
+    MAX_IMAGE_SIDE,
+    MAX_KEYPOINTS,
+    MAX_PEOPLE_PER_FRAME,
+    MAX_TEXT_BYTES,
+    MIN_FPS,
+)
 
-#: no detector writes more frames than a day of video at 60 fps; a larger number is not a frame
-#: number
-MAX_FRAMES: Final = 24 * 3600 * 60
+
+class UnrecognisedFile(DataError):
+    """A file that holds no keypoints of any known format."""
+
+
+class NoPersonError(DataError):
+    """A recording in which nobody was detected."""
+
+
+GZIP: Final = b"\x1f\x8b"
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of all its detections; None where it says nothing."""
+    """What a file says of all its detections; None where it says nothing.
+
+    layout is what the file itself says, names are those of its keypoints, usual_layout is only
+    what the format mostly holds; units are "pixels" or "normalised" (0..1 of width and height).
+    """
 
     layout: str | None = None
     width: int | None = None
     height: int | None = None
     fps: float | None = None
-    units: str | None = None  # "pixels" or "normalised" (0..1 of width and height)
+    units: str | None = None
     n_frames: int | None = None
+    names: tuple[str, ...] | None = None
+    usual_layout: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,7 +87,7 @@ class Detections:
 
 
 @dataclass
-class Rows:
+class DetectionBuilder:
     """Collects detections one by one and makes arrays of them, naming the first that does not
     fit the others.
     """
@@ -61,6 +96,7 @@ class Rows:
     frame: list[int] = field(default_factory=list)
     person: list[str | None] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
+    per_frame: Counter[int] = field(default_factory=Counter)
 
     def add(self, frame: object, person: object, values: object) -> None:
         """`values` is flat (x, y, c, x, y, c ...), or a row [x, y, c] a keypoint."""
@@ -68,12 +104,20 @@ class Rows:
             if len(values) % 3:
                 raise DataError(
                     f"{self.path}: {self._here()} has {len(values)} numbers, expected x, y, "
-                    "confidence "
-                    "for each keypoint"
+                    "confidence for each keypoint"
                 )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
-        self.frame.append(whole(frame, f"{self.path}: {self._here()}: frame"))
-        self.person.append(None if person is None else _name(person))
+        number = as_whole(
+            frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER, text=True
+        )
+        self.per_frame[number] += 1
+        if self.per_frame[number] > MAX_PEOPLE_PER_FRAME or len(self.frame) >= MAX_DETECTIONS:
+            raise DataError(
+                f"{self.path}: must hold at most {MAX_PEOPLE_PER_FRAME} people a frame and "
+                f"{MAX_DETECTIONS} detections"
+            )
+        self.frame.append(number)
+        self.person.append(None if person is None else _name(person, f"{self.path}"))
         self.values.append(values)
 
     def _here(self) -> str:
@@ -83,7 +127,7 @@ class Rows:
         """All rows as arrays. Raises DataError for ragged, empty or non-numeric ones."""
         if not self.values:
             frames = f" in {header.n_frames} frames" if header.n_frames else ""
-            raise DataError(
+            raise NoPersonError(
                 f"{self.path}: no person{frames}, expected at least one detection ({format})"
             )
         points = self._array()
@@ -104,9 +148,13 @@ class Rows:
                 f"{self.path}: detection {odd} has {max(counts[odd], 0)} keypoints, "
                 f"expected {counts[0] if counts[0] > 0 else 'at least one'} as in the first"
             )
+        if counts[0] > MAX_KEYPOINTS:
+            raise DataError(
+                f"{self.path}: must have at most {MAX_KEYPOINTS} keypoints a person, got {counts[0]}"
+            )
         try:
             array = np.array(self.values, np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             array = np.empty(0)
         if array.ndim != 3 or array.shape[2] != 3:
             bad = next((i for i, v in enumerate(self.values) if not _is_triples(v)), 0)
@@ -116,18 +164,7 @@ class Rows:
         return array
 
 
-def whole(value: object, where: str) -> int:
-    """An integer from 0 to MAX_FRAMES, or DataError."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-        if number == int(number) and number >= 0:
-            return int(number)
-    except (TypeError, ValueError, OverflowError):
-        pass
-    raise DataError(f"{where} is {str(value)[:40]!r}, expected a whole number from 0")
-
-
-def from_first(rows: Rows) -> None:
+def renumber_from_zero(rows: DetectionBuilder) -> None:
     """Count frames from the first one: for formats that list every frame, beginning at 0, 1 or
     anywhere.
     """
@@ -135,76 +172,81 @@ def from_first(rows: Rows) -> None:
     rows.frame = [frame - first for frame in rows.frame]
 
 
-def size_of(values: dict[str, Any], where: str) -> tuple[int | None, int | None]:
-    """`width` and `height` of a table, None where absent."""
-    given = [values.get(key) for key in ("width", "height")]
-    return tuple(
-        None if v is None else whole(v, f"{where}: {k}") or None  # type: ignore[return-value]
-        for k, v in zip(("width", "height"), given, strict=True)
+def size_of(values: Mapping[Any, Any], where: str) -> tuple[int | None, int | None]:
+    """`width` and `height` of a table, None where absent or 0."""
+    width, height = (
+        None
+        if values.get(key) is None
+        else as_whole(values[key], f"{where}: {key}", 0, MAX_IMAGE_SIDE, text=True) or None
+        for key in ("width", "height")
     )
+    return width, height
 
 
-def rate_of(values: dict[str, Any], where: str) -> float | None:
+def rate_of(values: Mapping[Any, Any], where: str) -> float | None:
     """`fps` of a table, None where absent."""
     if values.get("fps") is None:
         return None
-    try:
-        fps = float(values["fps"])
-    except (TypeError, ValueError):
-        fps = -1.0
-    if not 0 < fps <= 1000:
-        raise DataError(f"{where}: fps is {values['fps']!r}, expected frames a second")
-    return fps
-
-
-def number_in(name: str) -> int | None:
-    """The last number in a file's name: 12 of `walk_000000000012_keypoints.json`, 7 of `7.jpg`."""
-    found = re.findall(r"\d+", Path(name).stem)
-    return int(found[-1]) if found and len(found[-1]) < 16 else None
-
-
-def frame_numbers(names: Sequence[str]) -> list[int]:
-    """Frame numbers of files by the number in their names, else by their order."""
-    numbers = [number_in(name) for name in names]
-    known = [n for n in numbers if n is not None]
-    return known if len(set(known)) == len(names) else list(range(len(names)))
+    return as_number(values["fps"], f"{where}: fps", MIN_FPS, MAX_FPS, text=True)
 
 
 def read_json(path: Path) -> Any:
-    """Any JSON file; DataError where it is none, with the place."""
+    """Any JSON file, also packed by gzip; DataError where it is none, with the place."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        return json.loads(text_of(path))
     except json.JSONDecodeError as error:
         cut = ", truncated?" if error.pos >= len(error.doc.rstrip()) - 1 else ""
         raise DataError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}{cut}"
         ) from error
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read as JSON text ({error})") from error
+    except RecursionError as error:
+        raise DataError(f"{path}: is nested too deeply for keypoints") from error
+    except MemoryError as error:
+        raise DataError(f"{path}: needs more memory than there is") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path}: holds a number of thousands of digits") from error
+
+
+def text_of(path: Path) -> str:
+    """The text of a file, unpacked if it is packed by gzip. Raises DataError."""
+    if beginning_of(path, 2) != GZIP:
+        return read_text(path, MAX_TEXT_BYTES)
+    check_file(path, MAX_TEXT_BYTES)
+    try:
+        with gzip.open(path) as stream:
+            raw = stream.read(MAX_TEXT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{path}: is not a whole gzip file (truncated?)") from error
+    if len(raw) > MAX_TEXT_BYTES:
+        raise DataError(f"{path}: must unpack to at most {MAX_TEXT_BYTES >> 20} MiB")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeError as error:
+        raise DataError(f"{path}: cannot be read as text (not UTF-8)") from error
 
 
 def read_detections(path: Path | str) -> Detections:
-    """Whatever a detector wrote: a file of any known kind, or a folder with one JSON file a
-    frame.
-    """
-    from m2v_lib.data.keypoints import json_files as keypoint_json
-    from m2v_lib.data.keypoints import tables as keypoint_tables
+    """Whatever a detector wrote: a file of any known kind, or a folder with one file a frame."""
+    from m2v_lib.data.keypoints import csv_files, folders, json_files, tables
 
     path = Path(path)
+    check_source(path, "keypoints as JSON, .npz or .csv")
     if path.is_dir():
-        return keypoint_json.read_frames(path)
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(4096)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+        return folders.read_folder(path)
+    head = beginning_of(path)
     if head.startswith(b"PK"):
-        return keypoint_tables.read_npz(path)
+        return tables.read_npz(path)
+    if head.startswith(GZIP):
+        head = text_of(path)[:64].encode()
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
-        return keypoint_json.read(path)
+        return json_files.read(path)
     if not head or b"\0" in head:
         raise DataError(f"{path}: is {kind_of(head)}, expected keypoints as JSON, .npz or .csv")
-    return keypoint_tables.read_csv(path)
+    if path.suffix.lower() == ".trc" or head.startswith(b"PathFileType"):
+        raise DataError(f"{path}: is a .trc file, whose markers are in space already")
+    return csv_files.read_csv(path)
 
 
 def kind_of(head: bytes) -> str:
@@ -219,8 +261,15 @@ def kind_of(head: bytes) -> str:
         (b"fLaC", "a sound file"),
         (b"\x89PNG", "a picture"),
         (b"\xff\xd8\xff", "a picture"),
+        (b"GIF8", "a video (GIF)"),
+        (b"FLV\x01", "a video (FLV)"),
+        (b"\x30\x26\xb2\x75", "a video (WMV)"),
+        (b"\x00\x00\x01\xba", "a video (MPEG)"),
+        (b"\x00\x00\x01\xb3", "a video (MPEG)"),
         (b"\x93NUMPY", "a bare .npy array"),
     )
+    if head[:1] == head[188:189] == head[376:377] == b"G":
+        return "a video (MPEG-TS)"
     return next(
         (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"
     )
@@ -229,12 +278,17 @@ def kind_of(head: bytes) -> str:
 def _is_triples(values: object) -> bool:
     try:
         return np.array(values, np.float64).shape[1:] == (3,)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return False
 
 
-def _name(person: object) -> str:
+def _name(person: object, where: str) -> str:
     """Ids come as 3, 3.0, [3.0] or "3"."""
-    while isinstance(person, (list, tuple)) and len(person):
-        person = person[0]
-    return str(int(person)) if isinstance(person, float) and person.is_integer() else str(person)
+    for _ in range(4):
+        if isinstance(person, list | tuple) and len(person):
+            person = person[0]
+    if isinstance(person, str):
+        return as_text(person, f"{where}: id")
+    if isinstance(person, float) and not person.is_integer():
+        return shown(person)
+    return str(as_whole(person, f"{where}: id", -(10**15), 10**15, text=True))

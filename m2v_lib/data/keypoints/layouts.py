@@ -1,5 +1,5 @@
-"""Which of a detector's keypoints make the 17 Human3.6M joints, for six layouts (spec sections 7
-and 8).
+"""Which of a detector's keypoints make the 17 Human3.6M joints, for twelve layouts (spec sections 7
+and 8), and for any keypoints whose names are known.
 
 Every H36M joint is the mean of one or more keypoints of the layout: one where the detector gives
 that joint, two for the middle of the hips, the shoulders or the eyes, four for the spine. A
@@ -36,6 +36,11 @@ class Layout:
     @property
     def n_keypoints(self) -> int:
         return len(self.keypoints)
+
+    @property
+    def absent(self) -> tuple[int, ...]:
+        """H36M joints that no keypoint of this layout gives."""
+        return tuple(joint for joint, sources in enumerate(self.sources) if not sources)
 
     def weights(self) -> np.ndarray:
         """The mapping as a matrix (J, K): each row sums to 1, or is 0 where the layout lacks the
@@ -86,7 +91,8 @@ def _layout(name: str, keypoints: str, middle: Mapping[str, Sequence[str]]) -> L
     rows = []
     for joint in JOINTS:
         words = middle.get(joint, (joint.replace(" ", "_"),))
-        rows.append(tuple(names.index(word) for word in words))
+        known = [names.index(word) for word in words if word in names]
+        rows.append(tuple(known) if len(known) == len(words) else ())
     return Layout(name, names, tuple(rows))
 
 
@@ -99,6 +105,7 @@ _NO_NECK: Final = {"root": _HIPS, "neck": _SHOULDERS, "spine": (*_SHOULDERS, *_H
 _COCO = """nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow
 right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"""
 _FEET = "left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel"
+_FEET_BY_SIDE = "left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"
 _BODY_25 = """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
 mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye
 right_ear left_ear left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"""
@@ -110,6 +117,25 @@ left_foot_index right_foot_index"""
 _POSETRACK = """nose head_bottom head_top left_ear right_ear left_shoulder right_shoulder
 left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle
 right_ankle"""
+
+_COCO_18 = """nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist
+right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear
+left_ear"""
+_BODY_25B = f"{_COCO} neck head_top {_FEET_BY_SIDE}"
+_MPII = """right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck
+head_top right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"""
+_LSP = """right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow
+right_shoulder left_shoulder left_elbow left_wrist neck head_top"""
+_CROWDPOSE = """left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip
+right_hip left_knee right_knee left_ankle right_ankle head_top neck"""
+_MPI_INF_3DHP = """head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow
+left_wrist right_hip right_knee right_ankle left_hip left_knee left_ankle root spine nose"""
+_NECK_AND_TOP: Final = {
+    "root": _HIPS,
+    "neck": ("neck",),
+    "head": ("head_top",),
+    "spine": ("neck", "neck", *_HIPS),
+}
 
 #: by name; `h36m17` is the package's own order
 LAYOUTS: Final[dict[str, Layout]] = {
@@ -136,10 +162,44 @@ LAYOUTS: Final[dict[str, Layout]] = {
                 "spine": ("head_bottom", "head_bottom", *_HIPS),
             },
         ),
+        _layout(
+            "coco18",
+            _COCO_18,
+            {"root": _HIPS, "neck": ("neck",), "spine": ("neck", "neck", *_HIPS), "head": _EYES},
+        ),
+        # its neck is the upper one, at the larynx: the middle of the shoulders is nearer to H36M's
+        _layout("body25b", _BODY_25B, _NO_NECK),
+        _layout(
+            "mpii16",
+            _MPII,
+            {
+                "root": ("pelvis",),
+                "neck": ("thorax",),
+                "head": ("head_top",),
+                "spine": ("pelvis", "thorax"),
+            },
+        ),
+        _layout("lsp14", _LSP, _NECK_AND_TOP),
+        _layout("crowdpose14", _CROWDPOSE, _NECK_AND_TOP),
+        _layout(
+            "mpi_inf_3dhp17",
+            _MPI_INF_3DHP,
+            {"root": ("root",), "spine": ("spine",), "neck": ("neck",), "head": ("head_top",)},
+        ),
     )
 }
 #: whole-body layouts begin with the body: 133 keypoints of COCO-WholeBody, 136 of Halpe
-_BY_COUNT: Final = {25: "body25", 26: "halpe26", 33: "mediapipe33", 133: "coco17", 136: "halpe26"}
+_BY_COUNT: Final = {
+    14: ("lsp14", "crowdpose14"),
+    16: ("mpii16",),
+    17: ("coco17", "h36m17", "posetrack18", "mpi_inf_3dhp17"),
+    18: ("coco18",),
+    25: ("body25", "body25b"),
+    26: ("halpe26",),
+    33: ("mediapipe33",),
+    133: ("coco17",),
+    136: ("halpe26",),
+}
 
 
 def by_names(names: Sequence[str]) -> Layout | None:
@@ -148,26 +208,17 @@ def by_names(names: Sequence[str]) -> Layout | None:
     return next((layout for layout in LAYOUTS.values() if layout.keypoints == plain), None)
 
 
+def candidates(n_keypoints: int) -> tuple[Layout, ...]:
+    """The layouts that so many keypoints may be, the most usual first."""
+    return tuple(LAYOUTS[name] for name in _BY_COUNT.get(n_keypoints, ()))
+
+
+def begins_with(layout: Layout, n_keypoints: int) -> bool:
+    """Whether so many keypoints can be, or begin with, those of the layout."""
+    return n_keypoints == layout.n_keypoints or layout in candidates(n_keypoints)
+
+
 def by_count(n_keypoints: int) -> Layout | None:
-    """The layout that so many keypoints begin with, where only one does; 17 is no answer (three
-    layouts have 17).
-    """
-    return LAYOUTS[_BY_COUNT[n_keypoints]] if n_keypoints in _BY_COUNT else None
-
-
-def guess_17(points: np.ndarray, confidence: np.ndarray) -> str | None:
-    """Tell COCO's 17 from H36M's by the points (m,17,2): COCO's first five lie in the face,
-    H36M's in the right leg.
-
-    The spread of joints 0..4 over the spread of all 17, median over complete detections: about
-    0.1 in the face and
-    0.6 in the leg. None where no detection is complete or the figure lies between 0.3 and 0.45.
-    """
-    whole = points[(confidence > 0).all(1)]
-    if not len(whole):
-        return None
-    face, body = (
-        np.linalg.norm(p - p.mean(1, keepdims=True), axis=-1).mean(1) for p in (whole[:, :5], whole)
-    )
-    ratio = float(np.median(face / np.maximum(body, 1e-9)))
-    return "coco17" if ratio < 0.3 else "h36m17" if ratio > 0.45 else None
+    """The only layout of so many keypoints; None where there are several or none."""
+    found = candidates(n_keypoints)
+    return found[0] if len(found) == 1 else None

@@ -1,186 +1,199 @@
-"""Keypoints in plain tables.
+"""Keypoints in .npz files: this package's own, and those of programs in the field.
 
-.npz: `keypoints` (n,K,2) or (n,K,3) for one person, (n,P,K,2|3) for P; a third number is the
-confidence. Optional: `confidence` (n,[P,]K), `frames` (n,) numbers in the video, `ids` (P,),
-`width`, `height`, `fps`, `layout` (a name of `keypoint_layouts.LAYOUTS`; needed for 17 keypoints
-where content does not tell) and `units` ("pixels", "normalised"). NaN marks a missing keypoint.
-MediaPipe's (n,[P,]33,4) = x, y, z, visibility may be called `landmarks`. VideoPose3D's
-`data_2d_custom_*.npz` (one video, `positions_2d` and `metadata`) is read too, by the allow-list
-reader.
-
-.csv: a line a keypoint, columns `frame, joint, x, y` and perhaps `person, confidence` (or
-`visibility`, `score`), any order; `joint` is a number or a name. `#` lines at the top may hold
-`width=1280 height=720 fps=25 layout=coco17`.
+`keypoints` (n,K,2) or (n,K,3) for one person, (n,P,K,2|3) for P, or people first (P,n,K,2|3); a
+third number is the confidence. Optional: `confidence` or `scores` (n,[P,]K), `frames` (n,) numbers
+in the video, `ids` (P,), `width`, `height`, `fps`, `layout` (a name of `layouts.LAYOUTS`) and
+`units` ("pixels", "normalised"). NaN marks a missing keypoint. MediaPipe's (n,[P,]33,4) = x, y, z,
+visibility may be called `landmarks`; the demos of MHFormer and its kin call theirs
+`reconstruction`. VideoPose3D's `data_2d_custom_*.npz` (one video, `positions_2d` and `metadata`)
+and what its detector writes (`boxes`, `keypoints`) are read too, by the allow-list reader.
 """
 # n frames, P people, K keypoints
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.keypoints.files import Detections, Header, Rows, rate_of, size_of, whole
-from m2v_lib.data.keypoints.layouts import LAYOUTS
+from m2v_lib.data.foreign_values import as_array, as_list, as_table, as_text, as_whole, listed
+from m2v_lib.data.keypoints.files import DetectionBuilder, Detections, Header, rate_of, size_of
+from m2v_lib.data.limits import (
+    MAX_DETECTIONS,
+    MAX_FRAME_NUMBER,
+    MAX_KEYPOINTS,
+    MAX_PEOPLE_PER_FRAME,
+)
 from m2v_lib.data.safe_pickle.reader import read_object_npz
 
-_SCORES = ("confidence", "visibility", "score")
+KEYS: Final = ("keypoints", "landmarks", "reconstruction")
+SCORES: Final = ("confidence", "scores", "score", "keypoint_scores", "keypoint_score", "likelihood")
 
 
 def read_npz(path: Path) -> Detections:
     """A .npz file; anything in it but numbers and text is refused by the allow-list reader."""
-    arrays = {key: _boxed(value) for key, value in read_object_npz(path).items()}
+    arrays = read_object_npz(path)
     if "positions_2d" in arrays:
         return _videopose(path, arrays)
-    key = next((key for key in ("keypoints", "landmarks") if key in arrays), None)
+    key = next((key for key in KEYS if key in arrays), None)
     if key is None:
-        raise DataError(
-            f"{path}: has no key 'keypoints', its keys are {', '.join(arrays) or 'none'}"
-        )
-    points = _numbers(path, key, arrays[key])
-    if points.ndim not in (3, 4) or points.shape[-1] not in (2, 3, 4):
+        raise DataError(f"{path}: has no key 'keypoints', its keys are {listed(list(arrays))}")
+    if key == "keypoints" and "boxes" in arrays:
+        return _detectron(path, arrays)
+    points, scores, notes = _shaped(path, key, arrays)
+    confidence = _confidence(path, points, scores)
+    n, people = points.shape[:2]
+    names = _ids(path, arrays, people)
+    frames = _frames(path, arrays, n)
+    rows = DetectionBuilder(path)
+    triples = np.concatenate([points[..., :2], confidence[..., None]], axis=-1)
+    for i, person in np.argwhere((confidence != 0).any(-1)):  # who is absent leaves a gap
+        rows.add(frames[i], names[person] if names else None, triples[i, person])
+    scalars = {
+        key: value.item()
+        for key, value in arrays.items()
+        if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in "fiuUb"
+    }
+    if key == "reconstruction":
+        scalars.setdefault("layout", "h36m17")
+    return rows.make("npz", _header(path, scalars, max(frames, default=-1) + 1, tuple(notes)))
+
+
+def _shaped(
+    path: Path, key: str, arrays: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
+    """Points (n,P,K,c), their scores as given, and what was said of the order of the axes."""
+    points = _floats(arrays[key], f"{path}: {key}")
+    if points.ndim not in (3, 4) or points.shape[-1] not in (2, 3, 4) or 0 in points.shape:
         raise DataError(
             f"{path}: {key} has shape {points.shape}, expected (frames, K, 2 or 3) "
             "or (frames, people, K, 2 or 3)"
         )
-    points = points if points.ndim == 4 else points[:, None]
-    confidence = _confidence(path, points, arrays.get("confidence"))
-    n, people = points.shape[:2]
-    names = _column(path, arrays, "ids", people)
-    frames = _column(path, arrays, "frames", n) or list(range(n))
-    rows = Rows(path)
-    triples = np.concatenate([points[..., :2], confidence[..., None]], axis=-1)
-    for i, person in np.argwhere((confidence != 0).any(-1)):  # who is absent leaves a gap
-        name = names[person] if names else int(person) if people > 1 else None
-        rows.add(frames[i], name, triples[i, person])
-    scalars = {
-        key: value.item()
-        for key, value in arrays.items()
-        if value.size == 1 and value.dtype != object
-    }
-    return rows.make("npz", _header(path, scalars, max(frames, default=-1) + 1))
-
-
-def read_csv(path: Path) -> Detections:
-    """A table with a line a keypoint."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error})") from error
-    words = " ".join(line.lstrip("# ") for line in lines if line.startswith("#")).split()
-    head: dict[str, Any] = dict(word.split("=", 1) for word in words if "=" in word)
-    numbered = [
-        (i, line) for i, line in enumerate(lines, 1) if line.strip() and not line.startswith("#")
-    ]
-    table = list(csv.reader(line for _, line in numbered))
-    columns = [name.strip().lower() for name in table[0]] if table else []
-    if not {"frame", "joint", "x", "y"} <= set(columns):
+    name = next((name for name in SCORES if name in arrays), None)
+    scores = None if name is None else _floats(arrays[name], f"{path}: {name}")
+    if scores is not None and scores.size != points[..., 0].size:
         raise DataError(
-            f"{path}: its first line has no columns frame, joint, x, y; found "
-            f"{', '.join(columns)[:80]}"
+            f"{path}: {name} has shape {scores.shape}, expected one number for each of the "
+            f"{points[..., 0].size} keypoints"
         )
-    score = next((name for name in _SCORES if name in columns), None)
-    cells: dict[tuple[int, str], dict[str, list[float]]] = {}
-    for (number, _), values in zip(numbered[1:], table[1:], strict=True):
-        where = f"{path}: line {number}"
-        if len(values) != len(columns):
-            raise DataError(f"{where} has {len(values)} values, expected {len(columns)}")
-        row = dict(zip(columns, (value.strip() for value in values), strict=True))
-        one = cells.setdefault((whole(row["frame"], f"{where}: frame"), row.get("person", "")), {})
-        if row["joint"] in one:
-            raise DataError(
-                f"{where} gives joint {row['joint']} of frame {row['frame']} a second time"
-            )
-        one[row["joint"]] = _cell(where, row, score)
-    names = list(dict.fromkeys(joint for one in cells.values() for joint in one))
-    rows, order = Rows(path), _order(path, names, head)
-    for (frame, person), one in sorted(cells.items()):
-        rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
-    return rows.make("CSV", _header(path, head, max(rows.frame, default=-1) + 1))
-
-
-def _order(path: Path, names: list[str], head: dict[str, Any]) -> list[str]:
-    """The joints of a CSV in the order of their layout, which names or the number of joints
-    tell.
-    """
-    if all(name.isdigit() for name in names):
-        return sorted(names, key=int)
-    for layout in LAYOUTS.values():
-        if {name.lower().replace(" ", "_") for name in names} <= set(layout.keypoints):
-            known = {name.lower().replace(" ", "_"): name for name in names}
-            head.setdefault("layout", layout.name)
-            return [known.get(keypoint, keypoint) for keypoint in layout.keypoints]
-    raise DataError(f"{path}: its joints ({', '.join(names[:3])} ...) are those of no known layout")
-
-
-def _cell(where: str, row: dict[str, str], score: str | None) -> list[float]:
-    """x, y and confidence of one line; both coordinates left blank or nan are a missing
-    keypoint.
-    """
-    if {row["x"].lower(), row["y"].lower()} <= {"", "nan"}:
-        return [0.0, 0.0, 0.0]
-    try:
-        return [float(row["x"]), float(row["y"]), float(row[score]) if score else 1.0]
-    except ValueError as error:
+    if points.ndim == 3:
+        points = points[:, None]
+    scores = None if scores is None else scores.reshape(points.shape[:3])
+    notes = []
+    if "ids" not in arrays and "frames" not in arrays and is_people_first(points):
+        points, scores = points.swapaxes(0, 1), None if scores is None else scores.swapaxes(0, 1)
+        notes.append(f"taken as {points.shape[1]} people of {points.shape[0]} frames, people first")
+    if points.shape[1] > MAX_PEOPLE_PER_FRAME or points.shape[2] > MAX_KEYPOINTS:
         raise DataError(
-            f"{where} holds something that is no number ({str(error).split(': ')[-1]})"
-        ) from error
+            f"{path}: {key} must have at most {MAX_PEOPLE_PER_FRAME} people and {MAX_KEYPOINTS} "
+            f"keypoints, got shape {points.shape}"
+        )
+    if points.shape[0] * points.shape[1] > MAX_DETECTIONS:
+        raise DataError(f"{path}: {key} must have at most {MAX_DETECTIONS} rows of keypoints")
+    return points, scores, notes
 
 
-def _videopose(path: Path, arrays: dict[str, np.ndarray]) -> Detections:
+def is_people_first(points: np.ndarray) -> bool:
+    """Whether (a,b,K,c) is (people, frames) and not (frames, people): who moves, moves little from
+    one frame to the next, while people stand apart.
+    """
+    a, b = points.shape[:2]
+    if b < 2 or b <= a:
+        return False
+    along_first = _step(points.swapaxes(0, 1)) if a > 1 else np.inf
+    along_second = _step(points)
+    return bool(along_second < 0.25 and along_second < along_first)
+
+
+def _step(points: np.ndarray) -> float:
+    """Median distance of keypoints from one entry of axis 1 to the next, in sizes of a body."""
+    xy = np.where((points[..., :2] == 0).all(-1, keepdims=True), np.nan, points[..., :2])
+    step = np.linalg.norm(np.diff(xy[:, :200], axis=1), axis=-1)
+    known = np.isfinite(xy).all(-1)
+    if not np.isfinite(step).any() or not known.any():
+        return np.inf
+    body = xy[np.isfinite(xy).all((-1, -2))]
+    if not len(body):
+        return np.inf
+    size = float(np.median(np.linalg.norm(np.ptp(body, axis=1), axis=-1)))
+    return float(np.nanmedian(step)) / max(size, 1e-9)
+
+
+def _videopose(path: Path, arrays: dict[str, Any]) -> Detections:
     """VideoPose3D's file for videos of one's own: {video: {"custom": [(n,K,2)]}}, sizes in the
     metadata.
     """
-    positions, metadata = (
-        arrays["positions_2d"].item(),
-        arrays["metadata"].item() if "metadata" in arrays else {},
-    )
-    if not isinstance(positions, dict) or len(positions) != 1 or not isinstance(metadata, dict):
-        n = len(positions) if isinstance(positions, dict) else 0
+    positions = as_table(arrays["positions_2d"], f"{path}: positions_2d")
+    metadata = as_table(arrays.get("metadata", {}), f"{path}: metadata")
+    if len(positions) != 1:
         raise DataError(
-            f"{path}: positions_2d holds {n} videos, expected one (Human3.6M's own file is no "
-            "video)"
+            f"{path}: positions_2d holds {len(positions)} videos, expected one (Human3.6M's own "
+            "file is no video)"
         )
     ((video, actions),) = positions.items()
-    cameras = (
-        [camera for action in actions.values() for camera in action]
-        if isinstance(actions, dict)
-        else []
-    )
-    if len(cameras) != 1:
-        raise DataError(f"{path}: video {video!r} holds {len(cameras)} views, expected one")
-    points = _numbers(path, "positions_2d", cameras[0])
+    where = f"{path}: positions_2d: {as_text(video, f'{path}: positions_2d: video')}"
+    views = []
+    for action in as_table(actions, where).values():
+        views += as_list(action, where) if not isinstance(action, np.ndarray) else list(action)
+    if len(views) != 1:
+        raise DataError(f"{where} holds {len(views)} views, expected one")
+    points = _floats(views[0], where)
     if points.ndim != 3 or points.shape[2] != 2:
         raise DataError(f"{path}: positions_2d has shape {points.shape}, expected (frames, K, 2)")
-    rows = Rows(path)
+    rows = DetectionBuilder(path)
     for frame, values in enumerate(points):
         if not np.isnan(values).all():
             rows.add(frame, None, np.column_stack([values, np.ones(len(values))]))
-    size = (metadata.get("video_metadata") or {}).get(video) or {}
-    layout = {"coco": "coco17", "h36m": "h36m17"}.get(str(metadata.get("layout_name")))
+    where = f"{path}: metadata"
+    videos = as_table(metadata.get("video_metadata") or {}, f"{where}: video_metadata")
+    size = as_table(videos.get(video) or {}, f"{where}: video_metadata: {video}")
+    name = metadata.get("layout_name")
+    layout = None if name is None else as_text(name, f"{where}: layout_name")
     head = {
         "width": size.get("w"),
         "height": size.get("h"),
         "fps": size.get("fps"),
-        "layout": layout,
+        "layout": {"coco": "coco17", "h36m": "h36m17"}.get(str(layout)),
     }
     return rows.make("VideoPose3D", _header(path, head, len(points)))
 
 
-def _header(path: Path, head: dict[str, Any], n_frames: int) -> Header:
+def _detectron(path: Path, arrays: dict[str, Any]) -> Detections:
+    """What VideoPose3D's detector writes of a video: for each frame lists of classes, the second
+    of them people, whose keypoints (P,4,17) are x, y, logit, probability.
+    """
+    frames = arrays["keypoints"]
+    if not isinstance(frames, np.ndarray) or frames.ndim < 1:
+        raise DataError(f"{path}: keypoints must be a list of frames, as VideoPose3D writes it")
+    rows = DetectionBuilder(path)
+    for number, classes in enumerate(frames):
+        where = f"{path}: keypoints of frame {number}"
+        found = classes[1] if isinstance(classes, list | np.ndarray) and len(classes) > 1 else []
+        people = as_array(found, where) if len(found) else np.zeros((0, 4, 17))
+        if people.ndim != 3 or people.shape[1] not in (3, 4):
+            raise DataError(f"{where} has shape {people.shape}, expected (people, 4, 17)")
+        for person in people:
+            rows.add(number, None, person[[0, 1, -1]].T.astype(np.float64))
+    metadata = arrays.get("metadata", {})
+    size = as_table(metadata, f"{path}: metadata") if metadata else {}
+    head = {"width": size.get("w"), "height": size.get("h"), "fps": size.get("fps")}
     width, height = size_of(head, str(path))
-    layout, units = head.get("layout"), head.get("units")
-    return Header(
-        layout and str(layout),
-        width,
-        height,
-        rate_of(head, str(path)),
-        units and str(units),
-        n_frames,
+    header = Header(
+        None, width, height, rate_of(head, str(path)), None, len(frames), None, "coco17"
     )
+    return rows.make("VideoPose3D's detector", header)
+
+
+def _header(path: Path, head: dict[str, Any], n_frames: int, notes: tuple[str, ...] = ()) -> Header:
+    width, height = size_of(head, str(path))
+    layout, units = (
+        as_text(head[key], f"{path}: {key}") if head.get(key) else None
+        for key in ("layout", "units")
+    )
+    rate = rate_of(head, str(path))
+    return Header(layout, width, height, rate, units, n_frames, notes=notes)
 
 
 def _confidence(path: Path, points: np.ndarray, given: np.ndarray | None) -> np.ndarray:
@@ -188,39 +201,40 @@ def _confidence(path: Path, points: np.ndarray, given: np.ndarray | None) -> np.
     and none is given.
     """
     if given is not None:
-        if given.size != points[..., 0].size:
-            raise DataError(
-                f"{path}: confidence has shape {given.shape}, expected one number for each of the "
-                f"{points[..., 0].size} keypoints"
-            )
-        return _numbers(path, "confidence", given).reshape(points.shape[:3])
+        return given
     last = points[..., -1] if points.shape[-1] > 2 else np.ones(points.shape[:3])
     return np.where(np.isnan(points[..., :2]).any(-1), 0.0, last)
 
 
-def _boxed(value: Any) -> np.ndarray:
-    """An array as it is, any other object in an array of no dimension, as numpy keeps it in a
-    file.
-    """
-    if isinstance(value, np.ndarray):
-        return value
-    box = np.empty((), object)
-    box[()] = value
-    return box
+def _floats(value: Any, where: str) -> np.ndarray:
+    """Coordinates or scores; a single byte holds neither."""
+    array = as_array(value, where)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 1:
+        raise DataError(f"{where} must be floats or wider integers, got {array.dtype}")
+    return array.astype(np.float64)
 
 
-def _numbers(path: Path, key: str, array: Any) -> np.ndarray:
-    try:
-        return np.asarray(array, np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: {key} is not an array of numbers (ragged?)") from error
+def _ids(path: Path, arrays: dict[str, Any], n: int) -> list[Any]:
+    return _column(path, arrays, "ids", n)
 
 
-def _column(path: Path, arrays: dict[str, np.ndarray], key: str, n: int) -> list[Any]:
-    """A list of n values, empty where the file has none; frame numbers are checked to be whole."""
+def _frames(path: Path, arrays: dict[str, Any], n: int) -> list[int]:
+    """Rising frame numbers, their order where the file has none."""
+    values = _column(path, arrays, "frames", n) or list(range(n))
+    numbers = [
+        as_whole(value, f"{path}: frames", 0, MAX_FRAME_NUMBER, text=True) for value in values
+    ]
+    if any(b <= a for a, b in zip(numbers, numbers[1:], strict=False)):
+        raise DataError(f"{path}: frames must rise from one to the next")
+    return numbers
+
+
+def _column(path: Path, arrays: dict[str, Any], key: str, n: int) -> list[Any]:
+    """A list of n values, empty where the file has none."""
     if key not in arrays:
         return []
-    if arrays[key].shape != (n,):
-        raise DataError(f"{path}: {key} has shape {arrays[key].shape}, expected {(n,)}")
-    values = arrays[key].tolist()
-    return [whole(value, f"{path}: {key}") for value in values] if key == "frames" else values
+    value = arrays[key]
+    shape = value.shape if isinstance(value, np.ndarray) else None
+    if shape != (n,):
+        raise DataError(f"{path}: {key} has shape {shape}, expected {(n,)}")
+    return value.tolist()

@@ -7,7 +7,7 @@ Both steps look only at neighbours in time, so that a stream gives what a file g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -20,6 +20,14 @@ MAX_GAP: Final = 0.5
 #: the confidence of what is filled in falls to half in this time (s) since the joint was last
 #: seen
 HALF_LIFE: Final = 0.1
+#: where a joint that a layout lacks is in the mean over Human3.6M poses, as a mix of others: the
+#: nose between neck and head, the head beyond the nose, the neck beyond the spine. The network is
+#: given this with confidence 0
+ABSENT_FROM: Final = {
+    7: ((0, 0.5), (8, 0.5)),
+    9: ((8, 0.45), (10, 0.55)),
+    10: ((9, 1.5), (8, -0.5)),
+}
 #: times sampled at once
 BLOCK: Final = 1024
 
@@ -42,13 +50,18 @@ def dense(frames: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def fill(
-    xy: np.ndarray, confidence: np.ndarray, fps: float, threshold: float = 0.0
+    xy: np.ndarray,
+    confidence: np.ndarray,
+    fps: float,
+    threshold: float = 0.0,
+    absent: Sequence[int] = (),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Replace joints whose confidence is 0 or below `threshold` by their neighbours in time.
 
     xy (n,J,2), confidence (n,J) -> the same filled in, and filled (n,J) bool. Between two
     sightings a joint moves in a straight line, before the first and after the last it stands
-    still; one that is never seen is put on its parent in the skeleton. Its confidence is that of
+    still; one that is never seen is put on its parent in the skeleton, an `absent` one, which the
+    layout does not have, where bodies have it (`ABSENT_FROM`). Its confidence is that of
     the nearer sighting, halved every 0.1 s away from it; never seen: 0. float32 stays float32.
     """
     seen = confidence > max(threshold, 0.0)
@@ -71,11 +84,13 @@ def fill(
         confidence[:, joint] = confidence[nearest, joint] * 0.5 ** (
             np.abs(nearest - at) / fps / HALF_LIFE
         )
-    _put_on_parents(xy, confidence, np.asarray(seen.any(0)))
+    _put_on_parents(xy, confidence, np.asarray(seen.any(0)), absent)
     return xy, confidence, ~seen
 
 
-def _put_on_parents(xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray) -> None:
+def _put_on_parents(
+    xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray, absent: Sequence[int]
+) -> None:
     """Joints never seen lie on their nearest seen ancestor; the root, if never seen, on the
     middle of all others.
     """
@@ -86,6 +101,9 @@ def _put_on_parents(xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray) ->
     for joint in range(1, N_JOINTS):
         if not ever[joint]:
             xy[:, joint] = xy[:, PARENTS[joint]]
+    for joint in absent:
+        if from_joints := ABSENT_FROM.get(joint):
+            xy[:, joint] = sum(weight * xy[:, other] for other, weight in from_joints)
     confidence[:, ~ever] = 0.0
 
 

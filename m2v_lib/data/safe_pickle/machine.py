@@ -9,12 +9,22 @@ file's bytes, so a mapped file costs no memory.
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import kind_of
+from m2v_lib.data.limits import (
+    MAX_PICKLE_CONTAINERS,
+    MAX_PICKLE_DEPTH,
+    MAX_PICKLE_MADE_BYTES,
+    MAX_PICKLE_OBJECTS,
+    MAX_PICKLE_TUPLE_KEYS,
+    PICKLE_OBJECTS_PER_BYTE,
+)
 from m2v_lib.data.safe_pickle.plain_arrays import (
     NotPlain,
     make_array,
@@ -22,6 +32,7 @@ from m2v_lib.data.safe_pickle.plain_arrays import (
     make_scalar,
     swap_to,
 )
+from m2v_lib.data.safe_pickle.structure import check_unfolded
 
 #: what a pickle of numpy data names (numpy 1 and 2, Python 2 and 3) -> what the machine builds
 #: for it
@@ -40,8 +51,8 @@ NAMES: Final = {
     "_codecs.encode": "encode",
     "collections.OrderedDict": "dict",
 }
-MAX_CONTAINERS: Final = 16_000_000  # an instruction of one byte makes an empty list of 56
 LARGE: Final = 1 << 16  # bytes that stay a view of the file
+STRETCH: Final = 1 << 16  # instructions between two looks at how much is held
 KEYS: Final = (
     str,
     int,
@@ -50,6 +61,20 @@ KEYS: Final = (
     bytes,
     type(None),
 )  # what may be a key: hashing deep tuples can crash Python
+
+
+#: from here on different whole numbers have the same hash, so that a dictionary can be made to
+#: take hours
+LARGEST_KEY: Final = sys.hash_info.modulus
+_DAMAGED: Final = (
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
 
 
 class _Name(str):
@@ -70,42 +95,54 @@ class Machine:
 
     def __init__(self, data: bytes | bytearray | mmap.mmap, where: str, start: int = 0) -> None:
         self.data, self.view, self.where = data, memoryview(data), where
-        self.at, self.size = start, len(data)
+        self.at, self.begin, self.size = start, start, len(data)
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.texts: dict[bytes, str] = {}
-        self.n_containers = self.n_pending = 0
+        self.n_containers = self.n_pending = self.n_tuple_keys = 0
+        self.max_objects = max(MAX_PICKLE_OBJECTS, PICKLE_OBJECTS_PER_BYTE * self.size)
+        self.budget = MAX_PICKLE_MADE_BYTES + 4 * self.size
+        #: object arrays with how deeply they are nested; held, so that no id comes again
+        self.arrays: dict[int, tuple[np.ndarray, int]] = {}
 
     def run(self, steps: Mapping[int, Callable[[Machine], object]]) -> Any:
         """The object that the pickle describes; ``steps`` says what each instruction does."""
-        begin = self.at
         try:
-            if self.size <= begin or self.view[begin] != 0x80:
+            if self.size <= self.at or self.view[self.at] != 0x80:
                 raise NotPlain("does not begin as a pickle of protocol 2 or later does")
-            while True:
-                begin = self.at
-                if begin >= self.size:
-                    raise NotPlain("ends before its last instruction (truncated?)")
-                code, self.at = self.data[begin], begin + 1
-                if code == 0x2E:  # STOP
-                    break
-                step = steps.get(code)
-                if step is None:
-                    raise NotPlain(
-                        f"holds the instruction {bytes([code])!r}, which plain data does not need"
-                    )
-                step(self)
+            while not self._stretch(steps):
+                if len(self.stack) + len(self.memo) > self.max_objects:
+                    raise NotPlain(f"holds more than {self.max_objects} objects at a time")
             result = self.stack.pop()
             if self.n_pending or type(result) is _Name:
                 raise NotPlain("holds an array without contents, or a bare name")
+            check_unfolded(result, self.max_objects)
         except NotPlain as refusal:
-            raise DataError(f"{self.where}: {refusal} (at byte {begin} of the pickle)") from None
-        except (IndexError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:
+            place = f"(at byte {self.begin} of the pickle)"
+            raise DataError(f"{self.where}: {refusal} {place}") from None
+        except _DAMAGED as error:
             raise DataError(
-                f"{self.where}: is no pickle of plain data, or is damaged (at byte {begin})"
+                f"{self.where}: is no pickle of plain data, or is damaged (at byte {self.begin})"
             ) from error
         return result
+
+    def _stretch(self, steps: Mapping[int, Callable[[Machine], object]]) -> bool:
+        """Run the next instructions; True when the last of all was met."""
+        for _ in range(STRETCH):
+            begin = self.begin = self.at
+            if begin >= self.size:
+                raise NotPlain("ends before its last instruction (truncated?)")
+            code, self.at = self.data[begin], begin + 1
+            if code == 0x2E:  # STOP
+                return True
+            step = steps.get(code)
+            if step is None:
+                raise NotPlain(
+                    f"holds the instruction {bytes([code])!r}, which plain data does not need"
+                )
+            step(self)
+        return False
 
     def take(self, n: int) -> memoryview:
         """The next n bytes."""
@@ -154,9 +191,23 @@ class Machine:
 
     def container(self, value: Any) -> None:
         self.n_containers += 1
-        if self.n_containers > MAX_CONTAINERS:
-            raise NotPlain(f"holds more than {MAX_CONTAINERS} containers")
+        if self.n_containers > MAX_PICKLE_CONTAINERS:
+            raise NotPlain(f"holds more than {MAX_PICKLE_CONTAINERS} containers")
         self.stack.append(value)
+
+    def charge(self, n_bytes: int) -> None:
+        """Count bytes that are made and not views of the file, before they are."""
+        self.budget -= n_bytes
+        if self.budget < 0:
+            raise NotPlain("unfolds to far more bytes than it has")
+
+    def nest(self, array: np.ndarray) -> None:
+        """Note how deeply an object array is nested in others: freeing them recurses in C."""
+        found = [self.arrays[id(v)][1] for v in array.reshape(-1) if id(v) in self.arrays]
+        depth = 1 + max(found, default=0)
+        if depth > MAX_PICKLE_DEPTH:
+            raise NotPlain(f"holds arrays nested more than {MAX_PICKLE_DEPTH} deep")
+        self.arrays[id(array)] = (array, depth)
 
     def since_mark(self) -> list[Any]:
         mark = self.marks.pop()
@@ -184,20 +235,30 @@ class Machine:
     def set_items(self, flat: list[Any]) -> None:
         target = self.top(dict)
         for key, value in zip(flat[::2], flat[1::2], strict=True):
-            target[checked_key(key)] = value
+            target[self.key(key)] = value
 
-    def name(self, name: str) -> None:
-        if name not in NAMES:
+    def key(self, key: Any) -> Any:
+        """The key of a dictionary or member of a set, if it is one that hashes harmlessly."""
+        self.n_tuple_keys += type(key) is tuple
+        if self.n_tuple_keys > MAX_PICKLE_TUPLE_KEYS:
+            raise NotPlain(f"has more than {MAX_PICKLE_TUPLE_KEYS} tuples as keys")
+        return checked_key(key)
+
+    def name(self, module: Any, name: Any) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise NotPlain(f"asks for a name that is {kind_of(module)} and {kind_of(name)}")
+        asked = f"{module[:80]}.{name[:80]}"
+        if asked not in NAMES:
             raise NotPlain(
-                f"asks for {name[:80]!r}, which is not numpy data; nothing of it was run"
+                f"asks for {asked[:80]!r}, which is not numpy data; nothing of it was run"
             )
-        self.stack.append(_Name(NAMES[name]))
+        self.stack.append(_Name(NAMES[asked]))
 
     def reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not _Name or type(arguments) is not tuple:
             raise NotPlain("calls something that has no name")
-        result = _build(str(function), arguments)
+        result = self._made(str(function), arguments)
         self.n_pending += type(result) is _Pending
         self.container(result)
 
@@ -209,38 +270,53 @@ class Machine:
             value: Any = swap_to(target.dtype, state)
         else:
             *_, shape, dtype, fortran, contents = state
-            value = make_array(dtype, shape, "F" if fortran else "C", contents)
+            fortran = type(fortran) is bool and fortran
+            value = self.array(dtype, shape, "F" if fortran else "C", contents)
         self.n_pending -= 1
         for key in target.keys:
             self.memo[key] = value
         self.stack.append(value)
 
+    def array(self, dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
+        """An array, with what of it is no view of the file counted."""
+        if isinstance(contents, list | str):
+            self.charge(8 * len(contents))
+        elif isinstance(dtype, np.dtype) and dtype.kind == "b":
+            self.charge(len(contents))
+        value = make_array(dtype, shape, order, contents)
+        if value.dtype.hasobject:
+            self.nest(value)
+        return value
+
+    def _made(self, what: str, arguments: tuple[Any, ...]) -> Any:
+        """What a name of ``NAMES`` builds of its arguments."""
+        match what, arguments:
+            case "array", (_Name() as kind, *_) if kind == "ndarray":
+                return _Pending()
+            case "dtype", (code, *_):
+                return _Pending(make_dtype(code))
+            case "frombuffer", (contents, dtype, shape, order):
+                return self.array(dtype, shape, order, contents)
+            case "scalar", (dtype, contents):
+                self.charge(dtype.itemsize if isinstance(dtype, np.dtype) else 0)
+                return make_scalar(dtype, contents)
+            case "encode", (str(text), "latin1" | "latin-1"):
+                self.charge(len(text))
+                return text.encode("latin-1")
+            case "bytes", ():
+                return b""
+            case "dict", ():
+                return {}
+            case "set" | "frozenset", (list(members),):
+                self.charge(32 * len(members))
+                return {self.key(member) for member in members}
+        raise NotPlain(f"calls {what} with other arguments than numpy does")
+
 
 def checked_key(key: Any) -> Any:
     flat = key if type(key) is tuple else (key,)
     if not all(type(part) in KEYS or isinstance(part, np.generic) for part in flat):
-        raise NotPlain(
-            f"has a {type(key).__name__} as the key of a dictionary or the member of a set"
-        )
+        raise NotPlain(f"has {kind_of(key)} as the key of a dictionary or the member of a set")
+    if any(type(part) is int and abs(part) >= LARGEST_KEY for part in flat):
+        raise NotPlain("has a whole number of 18 or more digits as a key")
     return key
-
-
-def _build(what: str, arguments: tuple[Any, ...]) -> Any:
-    match what, arguments:
-        case "array", (_Name() as kind, *_) if kind == "ndarray":
-            return _Pending()
-        case "dtype", (code, *_):
-            return _Pending(make_dtype(code))
-        case "frombuffer", (contents, dtype, shape, order):
-            return make_array(dtype, shape, order, contents)
-        case "scalar", (dtype, contents):
-            return make_scalar(dtype, contents)
-        case "encode", (str(text), "latin1" | "latin-1"):
-            return text.encode("latin-1")
-        case "bytes", ():
-            return b""
-        case "dict", ():
-            return {}
-        case "set" | "frozenset", (list(members),):
-            return {checked_key(member) for member in members}
-    raise NotPlain(f"calls {what} with other arguments than numpy does")

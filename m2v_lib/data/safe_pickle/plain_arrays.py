@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from m2v_lib.data.foreign_values import kind_of, shown
+
 #: bool, integers, floats, bytes, text, objects; no records, dates, complex or raw memory
 DTYPE: Final = re.compile(r"[<>=|]?(b1|[iu][1248]|f[248]|[SU]\d{1,6}|O8?)")
 MAX_DIMENSIONS: Final = 8
@@ -25,7 +27,7 @@ def make_dtype(code: Any) -> np.dtype[Any]:
     """The dtype of a code such as "<f4"."""
     code = bytes(code).decode("ascii") if isinstance(code, (bytes, memoryview)) else code
     if not isinstance(code, str) or not DTYPE.fullmatch(code):
-        raise NotPlain(f"holds an array of {code!r:.80}, expected numbers, booleans or text")
+        raise NotPlain(f"holds an array of {shown(code)}, expected numbers, booleans or text")
     return np.dtype(code)
 
 
@@ -34,11 +36,15 @@ def swap_to(dtype: np.dtype[Any], state: tuple[Any, ...]) -> np.dtype[Any]:
     sizes) is refused.
     """
     order, *inside = state[1:7]
-    if order not in ("<", ">", "|", "=") or any(part is not None for part in inside[:3]):
+    if (
+        not isinstance(order, str)
+        or order not in ("<", ">", "|", "=")
+        or any(part is not None for part in inside[:3])
+    ):
         raise NotPlain("holds an array of records, expected numbers, booleans or text")
-    if len(inside) < 5 or inside[3] not in (-1, dtype.itemsize):
+    if len(inside) < 5 or type(inside[3]) is not int or inside[3] not in (-1, dtype.itemsize):
         raise NotPlain(f"holds a {dtype} of a false size")
-    return dtype.newbyteorder(order) if order in "<>" else dtype
+    return dtype.newbyteorder("<" if order == "<" else ">") if order in "<>" else dtype
 
 
 def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
@@ -46,9 +52,10 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
     list of all items.
     """
     if not isinstance(dtype, np.dtype) or not DTYPE.fullmatch(dtype.str):
-        raise NotPlain(f"holds an array of {dtype!r:.80}, expected numbers, booleans or text")
+        what = str(dtype)[:40] if isinstance(dtype, np.dtype) else kind_of(dtype)
+        raise NotPlain(f"holds an array of {what}, expected numbers, booleans or text")
     n = check_shape(shape)
-    if order not in ("C", "F"):
+    if not isinstance(order, str) or order not in ("C", "F"):
         raise NotPlain("holds an array in neither C nor Fortran order")
     if dtype.hasobject:
         return _objects(contents, n).reshape(
@@ -62,7 +69,7 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
             f"says that an array is {shape} of {dtype}, but has {len(contents)} bytes for it"
         )
     return _sound(np.frombuffer(contents, dtype) if n else np.empty(0, dtype)).reshape(
-        shape, order=order
+        shape, order="F" if order == "F" else "C"
     )
 
 

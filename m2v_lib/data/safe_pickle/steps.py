@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
-from m2v_lib.data.safe_pickle.machine import Machine, checked_key
+from m2v_lib.data.safe_pickle.machine import Machine
 from m2v_lib.data.safe_pickle.plain_arrays import NotPlain
 
 
@@ -21,12 +21,13 @@ def run_pickle(data: bytes | bytearray | mmap.mmap, where: str, start: int = 0) 
 
 
 def _global(m: Machine) -> None:
-    m.name(f"{m.line().decode()}.{m.line().decode()}")
+    module = m.line().decode()
+    m.name(module, m.line().decode())
 
 
 def _stack_global(m: Machine) -> None:
     name, module = m.stack.pop(), m.stack.pop()
-    m.name(f"{module}.{name}")
+    m.name(module, name)
 
 
 def _whole_number(m: Machine, n: int) -> None:
@@ -60,7 +61,7 @@ def _set_item(m: Machine) -> None:
 
 def _add_items(m: Machine) -> None:
     items = m.since_mark()
-    m.top(set).update(map(checked_key, items))
+    m.top(set).update(map(m.key, items))
 
 
 def _proto(m: Machine) -> None:
@@ -111,7 +112,7 @@ STEPS: Final[dict[int, Callable[[Machine], object]]] = {
         "u": lambda m: m.set_items(m.since_mark()),
         "\x8f": lambda m: m.container(set()),
         "\x90": _add_items,
-        "\x91": lambda m: m.container({checked_key(member) for member in m.since_mark()}),
+        "\x91": lambda m: m.container({m.key(member) for member in m.since_mark()}),
         "h": lambda m: m.get(m.uint(1)),
         "j": lambda m: m.get(m.uint(4)),
         "q": lambda m: m.put(m.uint(1)),

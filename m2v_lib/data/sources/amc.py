@@ -14,12 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import as_number, check_file
+from m2v_lib.data.limits import MAX_TEXT_BYTES
 from m2v_lib.data.sources.packs import Clip, Pack
 from m2v_lib.data.sources.rig_layouts import RIG_DERIVED, RIG_H36M17, RIG_JOINTS
 from m2v_lib.data.sources.rig_points import RIG_BONES, rig_points, suspect_points
@@ -33,6 +36,9 @@ FOOT_POINTS: Final = ("ltoe_base", "rtoe_base", "ltoe_tip", "rtoe_tip")
 #: the order of rotations in every CMU file
 XYZ: Final = ("x", "y", "z")
 SOURCE_FPS: Final = 120.0
+#: bones of a skeleton, and the length of one: CMU's have 30 bones of up to 500 mm
+MAX_BONES: Final = 1000
+MAX_BONE_MM: Final = 1e5
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,12 @@ def read_asf(path: Path | str) -> Skeleton:
         units = {line.split()[0]: line.split()[1] for line in sections["units"]}
         if units["angle"] != "deg":
             raise DataError(f"{path}: angles are in {units['angle']}, expected deg")
-        scale = INCH_MM / float(units["length"])
-        bones = dict(_bone(block, scale) for block in _blocks(sections["bonedata"]))
+        unit = as_number(units["length"], f"{path}: units: length", 1e-6, 1e6, text=True)
+        scale = INCH_MM / unit
+        blocks = list(islice(_blocks(sections["bonedata"]), MAX_BONES + 1))
+        if len(blocks) > MAX_BONES:
+            raise DataError(f"{path}: must have at most {MAX_BONES} bones")
+        bones = dict(_bone(block, scale) for block in blocks)
         return Skeleton(_in_order(path, bones, sections["hierarchy"]), scale)
     except (KeyError, IndexError) as error:
         raise DataError(
@@ -89,6 +99,7 @@ def read_asf(path: Path | str) -> Skeleton:
 
 
 def _read_text(path: Path) -> str:
+    check_file(path, MAX_TEXT_BYTES, "an ASF or AMC file")
     try:
         return path.read_text(encoding="ascii", errors="replace")
     except OSError as error:
@@ -102,7 +113,7 @@ def _sections(path: Path, text: str) -> dict[str, list[str]]:
     lines: list[str] = []
     for line in (raw.strip() for raw in text.splitlines()):
         if line.startswith(":"):
-            lines = out.setdefault(line[1:].split()[0].lower(), [])
+            lines = out.setdefault(line[1:].strip().partition(" ")[0].lower(), [])
         elif line and not line.startswith("#"):
             lines.append(line)
     if "bonedata" not in out:
@@ -127,11 +138,21 @@ def _bone(block: dict[str, list[str]], scale: float) -> tuple[str, Bone]:
     name, axis = block["name"][0], block["axis"]
     if axis[3:] != ["XYZ"]:
         raise ValueError(f"bone {name} has axis order {axis[3:]}, expected XYZ")
-    vector = np.array(block["direction"], np.float64) * float(block["length"][0]) * scale
+    direction, length = _numbers(block["direction"], 3), _numbers(block["length"][:1], 1)
+    vector = direction * length * scale
     dof = tuple(word[1:].lower() for word in block.get("dof", []))
+    if not (np.abs(vector) < MAX_BONE_MM).all():
+        raise ValueError(f"bone {name} is longer than {MAX_BONE_MM:g} mm")
     if set(dof) - set(XYZ):
         raise ValueError(f"bone {name} has dof {dof}, expected rx, ry, rz")
-    return name, Bone("root", vector, euler(np.array(axis[:3], np.float64)), dof)
+    return name, Bone("root", vector, euler(_numbers(axis[:3], 3)), dof)
+
+
+def _numbers(words: Sequence[str], n: int) -> np.ndarray:
+    """So many numbers of a bone."""
+    if len(words) != n:
+        raise ValueError(f"a bone has {len(words)} numbers, expected {n}")
+    return np.array([as_number(word, "a bone's number", -1e6, 1e6, text=True) for word in words])
 
 
 def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> dict[str, Bone]:

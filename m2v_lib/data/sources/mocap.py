@@ -1,12 +1,12 @@
 """Motion capture as a store: a pack's clips seen by the four Human3.6M cameras and by the noisy
-detector, subjects split into train and test (design section 6).
+detector, subjects split into train and test.
 """
 # n frames of all clips, J joints
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from m2v_lib.data.sources.packs import read_pack as read_pack
 from m2v_lib.data.sources.packs import write_pack as write_pack
 from m2v_lib.data.sources.rig import form_pack
 from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
+from m2v_lib.data.store.world import World, make_world
 from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
 from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
 
@@ -108,8 +109,17 @@ def prepare_mocap(
         recipe=recipe,
         **skeleton_entries(pack.skeleton),
     )
-    films = (film(clips, detector, skeleton=pack.skeleton) for clips in groups.values())
-    return write_store(root, meta, *films)
+    films = [film(clips, detector, skeleton=pack.skeleton) for clips in groups.values()]
+    return write_store(root, meta, *films, world=world_of(groups))
+
+
+def world_of(groups: Mapping[str, Sequence[Clip]]) -> World:
+    """The clips of each split in world space."""
+    takes = {
+        split: [(c.name, c.subject, c.action_class, c.positions) for c in clips]
+        for split, clips in groups.items()
+    }
+    return make_world(takes)
 
 
 def skeleton_entries(skeleton: Skeleton) -> dict[str, Any]:

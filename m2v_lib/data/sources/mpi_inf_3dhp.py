@@ -22,6 +22,9 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.data.foreign_values import as_number, as_text, listed, shown
+from m2v_lib.data.limits import MAX_FPS, MIN_FPS
+from m2v_lib.data.safe_pickle.archives import BROKEN
 from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.sources.pose_checks import check_inside, check_limbs, check_projection
 from m2v_lib.data.store import GROUND_TRUTH, DataError, Meta, Split, Video, write_store
@@ -83,9 +86,11 @@ def _kind(path: Path) -> str | None:
     file.
     """
     try:
+        if not path.is_file():
+            return None
         with zipfile.ZipFile(path) as archive, archive.open("data.npy") as stream:
             beginning = stream.read(1 << 12)
-    except (OSError, KeyError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+    except (OSError, KeyError, *BROKEN):
         return None
     text = beginning.decode("latin-1")
     return next(
@@ -210,12 +215,10 @@ def read_train(path: Path | str) -> list[Take]:
                 "rate"
             )
         cameras, fps = entry
-        if not isinstance(fps, int | float | np.number) or not 1 <= fps <= 1000:
-            raise DataError(f"{where}: the frame rate is {_told(fps)}, expected frames a second")
-        takes += [
-            _take(f"{where}, camera {name}", sequence, str(name), float(fps), cameras[name])
-            for name in cameras
-        ]
+        fps = as_number(fps, f"{where}: frame rate", MIN_FPS, MAX_FPS)
+        for key, poses in cameras.items():
+            name = as_text(str(key) if isinstance(key, int) else key, f"{where}: camera")
+            takes.append(_take(f"{where}, camera {name}", sequence, name, fps, poses))
     check_inside(
         (take.joint_2d[::20] for take in takes), (TRAIN_WIDTH, TRAIN_WIDTH), f"{path}: data_2d"
     )
@@ -270,7 +273,7 @@ def _sequences(path: Path, kind: str) -> dict[str, Any]:
     for name in data:
         if not isinstance(name, str) or not SEQUENCE[kind].fullmatch(name):
             raise DataError(
-                f"{path}: {name!r} is no sequence of the {kind} file, expected {expected}"
+                f"{path}: {shown(name)} is no sequence of the {kind} file, expected {expected}"
             )
     return data
 
@@ -286,7 +289,7 @@ def _take(
     arrays = {}
     for key, axes in (("data_2d", 2), ("data_3d", 3)):
         array = entry[key]
-        if array.ndim != 3 or array.shape[1:] != (N_JOINTS, axes) or array.dtype.kind not in "fiu":
+        if array.ndim != 3 or array.shape[1:] != (N_JOINTS, axes) or array.dtype.kind != "f":
             expected = f"numbers (n, {N_JOINTS}, {axes})"
             raise DataError(f"{where}: {key} is {array.dtype} {array.shape}, expected {expected}")
         if len(array) == 0:
@@ -335,11 +338,5 @@ def _check_poses(take: Take, where: str) -> None:
 def _told(value: Any) -> str:
     """A value in a few words."""
     if isinstance(value, Mapping):
-        return f"a dict of {', '.join(map(str, list(value)[:4])) or 'nothing'}"
-    if isinstance(value, np.ndarray):
-        return f"an array {value.shape}"
-    return (
-        f"{type(value).__name__} {value!r:.40}"
-        if isinstance(value, int | float | str)
-        else type(value).__name__
-    )
+        return f"a dict of {listed(list(value))}"
+    return shown(value)

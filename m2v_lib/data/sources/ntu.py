@@ -10,6 +10,7 @@ The file (spec section 7) is a pickle of a dict: ``split``, four lists of names 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,20 @@ import numpy as np
 from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import (
+    as_array,
+    as_list,
+    as_table,
+    as_text,
+    as_whole,
+    beginning_of,
+    kind_of,
+    listed,
+    read_text,
+    shown,
+)
 from m2v_lib.data.keypoints.layouts import LAYOUTS
+from m2v_lib.data.limits import MAX_DESCRIPTION_BYTES, MAX_FRAME_NUMBER, MAX_IMAGE_SIDE
 from m2v_lib.data.safe_pickle.reader import read_pickle
 from m2v_lib.data.store.action_store import (
     NEITHER,
@@ -110,11 +124,7 @@ CLASSES: Final = (
 
 def looks_like(path: Path) -> bool:
     """Whether a file begins as a pickle of this layout does."""
-    try:
-        with Path(path).open("rb") as stream:
-            head = stream.read(4096)
-    except OSError:
-        return False
+    head = beginning_of(Path(path))
     return head[:1] == b"\x80" and any(
         word in head for word in (b"xsub_train", b"xview_train", b"keypoint_score")
     )
@@ -142,12 +152,8 @@ def read_ntu60(path: Path | str) -> ActionData:
     path = Path(path)
     content = read_pickle(path)
     if not isinstance(content, Mapping) or not {"split", "annotations"} <= set(content):
-        found = (
-            ", ".join(map(str, content)) if isinstance(content, Mapping) else type(content).__name__
-        )
-        raise DataError(
-            f"{path}: holds {found[:80]}, expected a dict with the keys split and annotations"
-        )
+        found = listed(list(content)) if isinstance(content, Mapping) else kind_of(content)
+        raise DataError(f"{path}: holds {found}, expected a dict with split and annotations")
     return from_annotations(
         content["annotations"], content["split"], str(path), _read_classes(path)
     )
@@ -171,7 +177,7 @@ def from_annotations(
     ]
     names = tuple(str(a["frame_dir"]) for a in samples)
     if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+        twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"{where}: frame_dir {twice!r} occurs twice, expected each sample once")
     height, width = np.array([a["img_shape"] for a in samples], np.int64).T
     n_frames = np.array([a["total_frames"] for a in samples], np.int64)
@@ -241,19 +247,14 @@ def follow(points_MTJ2: np.ndarray, score_MTJ: np.ndarray) -> tuple[np.ndarray, 
 
 def _check(sample: Any, where: str, n_classes: int) -> Mapping[str, Any]:
     """The sample, when it keeps the layout; DataError otherwise."""
-    if not isinstance(sample, Mapping):
-        raise DataError(
-            f"{where} is {type(sample).__name__}, expected a dict with the keys {', '.join(KEYS)}"
-        )
-    where = f"{where} ({sample.get('frame_dir', 'without frame_dir')})"
+    sample = as_table(sample, where)
+    if "frame_dir" in sample:
+        where = f"{where} ({as_text(sample['frame_dir'], f'{where}: frame_dir')})"
     if missing := [key for key in KEYS if key not in sample]:
         raise DataError(f"{where} has no key {missing[0]!r}, expected {', '.join(KEYS)}")
-    points, score = (np.asarray(sample[key]) for key in ("keypoint", "keypoint_score"))
-    if points.dtype.kind != "f" or score.dtype.kind != "f":
-        raise DataError(
-            f"{where}: keypoint and keypoint_score hold {points.dtype} and {score.dtype}, "
-            "expected floats"
-        )
+    points, score = (
+        as_array(sample[key], f"{where}: {key}", "f") for key in ("keypoint", "keypoint_score")
+    )
     if points.ndim != 4 or points.shape[2:] != (17, 2) or 0 in points.shape:
         raise DataError(
             f"{where}: keypoint has shape {points.shape}, expected (people, frames, 17 COCO "
@@ -263,10 +264,10 @@ def _check(sample: Any, where: str, n_classes: int) -> Mapping[str, Any]:
         raise DataError(
             f"{where}: keypoint_score has shape {score.shape}, expected {points.shape[:3]}"
         )
-    if sample["total_frames"] != points.shape[1]:
+    n_frames = as_whole(sample["total_frames"], f"{where}: total_frames", 1, MAX_FRAME_NUMBER)
+    if n_frames != points.shape[1]:
         raise DataError(
-            f"{where}: total_frames says {sample['total_frames']}, keypoint has {points.shape[1]} "
-            "frames"
+            f"{where}: total_frames says {n_frames}, keypoint has {points.shape[1]} frames"
         )
     bad = ~(np.isfinite(points).all((2, 3)) & np.isfinite(score).all(2))
     if bad.any():
@@ -278,40 +279,38 @@ def _check(sample: Any, where: str, n_classes: int) -> Mapping[str, Any]:
         raise DataError(
             f"{where}: keypoint_score runs from {score.min():g} to {score.max():g}, expected 0 to 1"
         )
-    shape = sample["img_shape"]
-    if np.shape(shape) != (2,) or min(shape) < 1:
-        raise DataError(f"{where}: img_shape is {shape}, expected (height, width) in pixels")
-    if not isinstance(sample["label"], int | np.integer) or not 0 <= sample["label"] < n_classes:
-        raise DataError(
-            f"{where}: label is {sample['label']!r}, expected a whole number from 0 to "
-            f"{n_classes - 1}"
-        )
+    sides = as_list(sample["img_shape"], f"{where}: img_shape")
+    if len(sides) != 2:
+        raise DataError(f"{where}: img_shape has {len(sides)} numbers, expected height and width")
+    for side in sides:
+        as_whole(side, f"{where}: img_shape (height, width)", 1, MAX_IMAGE_SIDE)
+    as_whole(sample["label"], f"{where}: label", 0, n_classes - 1)
     return sample
 
 
 def _parts(split: Any, names: Sequence[str], where: str) -> dict[str, np.ndarray]:
     """Which samples train and which test under each protocol."""
-    if not isinstance(split, Mapping) or (missing := [key for key in SPLITS if key not in split]):
-        what = (
-            f"no {missing[0]!r}"
-            if isinstance(split, Mapping)
-            else f"{type(split).__name__} in its place"
-        )
-        raise DataError(f"{where}: split has {what}, expected {', '.join(SPLITS)}")
+    split = as_table(split, f"{where}: split")
+    if missing := [key for key in SPLITS if key not in split]:
+        raise DataError(f"{where}: split has no {missing[0]!r}, expected {', '.join(SPLITS)}")
     number = {name: i for i, name in enumerate(names)}
     parts = {protocol: np.full(len(names), NEITHER, np.int64) for protocol in ("xsub", "xview")}
     for key, (protocol, part) in SPLITS.items():
-        if len(split[key]) == 0:
+        listed_names = as_list(split[key], f"{where}: split {key}")
+        if not listed_names:
             raise DataError(f"{where}: split {key} is empty, expected names of samples")
-        for name in split[key]:
-            if str(name) not in number:
-                raise DataError(f"{where}: split {key} names {name!r}, which no annotation has")
-            if parts[protocol][number[str(name)]] not in (NEITHER, part):
+        for name in listed_names:
+            at = number.get(name) if isinstance(name, str) else None
+            if at is None:
+                raise DataError(
+                    f"{where}: split {key} names {shown(name)}, which no annotation has"
+                )
+            if parts[protocol][at] not in (NEITHER, part):
                 raise DataError(
                     f"{where}: {name!r} is in both splits of {protocol}, expected it to train or "
                     "to test"
                 )
-            parts[protocol][number[str(name)]] = part
+            parts[protocol][at] = part
     return parts
 
 
@@ -347,9 +346,9 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     beside = path.with_name(LABEL_MAP)
     if not beside.is_file():
         return CLASSES
-    classes = tuple(
-        line.strip() for line in beside.read_text(encoding="utf-8").splitlines() if line.strip()
-    )
+    text = read_text(beside, MAX_DESCRIPTION_BYTES)
+    lines = (line.strip() for line in text.splitlines())
+    classes = tuple(as_text(line, f"{beside}: class") for line in lines if line)
     if not classes:
         raise DataError(f"{beside}: is empty, expected the name of a class on each line")
     return classes

@@ -8,7 +8,6 @@ A pack holds joints in world millimetres, z up, frames of all clips one after an
 from __future__ import annotations
 
 import os
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,10 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError, check_finite, check_millimetres
+from m2v_lib.data.foreign_values import as_names, as_number, as_text, kind_of, listed, shown
+from m2v_lib.data.limits import MAX_FPS, MIN_FPS
+from m2v_lib.data.safe_pickle.archives import array_names
+from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.sources.rig_layouts import RIG_JOINTS
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.known import RIG38
@@ -24,6 +27,7 @@ PACK_FILE: Final = "cmu_mocap_h36m17_50hz_train.npz"
 RIG_FILE: Final = "cmu_mocap_rig_50hz_train.npz"
 CLIP_KEYS: Final = ("clip_name", "subject", "action", "action_class")
 REQUIRED: Final = ("positions", "clip_start", *CLIP_KEYS, "fps", "units")
+UNITS: Final = ("units", "up_axis")
 PACK_JOINTS: Final = (
     "hip",
     "rhip",
@@ -146,45 +150,39 @@ def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def looks_like(path: Path | str) -> bool:
     """Whether a file is a pack, told by the names of its arrays."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return {"positions.npy", "clip_start.npy"} <= set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return False
+    return {"positions", "clip_start"} <= array_names(Path(path))
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no such file, expected a motion capture pack (.npz)") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(
-            f"{path}: cannot be read as a .npz of plain arrays, truncated or foreign ({reason})"
-        ) from error
+    arrays = {}
+    for key, value in read_object_npz(path).items():
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            raise DataError(f"{path}: {shown(key)} must be a plain array, got objects")
+        arrays[key] = value
+    return arrays
 
 
 def _check_pack(
     path: Path, raw: dict[str, np.ndarray], positions: np.ndarray, starts: np.ndarray
 ) -> None:
+    if positions.dtype.kind != "f":
+        raise DataError(f"{path}: positions must be floats (mm), got {positions.dtype}")
     if positions.ndim != 3 or positions.shape[1] not in NAMES or positions.shape[2] != 3:
         raise DataError(
             f"{path}: positions has shape {positions.shape}, expected (frames, 17 joints or the "
             "rig's 38, 3)"
         )
-    if str(raw["units"]) != "mm" or str(raw.get("up_axis", "z")) != "z":
-        said = f"{raw['units']}, {raw.get('up_axis', 'z')} up"
-        raise DataError(f"{path}: units and up_axis say {said}, expected mm, z up")
-    if raw["fps"].size != 1 or not 1 <= float(raw["fps"]) <= 1000:
-        raise DataError(f"{path}: fps is {raw['fps']}, expected one number of frames a second")
+    units, up = (_word(raw.get(key, np.array("z")), f"{path}: {key}") for key in UNITS)
+    if (units, up) != ("mm", "z"):
+        raise DataError(f"{path}: units and up_axis say {units}, {up} up, expected mm, z up")
+    as_number(raw["fps"], f"{path}: fps", MIN_FPS, MAX_FPS)
 
     _check_clips(path, raw, starts, len(positions))
     names = NAMES[positions.shape[1]]
-    if "joint_names" in raw and tuple(raw["joint_names"].tolist()) != names:
+    if "joint_names" in raw and tuple(raw["joint_names"].reshape(-1).tolist()) != names:
         raise DataError(
-            f"{path}: joint_names are {raw['joint_names'].tolist()}, expected {list(names)}"
+            f"{path}: joint_names are {listed(raw['joint_names'].reshape(-1).tolist())}, expected "
+            f"{', '.join(names[:4])} ..."
         )
     if "suspect" in raw and raw["suspect"].shape != positions.shape[:2]:
         raise DataError(
@@ -194,7 +192,13 @@ def _check_pack(
     check_millimetres(positions, f"{path}: positions", SKELETONS[positions.shape[1]])
 
 
+def _word(value: np.ndarray, where: str) -> str:
+    return as_text(value.item() if value.size == 1 else value, where)
+
+
 def _check_clips(path: Path, raw: dict[str, np.ndarray], starts: np.ndarray, n_frames: int) -> None:
+    if starts.ndim != 1 or starts.dtype.kind not in "iu":
+        raise DataError(f"{path}: clip_start must be a row of whole numbers, got {kind_of(starts)}")
     if len(starts) < 2:
         raise DataError(
             f"{path}: clip_start holds {len(starts)} numbers, expected at least one clip"
@@ -207,5 +211,6 @@ def _check_clips(path: Path, raw: dict[str, np.ndarray], starts: np.ndarray, n_f
                 f"{path}: {key} has shape {raw[key].shape}, expected one entry for "
                 f"{len(starts) - 1} clips"
             )
+        as_names(raw[key], f"{path}: {key}")
     if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
         raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")

@@ -48,11 +48,11 @@ class Reader:
 
 
 READERS: Final = {
-    "synthetic": Reader("synthetic", "prepare_people", 1),
+    "synthetic": Reader("synthetic", "prepare_people", 2),
     "mocap": Reader(
         "mocap",
         "prepare_pack",
-        2,
+        3,
         (("cmu_mocap_rig_50hz_train.npz",), ("cmu_mocap_h36m17_50hz_train.npz",)),
         "run `python data_scripts/fetch_cmu.py` to download CMU motion capture",
     ),

@@ -11,9 +11,11 @@ side of the box of the joints, around its middle: the crop of spec section 7's e
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,7 +24,7 @@ from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks, read_keypoints, recordings
-from m2v_lib.data.keypoints.files import read_detections
+from m2v_lib.data.keypoints.files import NoPersonError, UnrecognisedFile, read_detections
 from m2v_lib.data.keypoints.timeline import at_rate, dense, fill, sample, unbroken
 from m2v_lib.data.store import Meta, Split, Video, no_labels, write_store
 
@@ -30,6 +32,7 @@ FPS: Final = 50.0
 MIN_SECONDS: Final = 0.5  # of a piece
 MIN_SEEN: Final = 0.5  # share of its joints that were detected
 CROP: Final = 2.0
+N_TRIED: Final = 20  # files of a folder that are tried until one holds keypoints
 TEST_FOLDERS: Final = ("val", "test")
 
 
@@ -64,8 +67,15 @@ def prepare_keypoints(
     splits: dict[str, list[tuple[Video, Piece]]] = {"train": [], "test": []}
     formats: Counter[str] = Counter()
     found = [(source, path) for source in sources for path in _recordings(source)]
+    left_out: list[str] = []
     for source, path in tqdm(found, desc="reading keypoints", unit="file", delay=2, leave=False):
-        tracks = read_keypoints(path, size=parse_size(size), fps=fps, layout=layout)
+        try:
+            tracks = read_keypoints(path, size=parse_size(size), fps=fps, layout=layout)
+        except (UnrecognisedFile, NoPersonError) as error:  # notes, or a clip without anybody
+            if path == source:
+                raise
+            left_out.append(f"{path.name}: {str(error).removeprefix(f'{path}: ')}")
+            continue
         formats[f"{tracks.format}, {tracks.layout}"] += 1
         split = splits[
             "test" if set(path.relative_to(source).parts[:-1]) & set(TEST_FOLDERS) else "train"
@@ -95,18 +105,25 @@ def prepare_keypoints(
     )
     if not splits["train"]:
         where = ", ".join(map(str, sources))
+        why = f"; left out: {left_out[0]}" if left_out else ""
         raise DataError(
             f"{where}: nobody is seen for {MIN_SECONDS:g} s in {len(found)} recordings outside "
-            "val and test"
+            f"val and test{why}"
         )
+    if left_out:
+        count = "1 file" if len(left_out) == 1 else f"{len(left_out)} files"
+        tqdm.write(f"m2v: {count} left out, {left_out[0]}", file=sys.stderr)
     return write_store(root, meta, *(_split(entries) for entries in splits.values()))
 
 
 def looks_like(path: Path) -> bool:
-    """Whether the first recording here can be read as keypoints."""
+    """Whether one of the first recordings here can be read as keypoints."""
+    return any(_is_keypoints(recording) for recording in islice(_recordings(path), N_TRIED))
+
+
+def _is_keypoints(path: Path) -> bool:
     try:
-        first = next(iter(_recordings(path)), None)
-        return first is not None and len(read_detections(first).frame) > 0
+        return len(read_detections(path).frame) > 0
     except DataError:
         return False
 

@@ -1,6 +1,7 @@
 """The on-disk format that all data ends in: memory-mapped splits beside a ``meta.json``."""
 
 from m2v_lib.data.checks import DataError, Video
+from m2v_lib.data.store.folders import store_folder, swap_in
 from m2v_lib.data.store.pose_store import (
     ARRAYS,
     CAMERA_SPACE,
@@ -17,7 +18,6 @@ from m2v_lib.data.store.pose_store import (
     list_stores,
     no_labels,
     open_store,
-    swap_in,
     write_store,
 )
 
@@ -39,6 +39,7 @@ __all__ = [
     "list_stores",
     "no_labels",
     "open_store",
+    "store_folder",
     "swap_in",
     "write_store",
 ]

@@ -21,7 +21,16 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from m2v_lib.data.checks import DataError, check_finite
-from m2v_lib.data.store import default_root, swap_in
+from m2v_lib.data.foreign_values import as_names, as_table, as_text
+from m2v_lib.data.limits import MAX_LONG_TEXT
+from m2v_lib.data.store import default_root
+from m2v_lib.data.store.description import (
+    check_fingerprint,
+    check_keys,
+    check_name,
+    read_object,
+)
+from m2v_lib.data.store.folders import check_store_name, store_folder, swap_in
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.skeletons.h36m import N_JOINTS
 
@@ -111,7 +120,9 @@ class ActionStore:
     def data(self) -> ActionData:
         raw = _read_description(self.path)
         arrays = map_tensors(self.path / FILE, [*ROWS, *SAMPLES])
-        return ActionData(**arrays, names=tuple(raw["names"]), classes=tuple(raw["classes"]))
+        data = ActionData(**arrays, names=tuple(raw["names"]), classes=tuple(raw["classes"]))
+        check_shapes(data, str(self.path))
+        return data
 
     def verify(self) -> None:
         """Read the file whole and compare it with the fingerprint."""
@@ -129,7 +140,7 @@ def is_action_store(name: str, root: Path | None = None) -> bool:
 
 def open_action_store(name: str, root: Path | None = None) -> ActionStore:
     """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
-    path = (Path(root) if root else default_root()) / name
+    path = (Path(root) if root else default_root()) / check_store_name(name)
     if not (path / DESCRIPTION).is_file():
         raise DataError(
             f"{path}: no action data {name!r} here, make it with `m2v data prepare {name} "
@@ -155,7 +166,7 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
     name as they were.
     """
     check_actions(data, meta.name)
-    root, target = Path(root), Path(root) / meta.name
+    root, target = Path(root), store_folder(Path(root), meta.name)
     if (target / "meta.json").exists():
         raise DataError(
             f"{target}: is a store of another kind, choose another name for the action data"
@@ -182,6 +193,13 @@ def check_actions(data: ActionData, where: str) -> None:
     """Raise ``DataError`` (one sentence that begins with ``where``) unless the data keep every
     promise above.
     """
+    check_shapes(data, where)
+    for key in ROWS:
+        check_finite(getattr(data, key), f"{where}: {key}")
+
+
+def check_shapes(data: ActionData, where: str) -> None:
+    """Raise ``DataError`` unless the arrays have the rows that samples and people need."""
     n_samples = len(data)
     if n_samples == 0:
         raise DataError(f"{where}: holds no sample, expected at least one")
@@ -204,7 +222,6 @@ def check_actions(data: ActionData, where: str) -> None:
             raise DataError(
                 f"{where}: {key} has shape {found}, expected {(data.starts[-1], *shape)}"
             )
-        check_finite(getattr(data, key), f"{where}: {key}")
 
 
 def _require(good_S: np.ndarray, names: Sequence[str], what: str) -> None:
@@ -213,16 +230,16 @@ def _require(good_S: np.ndarray, names: Sequence[str], what: str) -> None:
 
 
 def _read_description(path: Path) -> dict[str, Any]:
-    known = {f.name for f in fields(ActionMeta)}
-    try:
-        raw = json.loads((path / DESCRIPTION).read_text())
-        if set(raw) == {"meta", "classes", "names"} and set(raw["meta"]) == known:
-            return raw
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path / DESCRIPTION}: cannot be read as the description of action data ({error})"
-        ) from error
-    raise DataError(
-        f"{path / DESCRIPTION}: expected the keys meta ({', '.join(sorted(known))}), classes and "
-        "names"
+    file = path / DESCRIPTION
+    raw = read_object(file, "action data")
+    check_keys(raw, {"meta", "classes", "names"}, str(file))
+    meta = dict(as_table(raw["meta"], f"{file}: meta"))
+    check_keys(meta, {f.name for f in fields(ActionMeta)}, f"{file}: meta")
+    check_name(meta["name"], file)
+    for key in ("protocol", "source", "recipe"):
+        meta[key] = as_text(meta[key], f"{file}: {key}", MAX_LONG_TEXT)
+    check_fingerprint(meta["fingerprint"], f"{file}: fingerprint")
+    raw["classes"], raw["names"] = (
+        as_names(raw[key], f"{file}: {key}") for key in ("classes", "names")
     )
+    return {**raw, "meta": meta}

@@ -1,9 +1,8 @@
-"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json``
-(design section 3).
+"""The one on-disk format: a folder a data set, two memory-mapped splits and a ``meta.json``.
 
 ``<root>/<name>/{train,test}.safetensors`` hold the arrays of a ``Split``, frames of all videos
 one after another; ``meta.json`` holds frame rate, unit, skeleton, protocol, videos and a sha256
-fingerprint of both files.
+fingerprint of both files. Motion capture may have a third file (``world``).
 """
 # n frames of all videos of a split, J joints of the store's skeleton
 
@@ -20,10 +19,19 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from m2v_lib.data.checks import LARGEST, check_finite, check_millimetres
 from m2v_lib.data.checks import DataError as DataError
 from m2v_lib.data.checks import Video as Video
-from m2v_lib.data.checks import check_finite, check_millimetres
+from m2v_lib.data.foreign_values import as_table
+from m2v_lib.data.store.description import (
+    check_keys,
+    checked_meta,
+    checked_videos,
+    read_object,
+)
+from m2v_lib.data.store.folders import check_store_name, store_folder, swap_in
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
+from m2v_lib.data.store.world import WORLD_FILE, World, check_world, read_world, write_world
 from m2v_lib.runs.records import project_root
 from m2v_lib.skeletons import H36M17, Skeleton, SkeletonError, skeleton_of
 
@@ -36,6 +44,8 @@ CAMERA_SPACE: Final = (
 MAX_CONFIDENCE: Final = 2.0  # heat maps peak a little above 1; more is another unit
 #: array name -> shape after the frame axis
 ARRAYS: Final = ("joint_2d", "confidence", "label_px", "truth_mm", "factor")
+#: frames whose values are looked at when a split is opened
+N_SAMPLED: Final = 256
 LABELS: Final = ("label_px", "truth_mm", "factor")
 
 
@@ -123,8 +133,9 @@ class Store:
     meta: Meta
 
     @cached_property
-    def _videos(self) -> dict[str, list[dict[str, Any]]]:
-        return _read_meta(self.path)["videos"]
+    def _videos(self) -> dict[str, tuple[Video, ...]]:
+        raw, file = _read_meta(self.path)["videos"], self.path / "meta.json"
+        return {name: checked_videos(raw[name], f"{file}: videos, {name}") for name in SPLITS}
 
     def split(self, name: SplitName) -> Split:
         """The arrays of "train" or "test", mapped copy-on-write: reading costs no memory,
@@ -136,7 +147,24 @@ class Store:
         arrays = map_tensors(self.path / f"{name}.safetensors", expected, ("valid",))
         if not self.meta.labelled:
             arrays |= no_labels(len(arrays["joint_2d"]), self.meta.n_joints)
-        return Split(**arrays, videos=tuple(Video(**v) for v in self._videos[name]))
+        split = Split(**arrays, videos=self._videos[name])
+        check_cheaply(
+            split, f"{self.path}: split {name}", self.meta.n_joints, labelled=self.meta.labelled
+        )
+        return split
+
+    @cached_property
+    def _world(self) -> dict[str, Any] | None:
+        return _read_meta(self.path).get("world")
+
+    @property
+    def has_world(self) -> bool:
+        """Whether there is motion in world space, which `data.cameras=random` needs."""
+        return self._world is not None
+
+    def world(self) -> World:
+        """Motion in world space, mapped. Raises DataError where the store has none."""
+        return read_world(self.path, self._world)
 
     def verify(self) -> None:
         """Read both files whole and compare them with the fingerprint."""
@@ -145,6 +173,8 @@ class Store:
             raise DataError(
                 f"{self.path}: contents have sha256 {found[:12]}, meta.json says {said[:12]}"
             )
+        if self.has_world and fingerprint([self.path / WORLD_FILE]) != self.world().fingerprint:
+            raise DataError(f"{self.path}/{WORLD_FILE}: is not what meta.json says of it")
 
 
 def default_root() -> Path:
@@ -160,17 +190,14 @@ def list_stores(root: Path | None = None) -> list[Store]:
 
 def open_store(name: str, root: Path | None = None) -> Store:
     """Open ``<root>/<name>``; a missing or foreign one is a ``DataError``."""
-    path = (Path(root) if root else default_root()) / name
+    path = (Path(root) if root else default_root()) / check_store_name(name)
     if (path / "actions.json").is_file():
         raise DataError(
             f"{path}: holds action data, which `m2v action` uses, expected a store for lifting"
         )
     if not (path / "meta.json").is_file():
         raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
-    raw = _read_meta(path)["meta"]
-    for key in ("val_subjects", "blocked_sources"):
-        raw[key] = tuple(raw[key])
-    meta = Meta(**raw)
+    meta = Meta(**_read_meta(path)["meta"])
     if meta.units not in ("mm", "px"):
         raise DataError(f"{path}/meta.json: units must be mm or px, got {meta.units!r}")
     try:
@@ -202,13 +229,18 @@ def no_labels(n_frames: int, n_joints: int = len(H36M17)) -> dict[str, np.ndarra
     return {key: np.broadcast_to(np.float32(np.nan), (n_frames, *shapes[key])) for key in LABELS}
 
 
-def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
+def write_store(
+    root: Path, meta: Meta, train: Split, test: Split, *, world: World | None = None
+) -> Path:
     """Check both splits, write them beside ``<root>/<name>`` and move them into place; returns
     that folder.
 
     Whatever goes wrong (bad data, full disk) raises ``DataError`` and leaves an older store of
     the name as it was.
     """
+    root, target = Path(root), store_folder(Path(root), meta.name)
+    if (target / "actions.json").exists():
+        raise DataError(f"{target}: holds action data, choose another name for the store (--name)")
     splits = {"train": train, "test": test}
     for name, split in splits.items():
         # keypoints alone need no test split
@@ -216,11 +248,12 @@ def write_store(root: Path, meta: Meta, train: Split, test: Split) -> Path:
             check_split(
                 split, f"{meta.name}: split {name}", labelled=meta.labelled, skeleton=meta.joints
             )
-    root, target = Path(root), Path(root) / meta.name
+    if world is not None:
+        check_world(world, f"{meta.name}: world", meta.joints)
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
     try:
-        _write_files(building, meta, splits)
+        _write_files(building, meta, splits, world)
         swap_in(building, target)
     except OSError as error:
         raise DataError(
@@ -266,6 +299,30 @@ def check_split(
     check_millimetres(split.truth_mm, f"{where}: truth_mm", skeleton)
 
 
+def check_cheaply(split: Split, where: str, n_joints: int, *, labelled: bool) -> None:
+    """Raise ``DataError`` where shapes, videos or a sample of the values are not what was written:
+    what can be known at opening without reading it all (``verify`` does).
+    """
+    n = split.n_frames
+    for name, shape in array_shapes(n_joints).items():
+        if getattr(split, name).shape != (n, *shape):
+            raise DataError(
+                f"{where}: {name} has shape {getattr(split, name).shape}, expected {(n, *shape)}"
+            )
+    if n or split.videos:
+        _check_videos(split.videos, n, where)
+    step = max(1, n // N_SAMPLED)
+    sample = replace(
+        split, videos=(), valid=None, **{key: getattr(split, key)[::step] for key in ARRAYS}
+    )
+    for name in ARRAYS if labelled else ("joint_2d", "confidence"):
+        values = getattr(sample, name)
+        if not np.isfinite(values).all() or (len(values) and np.abs(values).max() > LARGEST):
+            raise DataError(
+                f"{where}: {name} holds numbers that no store has; run `m2v data verify`"
+            )
+
+
 def _check_valid(valid: np.ndarray | None, n: int, where: str) -> None:
     if valid is None:
         return
@@ -294,7 +351,9 @@ def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
         raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
 
 
-def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
+def _write_files(
+    folder: Path, meta: Meta, splits: dict[str, Split], world: World | None = None
+) -> None:
     for name, split in splits.items():
         arrays = {key: getattr(split, key) for key in ARRAYS if meta.labelled or key not in LABELS}
         if split.valid is not None and not split.valid.all():
@@ -303,42 +362,21 @@ def _write_files(folder: Path, meta: Meta, splits: dict[str, Split]) -> None:
         (folder / f"{name}.safetensors").chmod(0o644)
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
-    (folder / "meta.json").write_text(
-        json.dumps({"meta": asdict(meta), "videos": videos}, indent=1) + "\n"
-    )
+    said: dict[str, Any] = {"meta": asdict(meta), "videos": videos}
+    if world is not None:
+        said["world"] = write_world(folder, world)
+    (folder / "meta.json").write_text(json.dumps(said, indent=1) + "\n")
     folder.chmod(0o755)
 
 
-def swap_in(building: Path, target: Path) -> None:
-    """Rename ``building`` to ``target``; an older folder is first moved aside, since only an
-    empty one is replaced.
-    """
-    aside = target.with_name(f".{target.name}-old-{os.getpid()}")
-    if target.exists():
-        os.replace(target, aside)
-    try:
-        os.replace(building, target)
-    except OSError:
-        if aside.exists():
-            os.replace(aside, target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def _read_meta(path: Path) -> dict[str, Any]:
-    known = {f.name for f in fields(Meta)}
-    try:
-        raw = json.loads((path / "meta.json").read_text())
-        if set(raw["videos"]) == set(SPLITS) and set(raw["meta"]) == known:
-            return raw
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path}/meta.json: cannot be read as the description of a store ({error})"
-        ) from error
-    raise DataError(
-        f"{path}/meta.json: expected the keys meta ({', '.join(sorted(known))}) and videos "
-        "(train, test)"
-    )
+    file = path / "meta.json"
+    raw = read_object(file, "a store")
+    check_keys(raw, {"meta", "videos", *({"world"} & raw.keys())}, str(file))
+    check_keys(as_table(raw["meta"], f"{file}: meta"), {f.name for f in fields(Meta)}, str(file))
+    check_keys(as_table(raw["videos"], f"{file}: videos"), set(SPLITS), f"{file}: videos")
+    raw["meta"] = checked_meta(raw["meta"], file)
+    return raw
 
 
 def _fingerprint(folder: Path) -> str:

@@ -19,6 +19,8 @@ import numpy as np
 from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import as_list, as_table, as_whole, check_file, shown
+from m2v_lib.data.limits import MAX_HEADER_BYTES
 
 #: kinds of numbers a file holds, by their safetensors name; floats of other widths are written
 #: as float32
@@ -28,6 +30,7 @@ TYPES: Final[dict[str, np.dtype[Any]]] = {
     "BOOL": np.dtype(bool),
 }
 BLOCK_BYTES: Final = 1 << 24
+MAX_DIMENSIONS: Final = 8
 
 
 def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -70,21 +73,67 @@ def map_tensors(
 
     A missing tensor, a foreign or a truncated file is a ``DataError``.
     """
-    try:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            n_header = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(n_header)) if n_header < size else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as a safetensors file ({error})") from error
+    size = check_file(file, what="a safetensors file")
+    header, first = _header(file, size)
     if missing := set(expected) - header.keys():
         raise DataError(
             f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(expected)}"
         )
     wanted = [*expected, *(key for key in optional if key in header)]
-    if size != (said := 8 + n_header + max(header[key]["data_offsets"][1] for key in wanted)):
-        raise DataError(f"{file}: is {size} bytes long, its header says {said} (truncated?)")
-    return {key: _map(file, header[key], 8 + n_header) for key in wanted}
+    header.pop("__metadata__", None)
+    entries = {key: _entry(header[key], f"{file}: {shown(key)}", size) for key in header}
+    if size != (stated := first + max(end for *_, end in entries.values())):
+        raise DataError(f"{file}: is {size} bytes long, its header says {stated} (truncated?)")
+    _check_order(file, entries)
+    return {key: _map(file, entries[key], first) for key in wanted}
+
+
+def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
+    """The header, and the offset of the first tensor."""
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if not 0 < length <= min(size - 8, MAX_HEADER_BYTES):
+            raise DataError(
+                f"{file}: cannot be read as a safetensors file (header of {length} bytes in a file "
+                f"of {size})"
+            )
+        text = stream.read(length)
+    try:
+        header = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{file}: cannot be read as a safetensors file (its header is no JSON)"
+        ) from error
+    return dict(as_table(header, f"{file}: header")), 8 + length
+
+
+def _entry(entry: Any, where: str, size: int) -> tuple[np.dtype[Any], tuple[int, ...], int, int]:
+    """Type, shape, begin and end of a tensor, all of which agree."""
+    entry = as_table(entry, where)
+    kind = entry.get("dtype")
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise DataError(f"{where}: dtype must be one of {', '.join(TYPES)}, got {shown(kind)}")
+    lengths = as_list(entry.get("shape"), f"{where}: shape")
+    shape = tuple(as_whole(length, f"{where}: shape", 0, size) for length in lengths)
+    offsets = as_list(entry.get("data_offsets"), f"{where}: data_offsets")
+    if len(offsets) != 2 or len(shape) > MAX_DIMENSIONS:
+        raise DataError(f"{where}: must have two data_offsets and at most {MAX_DIMENSIONS} axes")
+    begin, end = (as_whole(offset, f"{where}: data_offsets", 0, 1 << 62) for offset in offsets)
+    if end - begin != math.prod(shape) * TYPES[kind].itemsize:
+        raise DataError(f"{where}: data_offsets span {end - begin} bytes, its shape needs others")
+    return TYPES[kind], shape, begin, end
+
+
+def _check_order(file: Path, entries: Mapping[str, tuple[Any, Any, int, int]]) -> None:
+    """Tensors lie one after another in the order in which they are written: swapped offsets would
+    exchange them unseen.
+    """
+    order = sorted(entries, key=lambda key: (-entries[key][0].itemsize, key))
+    at = 0
+    for key in order:
+        if entries[key][2] != at:
+            raise DataError(f"{file}: {key} begins at byte {entries[key][2]}, expected {at}")
+        at = entries[key][3]
 
 
 def fingerprint(files: Iterable[Path]) -> str:
@@ -107,8 +156,10 @@ def _blocks(array: np.ndarray, dtype: np.dtype[Any]) -> Iterator[np.ndarray]:
     return (np.ascontiguousarray(array[i : i + n], dtype) for i in range(0, len(array), n))
 
 
-def _map(file: Path, entry: dict[str, Any], first: int) -> np.ndarray:
-    shape, dtype = tuple(entry["shape"]), TYPES[entry["dtype"]]
+def _map(
+    file: Path, entry: tuple[np.dtype[Any], tuple[int, ...], int, int], first: int
+) -> np.ndarray:
+    dtype, shape, begin, _ = entry
     if math.prod(shape) == 0:
         return np.empty(shape, dtype)
-    return np.memmap(file, dtype, mode="c", offset=first + entry["data_offsets"][0], shape=shape)
+    return np.memmap(file, dtype, mode="c", offset=first + begin, shape=shape)

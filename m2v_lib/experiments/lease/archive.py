@@ -50,7 +50,7 @@ def pack(folders: Iterable[Path], target: Path, limit: int = MAX_ARCHIVE_BYTES) 
 
 def _zipped(folders: Sequence[Path]) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_LZMA) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for folder in folders:
             for name in RECORD_FILES:
                 archive.writestr(f"{folder.name}/{name}", (folder / name).read_bytes())

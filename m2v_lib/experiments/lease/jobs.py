@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.records import write_json
 
@@ -35,10 +35,21 @@ GPU_SETTINGS = {"run.log_every": 250, "run.checkpoint_every": 5000}
 
 
 def jobs_of(items: Sequence[Item], settings: Mapping[str, Any]) -> list[Job]:
-    """The items as jobs in the same order, `settings` (of `run`) on top."""
+    """The items as jobs in the same order, `settings` of where and how they run on top.
+
+    Raises ConfigError for a setting that decides results: it would make other runs than those
+    wanted.
+    """
     if str(settings.get("run.device", "cpu")).startswith("cuda"):
         settings = {**GPU_SETTINGS, **settings}
-    return [Job(item.stage, item.exp.override(settings), item.needs) for item in items]
+    jobs = [Job(item.stage, item.exp.override(settings), item.needs) for item in items]
+    for job, item in zip(jobs, items, strict=True):
+        if job.name != item.name:
+            changed = ", ".join(settings)
+            raise ConfigError(
+                f"a setting among {changed} makes {job.name} of the wanted {item.name}"
+            )
+    return jobs
 
 
 def write_jobs(path: Path, jobs: Sequence[Job]) -> None:

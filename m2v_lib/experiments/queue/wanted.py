@@ -71,6 +71,8 @@ def items(preset: str, data: str = DATA) -> list[Item]:
     """
     found: dict[str, Item] = {}
     for entry in _settings()["order"]:
+        if preset not in entry.get("presets", [preset]):
+            continue
         chosen = [row for row in rows(entry["group"]) if row.row in entry.get("rows", [row.row])]
         for seed in entry["seeds"]:
             for row in chosen:
@@ -90,7 +92,7 @@ def _add(found: dict[str, Item], row: Row, seed: int, preset: str, data: str) ->
         own = {
             k: v
             for k, v in changes.items()
-            if not k.startswith("finetune.") and k != "data.label_fraction"
+            if not k.startswith("finetune.") and not k.startswith("data.label_")
         }
         start = Experiment.preset(preset, exp.recipe).override(
             {"data.name": data, "run.seed": seed, **own}

@@ -7,7 +7,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from m2v_lib.data.keypoints.layouts import LAYOUTS, by_count, by_names, guess_17
+from m2v_lib.data.keypoints.layouts import LAYOUTS, by_count, by_names, candidates
+from m2v_lib.data.keypoints.proportions import spread_of_bones
 from m2v_lib.skeletons.h36m import JOINTS
 
 LIMBS_COCO = {1: 12, 2: 14, 3: 16, 4: 11, 5: 13, 6: 15, 11: 5, 12: 7, 13: 9, 14: 6, 15: 8, 16: 10}
@@ -55,7 +56,31 @@ BY_HAND: dict[str, dict[int, float]] = {
         16: 16,
     },
     "h36m17": {joint: joint for joint in range(17)},
+    "coco18": {
+        **dict(zip((14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6), range(2, 14), strict=True)),
+        **{0: 9.5, 7: (1 + 9.5) / 2, 8: 1, 9: 0, 10: 14.5},
+    },
+    "body25b": {**LIMBS_COCO, 0: 11.5, 7: (5 + 6 + 11 + 12) / 4, 8: 5.5, 9: 0, 10: 1.5},
+    "mpii16": {
+        **dict(zip((3, 2, 1, 4, 5, 6), range(6), strict=True)),
+        **dict(zip((16, 15, 14, 11, 12, 13), range(10, 16), strict=True)),
+        **{0: 6, 7: 6.5, 8: 7, 10: 9},
+    },
+    "lsp14": {
+        **dict(zip((3, 2, 1, 4, 5, 6, 16, 15, 14, 11, 12, 13), range(12), strict=True)),
+        **{0: 2.5, 7: (12 + 2.5) / 2, 8: 12, 10: 13},
+    },
+    "crowdpose14": {
+        **dict(zip((11, 14, 12, 15, 13, 16, 4, 1, 5, 2, 6, 3), range(12), strict=True)),
+        **{0: 6.5, 7: (13 + 6.5) / 2, 8: 13, 10: 12},
+    },
+    "mpi_inf_3dhp17": {
+        **dict(zip((14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6), range(2, 14), strict=True)),
+        **{0: 14, 7: 15, 8: 1, 9: 16, 10: 0},
+    },
 }
+#: joints that no keypoint of a layout gives
+ABSENT = {"mpii16": (9,), "lsp14": (9,), "crowdpose14": (9,)}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -65,9 +90,12 @@ def test_each_joint_is_made_of_the_right_keypoints(name: str) -> None:
     xy, confidence = layout.to_h36m(
         np.stack([index, 100 - index], axis=-1)[None], np.ones((1, layout.n_keypoints))
     )
-    expected = np.array([BY_HAND[name][joint] for joint in range(17)])
-    np.testing.assert_allclose(xy[0], np.stack([expected, 100 - expected], axis=-1))
-    np.testing.assert_allclose(confidence, 1.0)
+    given = [joint for joint in range(17) if joint not in ABSENT.get(name, ())]
+    assert layout.absent == ABSENT.get(name, ())
+    expected = np.array([BY_HAND[name][joint] for joint in given])
+    np.testing.assert_allclose(xy[0, given], np.stack([expected, 100 - expected], axis=-1))
+    np.testing.assert_allclose(confidence[0, given], 1.0)
+    assert not confidence[0, list(layout.absent)].any()
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -109,8 +137,8 @@ def test_layouts_are_known_by_names_and_by_number() -> None:
     assert by_names(["nose", "neck"]) is None
     assert {n: getattr(by_count(n), "name", None) for n in (17, 18, 25, 26, 33, 133, 136)} == {
         17: None,
-        18: None,
-        25: "body25",
+        18: "coco18",
+        25: None,
         26: "halpe26",
         33: "mediapipe33",
         133: "coco17",
@@ -143,11 +171,14 @@ def test_seventeen_points_of_coco_and_of_human36m_are_told_apart() -> None:
     )[None]
     coco, scores = LAYOUTS["coco17"].from_h36m(standing, np.ones((1, 17)))
     coco[0, 3], coco[0, 4] = (5, -62), (-5, -62)  # ears
-    assert guess_17(standing, np.ones((1, 17))) == "h36m17"
-    assert guess_17(coco, np.ones((1, 17))) == "coco17"
-    assert guess_17(coco, scores) is None, (
-        "without ears no detection is complete, and nothing is known"
-    )
+    everywhere = np.ones((1, 17))
+    best = {}
+    for name, points, seen in (("h36m17", standing, everywhere), ("coco17", coco, everywhere)):
+        spreads = {c.name: spread_of_bones(c, points, seen) or 9.0 for c in candidates(17)}
+        best[name] = min(spreads, key=lambda key: spreads[key])
+        assert spreads[name] < 0.3 and sorted(spreads.values())[1] > spreads[name] + 0.1
+    assert best == {"h36m17": "h36m17", "coco17": "coco17"}
+    assert spread_of_bones(LAYOUTS["coco17"], coco, scores * 0) is None
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -161,4 +192,5 @@ def test_from_the_17_joints_and_back(name: str) -> None:
         if len(sources) == 1 or j == JOINTS.index("head")
     ]
     np.testing.assert_allclose(xy[:, own], joints[:, own])
-    assert set(range(17)) - set(own) <= {0, 7, 8} and (confidence == 1).all()
+    assert set(range(17)) - set(own) <= {0, 7, 8, *layout.absent}
+    assert (np.delete(confidence, list(layout.absent), axis=1) == 1).all()

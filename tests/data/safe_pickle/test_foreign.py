@@ -171,5 +171,5 @@ def test_other_kinds_of_files(tmp_path: Path) -> None:
     for read in (read_pickle, read_object_npz):
         with pytest.raises(DataError, match="nowhere: no such file"):
             read(tmp_path / "nowhere")
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match="is a folder, expected"):
             read(tmp_path)

@@ -49,8 +49,8 @@ MEMBERS: dict[str, tuple[bytes, str]] = {
     "nothing": (b"", "array 'data' has no .npy header"),
     "cut": (npy(np.arange(9.0))[:-8], r"says that an array is \(9,\) of float64, but has 64 bytes"),
     "too long": (npy(np.arange(9.0)) + b"x", "but has 73 bytes"),
-    "2 GB header": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{'descr'", "has no .npy header"),
-    "version 9": (b"\x93NUMPY\x09\x00\x00\x00", "format version"),
+    "2 GB header": (b"\x93NUMPY\x02\x00\xff\xff\xff\x7f{'descr'", "must have at most 4096"),
+    "version 9": (b"\x93NUMPY\x09\x00\x00\x00", "header of version|has no .npy header"),
     "code in the header": (header("__import__('os').getcwd()"), "has no .npy header"),
     "petabyte": (
         header("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000,)}"),
@@ -89,7 +89,7 @@ def test_zip_bombs(tmp_path: Path) -> None:
         read_object_npz(path)
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()
-    with pytest.raises(DataError, match="packed in a way that numpy does not use"):
+    with pytest.raises(DataError, match="packed in a way that numpy does not read"):
         read_object_npz(npz(tmp_path / "a.npz", zipfile.ZIP_BZIP2, data=npy(np.arange(2))))
 
 

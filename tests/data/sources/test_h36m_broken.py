@@ -76,11 +76,11 @@ PICKLES: dict[str, tuple[Edit, str]] = {
     ),
     "ragged": (
         array("test", "joints_2.5d_image", lambda a: [*a[:-1], a[-1][:9]]),
-        "joints_2.5d_image is no array of numbers",
+        "joints_2.5d_image must be an array of real numbers",
     ),
     "text": (
         array("test", "2.5d_factor", lambda a: a.astype(str)),
-        "test: 2.5d_factor is no array of numbers",
+        "test: 2.5d_factor must be an array of real numbers",
     ),
     "one short": (
         array("test", "action", lambda a: a[:-1]),

@@ -73,7 +73,7 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "units": (lambda a: a.update(units="m"), "units and up_axis say m, z up, expected mm, z up"),
     "y up": (lambda a: a.update(up_axis="y"), "say mm, y up"),
-    "fps": (lambda a: a.update(fps=0.0), "fps is 0.0, expected"),
+    "fps": (lambda a: a.update(fps=0.0), "fps must be a number from 1 to 2000, got 0"),
     "starts": (
         lambda a: a.update(clip_start=a["clip_start"] + 1),
         "clip_start must rise from 0 to 72",
@@ -108,9 +108,7 @@ def test_truncated_missing_foreign_and_pickled_files(pack_file: Path, tmp_path: 
     (tmp_path / "text.npz").write_text("no pack")
     (tmp_path / "empty.npz").write_bytes(b"")
     for name in ("cut", "pickled", "text", "empty"):
-        with pytest.raises(
-            DataError, match=rf"{name}.npz: cannot be read as a .npz of plain arrays"
-        ) as caught:
+        with pytest.raises(DataError, match=rf"{name}.npz: ") as caught:
             read_pack(tmp_path / f"{name}.npz")
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"none.npz: no such file"):

@@ -334,15 +334,15 @@ BROKEN: dict[str, tuple[Callable[[Content, Content], Content], str]] = {
     ),
     "no frame rate": (
         fault("train", ("S1 Seq2",), lambda e: e[:1]),
-        r"S1 Seq2 is list, expected a list of the cameras' poses and the frame rate",
+        r"S1 Seq2 is a list, expected a list of the cameras' poses and the frame rate",
     ),
     "no camera": (
         fault("train", ("S1 Seq2", 0), lambda e: {}),
-        r"S1 Seq2 is list, expected a list of the cameras' poses and the frame rate",
+        r"S1 Seq2 is a list, expected a list of the cameras' poses and the frame rate",
     ),
     "a frame rate of zero": (
         fault("train", ("S1 Seq2", 1), lambda e: 0),
-        r"S1 Seq2: the frame rate is int 0, expected frames a second",
+        r"S1 Seq2: frame rate must be a number from 1 to 2000, got 0",
     ),
     "no valid": (
         fault("test", ("TS5",), lambda e: {"data_2d": e["data_2d"], "data_3d": e["data_3d"]}),

@@ -142,7 +142,7 @@ def test_a_label_map_beside_the_file_names_its_classes(content: Content, tmp_pat
     (tmp_path / "label_map.txt").write_text("walk\n\njump/hop\n")
     assert read_ntu60(write(content, tmp_path)).classes == ("walk", "jump/hop")
     (tmp_path / "label_map.txt").write_text("walk\n")
-    with pytest.raises(DataError, match="label is 1, expected a whole number from 0 to 0"):
+    with pytest.raises(DataError, match="label must be a whole number from 0 to 0, got 1"):
         read_ntu60(tmp_path / "ntu60_hrnet.pkl")
     (tmp_path / "label_map.txt").write_text("\n")
     with pytest.raises(DataError, match="label_map.txt: is empty"):
@@ -252,7 +252,7 @@ def _normalised(content: Content) -> None:
 FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
     "no annotations": (
         lambda c: c.pop("annotations"),
-        "holds split, expected a dict with the keys split and",
+        "holds split, expected a dict with split and",
     ),
     "empty": (
         lambda c: c.update(annotations=[]),
@@ -260,7 +260,7 @@ FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
     ),
     "not a dict": (
         lambda c: c["annotations"].insert(0, "x"),
-        "annotation 0 is str, expected a dict",
+        "annotation 0 must be an object of named values, got text",
     ),
     "no score": (
         lambda c: c["annotations"][1].pop("keypoint_score"),
@@ -278,7 +278,7 @@ FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
     "nobody": (_points(0, lambda p: p[:0]), r"keypoint has shape \(0, 9, 17, 2\)"),
     "integers": (
         _points(0, lambda p: p.astype(np.int64)),
-        "hold int64 and float16, expected floats",
+        "keypoint must be an array of floats, got an array of int64",
     ),
     "ragged": (
         _score(0, lambda s: s[:, :8]),
@@ -299,14 +299,23 @@ FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
     ),
     "image size": (
         _set(2, img_shape=(1080, 1920, 3)),
-        r"img_shape is \(1080, 1920, 3\), expected \(height, width\)",
+        r"img_shape has 3 numbers, expected height and width",
     ),
-    "no image": (_set(2, img_shape=(0, 1920)), r"img_shape is \(0, 1920\), expected"),
+    "no image": (
+        _set(2, img_shape=(0, 1920)),
+        r"img_shape \(height, width\) must be a whole number",
+    ),
     "width and height exchanged": (_exchanged, "lie inside img_shape and .* if it were exchanged"),
     "metres or units": (_normalised, "keypoint runs to .* only, expected pixels"),
-    "label": (_set(0, label=60), "label is 60, expected a whole number from 0 to 59"),
-    "label counted from 1": (_set(0, label=-1), "label is -1, expected"),
-    "label as text": (_set(0, label="A001"), "label is 'A001', expected a whole number"),
+    "label": (_set(0, label=60), "label must be a whole number from 0 to 59, got 60"),
+    "label counted from 1": (
+        _set(0, label=-1),
+        "label must be a whole number from 0 to 59, got -1",
+    ),
+    "label as text": (
+        _set(0, label="A001"),
+        "label must be a whole number from 0 to 59, got 'A001'",
+    ),
     "twice": (
         _set(1, frame_dir="S001C002P001R001A001"),
         "frame_dir 'S001C002P001R001A001' occurs twice",
@@ -315,7 +324,10 @@ FAULTS: dict[str, tuple[Callable[[Content], object], str]] = {
         lambda c: c["split"].pop("xsub_val"),
         "split has no 'xsub_val', expected xsub_train, xsub_val",
     ),
-    "split is a list": (lambda c: c.update(split=[]), "split has list in its place"),
+    "split is a list": (
+        lambda c: c.update(split=[]),
+        "split must be an object of named values, got a list",
+    ),
     "empty split": (lambda c: c["split"].update(xview_val=[]), "split xview_val is empty"),
     "unknown name": (
         lambda c: c["split"]["xsub_train"].append("S999"),

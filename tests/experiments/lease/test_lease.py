@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from m2v_lib.config import Experiment
+from m2v_lib.cli import main
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.experiments.lease import worker as worker_module
 from m2v_lib.experiments.lease.archive import unpack
@@ -87,6 +88,13 @@ def test_jobs_survive_the_file_between_processes(tiny_experiment: Make, tmp_path
     )
 
 
+def test_a_lease_makes_the_wanted_runs_and_no_others(tiny_experiment: Make) -> None:
+    exp = tiny_experiment("paper")
+    for settings in ({"run.max_steps": 7}, {"run.precision": "bf16"}):
+        with pytest.raises(ConfigError, match="of the wanted"):
+            jobs_of([Item("finetune", exp, {}, ("a",))], settings)
+
+
 def test_a_failed_run_stops_only_what_builds_on_it(
     tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +151,9 @@ def test_a_run_for_which_there_is_no_time_is_not_begun(
 
 def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_path: Path) -> None:
     jobs = chain(tiny_experiment)
-    lease = Lease(jobs, 1.5, "cpu", tmp_path / "runs", tmp_path / "out", workers=2, lanes=2)
+    lease = Lease(
+        jobs, 8, "cpu", tmp_path / "runs", tmp_path / "out", workers=2, lanes=2, bench_seconds=2
+    )
     assert lease.run() == 0
     report = json.loads((tmp_path / "out" / "lease.json").read_text())
     checks = {check["name"]: check["holds"] for check in report["trial"]["checks"]}
@@ -160,6 +170,43 @@ def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_pa
     filed = unpack(tmp_path / "out" / "records.zip", tmp_path / "kept")
     assert {f.name for f in filed} == {job.name for job in jobs}
     assert (tmp_path / "out" / "records.zip").stat().st_size < 16 << 20
+
+
+def test_the_command_takes_what_is_not_done_and_the_pre_training_that_it_needs(
+    tiny_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A record of the pre-training is kept, its weights are not: it is made again."""
+    taken: list[Lease] = []
+
+    def take(self: Lease) -> int:
+        taken.append(self)
+        return 0
+
+    monkeypatch.setattr(Lease, "run", take)
+    monkeypatch.setattr("m2v_lib.runs.records.project_root", lambda: tmp_path)
+    words = [
+        "queue",
+        "--preset",
+        "smoke",
+        "--data",
+        "tiny",
+        "--lease",
+        "1",
+        "--workers",
+        "2",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(words) == 0
+    jobs = taken[0].jobs
+    for job in (j for j in jobs if j.stage == "pretrain"):
+        (tmp_path / "reports" / "records" / job.name).mkdir(parents=True)
+        (tmp_path / "reports" / "records" / job.name / "result.json").write_text("{}")
+    assert main(words) == 0
+    again = [job.name for job in taken[1].jobs]
+    needed = {job.needs for job in taken[1].jobs if job.needs}
+    assert needed and needed <= set(again) and taken[1].workers == 2
+    assert all(again.index(job.needs) < again.index(job.name) for job in taken[1].jobs if job.needs)
 
 
 def trial(holds: bool, rates: dict[str, float] | None = None) -> dict[str, Any]:
@@ -200,6 +247,7 @@ def test_as_many_at_a_time_as_is_fastest() -> None:
         "graph, 16 at a time": 2400.0,
     }
     assert _fastest(trial(True, rates)) == 8 and _fastest({}) == 4
+    assert _fastest(trial(True, {"graph, 1 at a time": 700.0})) == 4, "the bench was cut short"
     assert _graphs_hold(trial(True)) and not _graphs_hold({"checks": []})
 
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from m2v_lib.cli import experiment_of, parser
+from m2v_lib.cli import parser
+from m2v_lib.cli.options import experiment_of
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments import queue
 from m2v_lib.experiments.queue.wanted import Item
@@ -20,7 +21,7 @@ def test_each_ablation_row_is_wanted_and_each_run_once(preset: str) -> None:
     found = queue.items(preset)
     names = [item.name for item in found]
     assert len(set(names)) == len(names)
-    for group in (*ABLATIONS, "pretraining-question", "teachers"):
+    for group in (*ABLATIONS, "label-scarcity", "teachers"):
         for row in rows(group):
             asked = row.experiment(
                 data="mocap", preset=preset, overrides=queue.budget(preset, group)
@@ -77,15 +78,15 @@ def test_scarce_labels_share_the_pre_training_of_all_clips() -> None:
     asked = {
         "data": "mocap",
         "preset": "small",
-        "overrides": queue.budget("small", "pretraining-question"),
+        "overrides": queue.budget("small", "label-scarcity"),
     }
-    every, few = (rows("pretraining-question")[i].experiment(**asked) for i in (2, 5))  # type: ignore[arg-type]
+    every, few = (rows("label-scarcity")[i].experiment(**asked) for i in (2, 5))  # type: ignore[arg-type]
     needs = {by_name[exp.run_name("finetune")].needs for exp in (every, few)}
     assert needs == {every.run_name("pretrain")} and few.data.label_fraction == 0.1
 
 
 def test_released_pre_training_is_the_whole_pretrain_section_of_the_released_recipe() -> None:
-    asked = rows("pretraining-question")[1].experiment(data="mocap", preset="base")
+    asked = rows("label-scarcity")[1].experiment(data="mocap", preset="base")
     assert asked.pretrain == Experiment.preset("base", "released").pretrain
     assert asked.model == Experiment.preset("base", "paper").model, (
         "the network is the paper's: only stage 1 differs"

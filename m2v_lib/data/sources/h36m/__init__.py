@@ -9,12 +9,13 @@ layout is found by content.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import beginning_of
+from m2v_lib.data.safe_pickle.archives import array_names
 from m2v_lib.data.sources.h36m.cut_clips import is_clip_folder, put_clips
 from m2v_lib.data.sources.h36m.hourglass_pickle import read_h36m_pickle
 from m2v_lib.data.sources.h36m.videopose_npz import read_h36m_npz
@@ -49,16 +50,11 @@ def part_of(path: Path) -> str | None:
     """ "pickle", "clips", "3d" or "2d", else None."""
     if path.is_dir():
         return "clips" if is_clip_folder(path) else None
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(4096)
-        if head[:1] == b"\x80":
-            return "pickle" if b"joint_2d" in head or b"joint3d_image" in head else None
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-    except (OSError, zipfile.BadZipFile):
-        return None
-    return "3d" if "positions_3d.npy" in names else "2d" if "positions_2d.npy" in names else None
+    head = beginning_of(path)
+    if head[:1] == b"\x80":
+        return "pickle" if b"joint_2d" in head or b"joint3d_image" in head else None
+    names = array_names(path)
+    return "3d" if "positions_3d" in names else "2d" if "positions_2d" in names else None
 
 
 def prepare_h36m(

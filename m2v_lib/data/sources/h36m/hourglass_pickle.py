@@ -22,6 +22,7 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError, Video, check_finite, check_millimetres
+from m2v_lib.data.foreign_values import as_array, as_list, as_text, kind_of, shown
 from m2v_lib.data.safe_pickle.reader import read_pickle
 from m2v_lib.data.sources.pose_checks import check_inside, check_limbs, check_projection
 from m2v_lib.data.store import MAX_CONFIDENCE, Split
@@ -84,7 +85,7 @@ def _part(content: Any, name: str, path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: {name} has no key {missing[0]!r}, expected {', '.join(NEEDED[name])}"
         )
-    n = len(part["source"])
+    n = len(_column(part["source"], f"{path}: {name}: source"))
     if n == 0:
         raise DataError(f"{path}: {name} holds no frame")
     return {
@@ -99,11 +100,12 @@ def _checked(value: Any, key: str, n: int, where: str) -> Any:
     out.
     """
     if key in ("source", "camera_name", "action"):
-        if not isinstance(value, Sequence | np.ndarray) or len(value) != n:
+        column = _column(value, where)
+        if len(column) != n:
             raise DataError(
-                f"{where} has {len(value)} entries, expected one for each of {n} frames"
+                f"{where} has {len(column)} entries, expected one for each of {n} frames"
             )
-        return value
+        return column
     if key not in (*SHAPES, "confidence", "2.5d_factor"):
         return None
     array = _numbers(value, where)
@@ -122,14 +124,23 @@ def _checked(value: Any, key: str, n: int, where: str) -> Any:
 
 
 def _numbers(value: Any, where: str) -> np.ndarray:
-    """An array of numbers, also from a list of them."""
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.empty(0, object)
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"{where} is no array of numbers (ragged, or text?)")
+    """An array of floats or wide integers, also from a list of them."""
+    array = as_array(value, where)
+    if array.dtype.itemsize == 1:
+        raise DataError(f"{where} must be floats or wider integers, got {array.dtype}")
     return array
+
+
+def _column(value: Any, where: str) -> list[str] | np.ndarray:
+    """One text a frame: a list, or an array of one dimension."""
+    if isinstance(value, np.ndarray) and value.dtype.kind == "U" and value.ndim == 1:
+        return value
+    column = as_list(value, where)
+    kinds = set(map(type, column))
+    if not kinds <= {str, np.str_}:
+        odd = next(i for i, entry in enumerate(column) if type(entry) not in (str, np.str_))
+        raise DataError(f"{where} at frame {odd} must be text, got {kind_of(column[odd])}")
+    return column
 
 
 def _names(part: dict[str, Any], where: str) -> Names:
@@ -145,7 +156,7 @@ def _names(part: dict[str, Any], where: str) -> Names:
     for start, source, match in zip(starts, sources, found, strict=True):
         if match is None:
             raise DataError(
-                f"{where}: source at frame {start} is {source[:60]!r}, "
+                f"{where}: source at frame {start} is {shown(source)}, "
                 "expected names such as s_09_act_05_subact_02_ca_01"
             )
     groups = [match.groups() for match in found if match]
@@ -172,7 +183,7 @@ def _actions(part: dict[str, Any], names: Names, where: str) -> dict[int, str]:
     found: dict[int, str] = {}
     for start in sorted({*_changes(part["action"]), *names.starts}):
         act = names.acts[int(np.searchsorted(names.starts, start, side="right")) - 1]
-        action = str(part["action"][start])
+        action = as_text(str(part["action"][start]), f"{where}: action at frame {start}")
         if found.setdefault(act, action) != action:
             raise DataError(
                 f"{where}: action at frame {start} is {action!r}, but source says act {act:02d}, "
@@ -237,7 +248,7 @@ def _cameras(column: Sequence[Any], names: Names, where: str) -> tuple[list[str]
     named = [str(column[i]) for i in starts]
     if unknown := [i for i, name in enumerate(named) if name not in CAMERA_NAMES]:
         raise DataError(
-            f"{where}: camera_name at frame {starts[unknown[0]]} is {named[unknown[0]][:40]!r}, "
+            f"{where}: camera_name at frame {starts[unknown[0]]} is {shown(named[unknown[0]])}, "
             f"expected one of {', '.join(CAMERA_NAMES)}"
         )
     video_of = np.searchsorted(names.starts, starts, side="right") - 1

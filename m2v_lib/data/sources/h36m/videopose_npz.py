@@ -19,6 +19,8 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError, Video, check_finite, check_millimetres
+from m2v_lib.data.foreign_values import as_list, as_text, as_whole, listed, shown
+from m2v_lib.data.limits import MAX_KEYPOINTS
 from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.sources.pose_checks import check_inside, check_limbs, check_projection
 from m2v_lib.data.store import CAMERA_SPACE, GROUND_TRUTH, Split
@@ -66,7 +68,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
         if not found:
             raise DataError(
                 f"{path_3d}: split {name} is empty: it needs {' or '.join(SUBJECTS[name])}, "
-                f"the file has {', '.join(map(str, world))}"
+                f"the file has {listed(list(world))}"
             )
     every = [take for found in takes.values() for take in found]
     off = np.median([_check_take(take, path_2d) for take in every])
@@ -128,12 +130,21 @@ def _check_metadata(metadata: Any, path: Path) -> None:
     """
     if not isinstance(metadata, Mapping):
         return
-    name, n = metadata.get("layout_name", "h36m"), metadata.get("num_joints", N_JOINTS)
-    sides = [sorted(side) for side in metadata.get("keypoints_symmetry", SYMMETRY)]
+    where = f"{path}: metadata"
+    name = as_text(metadata.get("layout_name", "h36m"), f"{where}: layout_name")
+    n = as_whole(metadata.get("num_joints", N_JOINTS), f"{where}: num_joints", 1, MAX_KEYPOINTS)
+    where = f"{where}: keypoints_symmetry"
+    sides = []
+    for side in as_list(metadata.get("keypoints_symmetry", SYMMETRY), where):
+        joints = as_list(side, where)
+        sides.append(sorted(as_whole(joint, where, 0, MAX_KEYPOINTS) for joint in joints))
     if name != "h36m" or n != N_JOINTS or sides != SYMMETRY:
         raise DataError(
-            f"{path}: metadata says {n} joints of layout {name!r} with left and right {sides}, "
-            f"expected {N_JOINTS} of 'h36m'"
+            f"{path}: metadata says {n} joints of layout {shown(name)} with other left and right "
+            f"sides than Human3.6M's, expected {N_JOINTS} of 'h36m'"
+            if name == "h36m" and n == N_JOINTS
+            else f"{path}: metadata says {n} joints of layout {shown(name)}, expected {N_JOINTS} "
+            "of 'h36m'"
         )
 
 
@@ -146,18 +157,21 @@ def _takes(
 ) -> Iterator[Take]:
     for subject in subjects:
         for action, positions in world.get(subject, {}).items():
+            action = as_text(action, f"{path_3d}: {subject}: action")
             joints = _positions(positions, f"{path_3d}: {subject}, {action}")
             views = seen.get(subject, {}).get(action)
             where = f"{path_2d}: {subject}, {action}"
-            if not isinstance(views, Sequence | np.ndarray) or len(views) != len(CAMERA_NAMES):
+            row = isinstance(views, np.ndarray) and views.ndim > 0
+            listed_views = list(views) if row or isinstance(views, list | tuple) else []
+            if len(listed_views) != len(CAMERA_NAMES):
                 told = "is missing" if views is None else "is no list of them"
                 raise DataError(
                     f"{where} {told}, expected an array for each of {len(CAMERA_NAMES)} cameras"
                 )
-            for camera, view in zip(subject_cameras(subject).values(), views, strict=True):
+            for camera, view in zip(subject_cameras(subject).values(), listed_views, strict=True):
                 yield Take(
                     subject,
-                    str(action),
+                    action,
                     camera,
                     joints,
                     _view(view, len(joints), f"{where}, {camera.name}"),

@@ -1,0 +1,66 @@
+"""The command line `m2v`. Each command is a thin call of the library; `m2v COMMAND --help` says
+what it takes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from m2v_lib.cli import bench, data, evaluate, queue, report, rows, train
+from m2v_lib.data.checks import printable
+from m2v_lib.lift import command as lifting
+from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
+from m2v_lib.unexpected import report_unexpected
+
+Command = Callable[[argparse.Namespace], int]
+
+#: Characters of an error's sentence on the terminal.
+MAX_SENTENCE: Final = 800
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. A mistake of the user prints one sentence and returns 2; a failed
+    notebook returns 1; training that stopped at a checkpoint returns RESUME_EXIT_CODE (75): the
+    same command goes on.
+    """
+    args = parser().parse_args(argv)
+    command: Command = args.command
+    try:
+        return command(args)
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # ConfigError, DataError and CheckpointError are ValueErrors
+        print(f"m2v: {printable(str(error), MAX_SENTENCE)}", file=sys.stderr)
+        return 2
+    except StoppedEarly as stopped:
+        print(f"m2v: {stopped}", file=sys.stderr)
+        return RESUME_EXIT_CODE
+    except Exception as error:
+        return report_unexpected(error)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="m2v", description="Motion2vec: prepare data, train, evaluate, lift, report."
+    )
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    data.add(commands)
+    train.add(commands)
+    rows.add(commands)
+    evaluate.add(commands)
+    queue.add(commands)
+    report.add(commands)
+    lifting.add_options(
+        commands.add_parser("lift", help="3D motion from 2D keypoints of any detector")
+    )
+    lifting.add_export_options(
+        commands.add_parser(
+            "export", help="export to ONNX, or install as the model that comes with the package"
+        )
+    )
+    bench.add(commands)
+    return top

@@ -1,0 +1,79 @@
+"""`m2v evaluate`: errors of a trained model on a prepared data set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from m2v_lib.config import ConfigError
+from m2v_lib.lift import command as lifting
+
+
+def add(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a trained model on a prepared data set"
+    )
+    evaluate.add_argument("run", type=Path, help="run folder, or its weights.safetensors")
+    evaluate.add_argument("--data", help="store to evaluate on (default: the run's own)")
+    evaluate.add_argument("--split", choices=("test", "val"), default="test")
+    evaluate.add_argument("--device", default="cpu")
+    evaluate.add_argument(
+        "--lift",
+        type=Path,
+        metavar="FILE",
+        help="instead: to a JSON file, how far off `m2v lift` "
+        "is at any rate and length of motion capture, a fifth of the joints missing",
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    import torch
+
+    folder = args.run if args.run.is_dir() else args.run.parent
+    if folder.name.startswith("action-"):
+        return _evaluate_action(args)
+    if args.lift:
+        return lifting.evaluate(args)
+    from m2v_lib.data.clips import evaluation_clips
+    from m2v_lib.data.store import open_store
+    from m2v_lib.evaluation.protocols import evaluate_lifting
+    from m2v_lib.training.checkpoint import load_checkpoint
+
+    device = torch.device(args.device)
+    model, exp = load_checkpoint(args.run, device=args.device)
+    clips = evaluation_clips(
+        open_store(args.data or exp.data.name),
+        args.split,
+        exp.model.n_frames,
+        exp.data.test_stride,
+        input_2d=exp.data.input_2d,
+        device=device,
+    )
+    print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    return 0
+
+
+def _evaluate_action(args: argparse.Namespace) -> int:
+    from m2v_lib.data.action_clips import make_samples
+    from m2v_lib.data.actions import open_actions
+    from m2v_lib.evaluation.protocols import evaluate_action
+    from m2v_lib.training.action import load_action
+
+    if args.split == "val":
+        raise ConfigError(
+            f"{args.run}: action recognition has no validation people; leave out --split"
+        )
+    model, exp = load_action(args.run, device=args.device)
+    samples = make_samples(
+        open_actions(args.data or exp.data.name).data,
+        exp.action.split,
+        n_frames=exp.model.n_frames,
+        n_persons=exp.action.n_persons,
+        confidence=exp.action.confidence,
+        device=args.device,
+    )
+    print(json.dumps(evaluate_action(model, samples["test"])))
+    return 0

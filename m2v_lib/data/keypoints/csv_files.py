@@ -1,0 +1,263 @@
+"""Keypoints in text tables: a line a keypoint, or a line a frame as DeepLabCut and SLEAP write.
+
+- a line a keypoint: columns `frame, joint, x, y` and perhaps `person`, `confidence` (or
+  `visibility`, `score`, `likelihood`), any order; `joint` is a number or a name. `#` lines at the
+  top may hold `width=1280 height=720 fps=25 layout=coco17`
+- SLEAP: `track, frame_idx, instance.score, nose.x, nose.y, nose.score, ...`; other programs write
+  `nose_x`, `x_nose`
+- DeepLabCut: three or four lines `scorer`, (`individuals`,) `bodyparts`, `coords`, then a line a
+  frame
+
+Separated by commas, semicolons (with decimal commas) or tabs.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import as_text, as_whole, listed, shown
+from m2v_lib.data.keypoints.files import (
+    DetectionBuilder,
+    Detections,
+    Header,
+    UnrecognisedFile,
+    rate_of,
+    size_of,
+    text_of,
+)
+from m2v_lib.data.limits import MAX_FRAME_NUMBER, MAX_KEYPOINTS
+
+SCORES: Final = ("confidence", "visibility", "score", "likelihood", "conf", "probability", "c")
+FRAMES: Final = ("frame", "frame_idx", "frame_id", "frame_number", "image_id")
+PEOPLE: Final = ("person", "track", "individual", "id", "person_id", "track_id")
+JOINTS: Final = ("joint", "keypoint", "bodypart", "landmark", "joint_id", "keypoint_id")
+#: columns of one keypoint in a line a frame
+WIDE: Final = re.compile(r"(?P<name>.+?)[._ -](?P<axis>x|y|score|likelihood|confidence|conf|c|v)")
+WIDE_BEFORE: Final = re.compile(
+    r"(?P<axis>x|y|score|likelihood|confidence|conf|c|v)[._ -](?P<name>.+)"
+)
+MAX_COLUMNS: Final = 3 * MAX_KEYPOINTS + 100
+
+
+@dataclass(frozen=True)
+class Table:
+    """Lines of cells with their numbers in the file, and what `#` lines say."""
+
+    path: Path
+    head: dict[str, Any]
+    columns: list[str]
+    lines: list[tuple[int, list[str]]]
+    number: Callable[[str], float]
+
+    def where(self, line: int) -> str:
+        return f"{self.path}: line {line}"
+
+
+def read_csv(path: Path) -> Detections:
+    """A table of any of these kinds. Raises DataError."""
+    table = _parsed(path)
+    columns = table.columns
+    if columns[:1] == ["scorer"] or columns[:1] == ["bodyparts"]:
+        return _deeplabcut(table)
+    frame = next((name for name in FRAMES if name in columns), None)
+    joint = next((name for name in JOINTS if name in columns), None)
+    if frame and joint and {"x", "y"} <= set(columns):
+        return _long(table, frame, joint)
+    wide = _wide_columns(columns)
+    if frame and wide:
+        return _wide(table, frame, wide)
+    raise UnrecognisedFile(
+        f"{path}: its first line has no columns frame, joint, x, y; found {listed(columns, 6)}"
+    )
+
+
+def _parsed(path: Path) -> Table:
+    lines = text_of(path).splitlines()
+    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
+    words = " ".join(comments).split()
+    head: dict[str, Any] = dict(word.split("=", 1) for word in words if "=" in word)
+    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
+    first = numbered[0][1] if numbered else ""
+    separator = max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader((line for _, line in numbered), delimiter=separator))
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error})") from error
+    if len(rows) != len(numbered):
+        raise DataError(f"{path}: has a quoted cell that goes over several lines")
+    if rows and len(rows[0]) > MAX_COLUMNS:
+        raise DataError(f"{path}: must have at most {MAX_COLUMNS} columns, got {len(rows[0])}")
+    columns = [name.strip().lower() for name in rows[0]] if rows else []
+    if len(set(columns)) < len(columns) and columns[:1] not in (["scorer"], ["bodyparts"]):
+        raise DataError(f"{path}: two columns have the same name, expected each once")
+    body = [
+        (number, [cell.strip() for cell in row])
+        for (number, _), row in zip(numbered[1:], rows[1:], strict=True)
+    ]
+    return Table(path, head, columns, body, _decimal_comma if separator == ";" else float)
+
+
+def _decimal_comma(text: str) -> float:
+    return float(text.replace(",", "."))
+
+
+def _row(table: Table, line: int, cells: Sequence[str]) -> dict[str, str]:
+    if len(cells) != len(table.columns):
+        raise DataError(
+            f"{table.where(line)} has {len(cells)} values, expected {len(table.columns)}"
+        )
+    return dict(zip(table.columns, cells, strict=True))
+
+
+def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
+    """A line a keypoint."""
+    score = next((name for name in SCORES if name in table.columns), None)
+    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    cells: dict[tuple[int, str], dict[str, list[float]]] = {}
+    for line, values in table.lines:
+        row = _row(table, line, values)
+        where = table.where(line)
+        frame = as_whole(row[frame_column], f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
+        one = cells.setdefault((frame, row.get(person_column, "")), {})
+        joint = row[joint_column]
+        if joint in one:
+            raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
+        one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
+    joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
+    order, names, notes = _order(table.path, joints)
+    rows = DetectionBuilder(table.path)
+    for (frame, person), one in sorted(cells.items()):
+        rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
+    return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
+
+
+def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
+    """The joints in their order, their names where they have some, and what was assumed."""
+    if len(joints) > MAX_KEYPOINTS:
+        raise DataError(f"{path}: must have at most {MAX_KEYPOINTS} joints, got {len(joints)}")
+    if not all(joint.isascii() and joint.isdigit() for joint in joints):
+        return joints, tuple(as_text(joint, f"{path}: joint") for joint in joints), []
+    by_number = {
+        as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS, text=True): joint for joint in joints
+    }
+    first, last = min(by_number, default=0), max(by_number, default=-1)
+    if first == 1 and len(by_number) == last:
+        return [by_number[i] for i in range(1, last + 1)], None, ["joints are counted from 1"]
+    return [by_number.get(i, "") for i in range(last + 1)], None, []
+
+
+def _wide_columns(columns: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The columns of each keypoint in a line a frame: {name: {"x": 3, "y": 4, "score": 5}}."""
+    found: dict[str, dict[str, int]] = {}
+    for i, column in enumerate(columns):
+        match = WIDE.fullmatch(column) or WIDE_BEFORE.fullmatch(column)
+        if match:
+            axis = match["axis"] if match["axis"] in "xy" else "score"
+            found.setdefault(match["name"], {})[axis] = i
+    return {name: axes for name, axes in found.items() if {"x", "y"} <= axes.keys()}
+
+
+def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]) -> Detections:
+    """A line a frame and person."""
+    rows = DetectionBuilder(table.path)
+    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    for line, values in table.lines:
+        row = _row(table, line, values)
+        where = f"{table.where(line)}: frame"
+        frame = as_whole(row[frame_column], where, 0, MAX_FRAME_NUMBER, text=True)
+        person = row.get(person_column) or None
+        rows.add(frame, person, _triples(table, line, values, wide.values()))
+    order, names, notes = _order(table.path, list(wide))
+    if names is None:
+        notes = [*notes, "keypoints by the number in their columns"]
+        wanted = [list(wide).index(name) if name else None for name in order]
+        rows.values = [
+            [one[i] if i is not None else [0.0, 0.0, 0.0] for i in wanted] for one in rows.values
+        ]
+    return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
+
+
+def _triples(table: Table, line: int, values: Sequence[str], axes: Any) -> list[list[float]]:
+    where = table.where(line)
+    return [
+        _cell(table, where, values[at["x"]], values[at["y"]], values[at["score"]])
+        if "score" in at
+        else _cell(table, where, values[at["x"]], values[at["y"]], "1")
+        for at in axes
+    ]
+
+
+def _deeplabcut(table: Table) -> Detections:
+    """Header lines `scorer`, (`individuals`,) `bodyparts`, `coords`, then a line a frame."""
+    titles: dict[str, list[str]] = {}
+    for _, cells in table.lines[:3]:
+        if cells[0].lower() in ("individuals", "bodyparts", "coords"):
+            titles[cells[0].lower()] = cells
+    if table.columns[:1] == ["bodyparts"]:
+        titles["bodyparts"] = table.columns
+    n = len(table.columns)
+    if not {"bodyparts", "coords"} <= titles.keys() or any(len(t) != n for t in titles.values()):
+        raise DataError(f"{table.path}: has no lines bodyparts and coords, expected DeepLabCut's")
+    people = titles.get("individuals", [""] * n)
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for i in range(1, n):
+        axis = titles["coords"][i].lower()
+        axis = axis if axis in ("x", "y") else "score"
+        found.setdefault(people[i], {}).setdefault(titles["bodyparts"][i], {})[axis] = i
+    names = list(dict.fromkeys(titles["bodyparts"][1:]))
+    rows, begin = DetectionBuilder(table.path), len(titles) - (table.columns[0] == "bodyparts")
+    for line, cells in table.lines[begin:]:
+        if len(cells) != n:
+            raise DataError(f"{table.where(line)} has {len(cells)} values, expected {n}")
+        frame = _deeplabcut_frame(table, line, cells[0])
+        for person, parts in found.items():
+            axes = [parts[name] for name in names if {"x", "y"} <= parts.get(name, {}).keys()]
+            if len(axes) != len(names):
+                raise DataError(f"{table.path}: {shown(person)} lacks x and y of a body part")
+            rows.add(frame, person or None, _triples(table, line, cells, axes))
+    order = tuple(as_text(name, f"{table.path}: body part") for name in names)
+    return rows.make("DeepLabCut", _header(table, max(rows.frame, default=-1) + 1, order, []))
+
+
+def _deeplabcut_frame(table: Table, line: int, text: str) -> int:
+    digits = re.findall(r"\d+", text)
+    where = f"{table.where(line)}: frame"
+    return as_whole(digits[-1] if digits else text, where, 0, MAX_FRAME_NUMBER, text=True)
+
+
+def _cell(table: Table, where: str, x: str, y: str, score: str) -> list[float]:
+    """x, y and confidence of one keypoint; both coordinates left blank or nan: it is missing."""
+    if {x.lower(), y.lower()} <= {"", "nan"}:
+        return [0.0, 0.0, 0.0]
+    try:
+        return [table.number(x), table.number(y), table.number(score) if score else 0.0]
+    except ValueError as error:
+        odd = next((text for text in (x, y, score) if not _is_number(table, text)), "")
+        raise DataError(f"{where} holds something that is no number ({shown(odd)})") from error
+
+
+def _is_number(table: Table, text: str) -> bool:
+    try:
+        table.number(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _header(
+    table: Table, n_frames: int, names: tuple[str, ...] | None, notes: Sequence[str]
+) -> Header:
+    where = str(table.path)
+    width, height = size_of(table.head, where)
+    layout, units = (
+        as_text(table.head[key], f"{where}: {key}") if table.head.get(key) else None
+        for key in ("layout", "units")
+    )
+    rate = rate_of(table.head, where)
+    return Header(layout, width, height, rate, units, n_frames, names, notes=tuple(notes))

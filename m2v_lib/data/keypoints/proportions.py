@@ -1,0 +1,67 @@
+"""A body's proportions: how long its bones are, and how well keypoints keep to them.
+
+The longest that each bone is ever seen, over a person's size, is close to its true length; in the
+right layout these lengths have the proportions of a body. The spread of log(length / reference) is
+0.09 to 0.25 in the right layout and 0.34 to 1.2 in a wrong one (walks of the CMU database).
+"""
+# m detections, K keypoints of a layout, J = 17 joints
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from m2v_lib.data.keypoints.layouts import Layout
+from m2v_lib.skeletons.h36m import BONES
+
+#: mean bone lengths (mm) of the motion capture pack's training subjects, in the order of BONES
+BONES_MM: Final = (
+    89.7,
+    395.7,
+    429.4,
+    89.7,
+    395.7,
+    429.4,
+    218.1,
+    234.1,
+    192.2,
+    98.8,
+    193.4,
+    293.5,
+    276.8,
+    193.4,
+    293.5,
+    276.8,
+)
+#: bones that have to be seen for the spread to mean anything
+MIN_BONES: Final = 8
+#: detections looked at
+SAMPLE: Final = 2000
+
+
+def spread_of_bones(layout: Layout, points: np.ndarray, confidence: np.ndarray) -> float | None:
+    """Spread of log(longest length seen / reference) over the bones; None where too few are seen."""
+    step = max(1, len(points) // SAMPLE)
+    points, confidence = points[::step, : layout.n_keypoints], confidence[::step]
+    xy, score = layout.to_h36m(points, confidence[:, : layout.n_keypoints])
+    parents, children = np.array(BONES).T
+    seen = (score[:, parents] > 0) & (score[:, children] > 0)
+    place = np.where(score[..., None] > 0, xy, np.nan)
+    some = (score > 0).any(1)
+    if not some.any():
+        return None
+    size = _size(place[some])
+    length = np.linalg.norm(xy[some][:, children] - xy[some][:, parents], axis=-1)
+    share = np.where(seen[some], length / np.maximum(size, 1e-9)[:, None], 0.0)
+    longest = np.quantile(share, 0.9, axis=0)
+    kept = longest > 0
+    if kept.sum() < MIN_BONES:
+        return None
+    ratio = np.log(np.maximum(longest[kept], 1e-6) / np.array(BONES_MM)[kept])
+    return float(np.sqrt(np.mean((ratio - np.median(ratio)) ** 2)))
+
+
+def _size(place: np.ndarray) -> np.ndarray:
+    """The larger side of the box of the joints that are seen (m,)."""
+    return (np.nanmax(place, axis=1) - np.nanmin(place, axis=1)).max(-1)

@@ -1,0 +1,142 @@
+"""What a lift says of itself: what was read as what, what was missing and filled in, what was
+assumed, and how sure the result is.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from m2v_lib.data.keypoints import Tracks
+from m2v_lib.lift.camera import FOCAL, STATURE, Camera
+from m2v_lib.lift.self_check import SelfCheck
+from m2v_lib.skeletons.h36m import JOINTS
+
+if TYPE_CHECKING:
+    from m2v_lib.lift.people import Lifted
+
+#: joints that are hardly ever seen: their bones are the network's guess
+RARELY_SEEN: Final = 0.2
+#: shorter than this (s) the network has seen nothing in training
+SHORT_S: Final = 0.2
+#: faster than this (heights a second) nobody of the training data moves through the image
+FAST: Final = 6.0
+#: frames looked at for that
+SAMPLE: Final = 500
+#: share of joints filled in from which the accuracy table does not hold
+MUCH_FILLED: Final = 0.4
+
+
+def reading_lines(tracks: Tracks) -> dict[str, str]:
+    """What was read as what."""
+    lines = {
+        "read as": f"{tracks.format}, layout {tracks.layout}"
+        + (f" ({tracks.layout_reason})" if tracks.layout_reason else "")
+    }
+    size = f"{tracks.width} x {tracks.height} px" if tracks.width else "image size unknown"
+    rate = f"{tracks.fps:g} frames a second" if tracks.fps else "a single frame"
+    people = "1 person" if len(tracks.people) == 1 else f"{len(tracks.people)} people"
+    lines["recording"] = f"{size}, {rate}, {tracks.n_frames} frames, {people}"
+    return lines
+
+
+def motion_lines(
+    tracks: Tracks, people: tuple[Lifted, ...], camera: Camera, stature: float, focal: float | None
+) -> dict[str, str]:
+    """What was missing, and what was assumed."""
+    n_filled = sum(int(person.filled.sum()) for person in people)
+    filled = n_filled / sum(person.filled.size for person in people)
+    gaps = sum(person.n_missing_frames for person in tracks.people)
+    lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
+    if tracks.absent:
+        names = ", ".join(JOINTS[joint] for joint in tracks.absent)
+        lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
+    focal_text = f"focal length {camera.focal:.0f} px"
+    if focal is None:
+        focal_text += f" ({FOCAL} x the longer side, assumed)"
+    stature_text = f"stature {stature:g} m" + (" (assumed)" if stature == STATURE else "")
+    lines["assumed"] = f"{focal_text}, {stature_text}; sizes and depth scale with them"
+    return lines
+
+
+def certainty_lines(
+    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float
+) -> dict[str, str]:
+    """How sure the result is: the measured error for such input, and the lift's own check."""
+    longest = max(person.n_frames for person in people)
+    error = expected_error(fps, longest)
+    lines = {}
+    if error is not None:
+        lines["expected error"] = (
+            f"{error:.0f} mm a joint (mean over motion capture seen by a simulated detector, a "
+            "fifth of the joints missing)"
+        )
+    if np.isfinite(check.reprojection):
+        lines["self-check"] = (
+            f"projected back {check.reprojection:.1%} of the body off, bones spread "
+            + (f"{check.bone_spread:.2f}" if np.isfinite(check.bone_spread) else "unknown")
+        )
+    return lines
+
+
+def warnings(
+    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float
+) -> tuple[str, ...]:
+    """Where the input leaves what the network knows, or the result does not fit it."""
+    found = []
+    if check.doubts:
+        found.append(
+            f"the result is doubtful: {'; '.join(check.doubts)}. Is {tracks.layout} the right "
+            "layout (--layout), and the image size (--size)?"
+        )
+    unseen = [person.filled.mean(0) > 1 - RARELY_SEEN for person in people]
+    rare = np.mean(unseen, axis=0) > 0.5
+    rare[list(tracks.absent)] = False
+    if rare.any():
+        names = ", ".join(JOINTS[joint] for joint in np.flatnonzero(rare))
+        found.append(
+            f"hardly ever seen: {names}; the size comes from the other bones, depth is unsure"
+        )
+    if np.mean([person.filled.mean() for person in people]) > MUCH_FILLED:
+        found.append("most joints are filled in, the error is larger than stated")
+    if max(person.n_frames for person in people) / fps < SHORT_S:
+        found.append(f"shorter than {SHORT_S:g} s, the network knows longer motions only")
+    if max(map(_speed, people)) * fps > FAST:
+        found.append("people cross the image faster than any the network has seen: is fps right?")
+    return tuple(found)
+
+
+def _speed(person: Lifted) -> float:
+    """Heights that the body's middle goes from one frame to the next, nine tenths below."""
+    if person.n_frames < 3:
+        return 0.0
+    rows = np.arange(0, person.n_frames - 1, -(-person.n_frames // SAMPLE))
+    height = float(np.median(np.ptp(person.seen_px[rows], axis=1).max(-1)))
+    step = person.seen_px[rows + 1].mean(1) - person.seen_px[rows].mean(1)
+    move = np.linalg.norm(step, axis=-1)
+    return float(np.quantile(move, 0.9)) / max(height, 1e-6)
+
+
+def expected_error(fps: float, n_frames: int) -> float | None:
+    """MPJPE (mm) of the package's network at the nearest rate and length of its accuracy table."""
+    rows = _accuracy_rows()
+    if not rows:
+        return None
+    nearest = min(
+        rows,
+        key=lambda row: abs(np.log(row["length"] / n_frames)) + abs(np.log(row["fps"] / fps)) / 10,
+    )
+    return float(nearest["mpjpe"])
+
+
+@cache
+def _accuracy_rows() -> tuple[dict[str, float], ...]:
+    try:
+        text = resources.files("m2v_lib.weights").joinpath("accuracy.json").read_text("utf-8")
+        return tuple(row for row in json.loads(text)["rows"] if row["mpjpe"])
+    except (OSError, ValueError, KeyError):
+        return ()

@@ -1,0 +1,146 @@
+"""The lines of a stream of keypoints, read with the checks that files go through.
+
+A line a frame, `{"people": [{"id": "1", "keypoints": [x, y, c, ...]}]}` in pixels or in shares of
+the image; `id` may be left out, OpenPose's `pose_keypoints_2d` serves as well, and `{}` or an empty
+line is a frame without anybody.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from m2v_lib.data.checks import DataError
+from m2v_lib.data.foreign_values import as_table, as_tables
+from m2v_lib.data.keypoints.files import DetectionBuilder, Detections, Header
+from m2v_lib.data.keypoints.frames_json import OPENPOSE
+from m2v_lib.data.keypoints.identity import first_of_duplicates
+from m2v_lib.data.keypoints.layout_choice import choose_layout, known_layout
+from m2v_lib.data.keypoints.layouts import Layout, begins_with
+from m2v_lib.data.keypoints.missing import mark_missing
+from m2v_lib.data.keypoints.scores import unit_scores
+from m2v_lib.data.keypoints.tracking import Tracker
+from m2v_lib.data.limits import MAX_COORDINATE
+
+#: characters of a line: a thousand people of a hundred keypoints
+MAX_LINE: Final = 4 << 20
+#: nobody stands in so many pixels: coordinates are shares of the image
+NORMALISED: Final = 2.0
+#: detections whose proportions are looked at once more, together
+N_CHECKED: Final = 25
+
+#: a person's xy (17,2) px and confidence (17,)
+Seen = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass
+class LineReader:
+    """Reads one line after another; the layout and the unit are those of the first person."""
+
+    width: int
+    height: int
+    fps: float
+    requested_layout: str | None = None
+    note: Callable[[str], object] = lambda text: None
+    layout: Layout | None = None
+    normalised: bool | None = None
+    tracker: Tracker = field(init=False)
+    checked: list[Detections] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tracker = Tracker(self.fps)
+        if self.requested_layout is not None:
+            known_layout(self.requested_layout)
+
+    def read(self, line: str, number: int) -> dict[str, Seen]:
+        """The people of line `number`, counted from 0, by name. Raises DataError naming the line."""
+        where = f"line {number + 1}"
+        entries = _entries(line, where)
+        rows = DetectionBuilder(where)
+        for entry in entries:
+            values = entry.get("keypoints", entry.get("pose_keypoints_2d"))
+            rows.add(0, entry.get("id"), values)
+        if not entries:
+            return {}
+        found = rows.make("stream", Header())
+        scores, _ = unit_scores(found.confidence, where)
+        confidence, _ = mark_missing(found.points, scores, where)
+        found = replace(found, confidence=confidence)
+        layout = self._layout(found, where)
+        points = self._pixels(found.points[:, : layout.n_keypoints], confidence, where)
+        xy, confidence = layout.to_h36m(points, confidence[:, : layout.n_keypoints])
+        keep = np.flatnonzero(
+            first_of_duplicates(found.frame, xy, confidence) & (confidence > 0).any(1)
+        )
+        xy, confidence = xy[keep], confidence[keep]
+        names: tuple[str | None, ...] = tuple(found.person[i] for i in keep)
+        if None in names:
+            names = tuple(str(n) for n in self.tracker.step(number, xy, confidence))
+        if len(set(names)) < len(names):
+            raise DataError(f"{where}: has two people of the same id")
+        return {str(name): (xy[i], confidence[i]) for i, name in enumerate(names)}
+
+    def _layout(self, found: Detections, where: str) -> Layout:
+        """The layout by the first person; the first few together have to fit it."""
+        n = found.points.shape[1]
+        if self.layout is None:
+            usual = replace(found, header=Header(usual_layout=OPENPOSE.get(n)))
+            self.layout, _ = choose_layout(usual, self.requested_layout, where)
+        if not begins_with(self.layout, n):
+            raise DataError(
+                f"{where}: has {n} keypoints a person, expected {self.layout.n_keypoints} of "
+                f"{self.layout.name}"
+            )
+        if len(self.checked) < N_CHECKED:
+            self.checked.append(found)
+            if len(self.checked) == N_CHECKED:
+                choose_layout(_joined(self.checked), self.layout.name, where)
+        return self.layout
+
+    def _pixels(self, points: np.ndarray, confidence: np.ndarray, where: str) -> np.ndarray:
+        """Pixels; shares of the image are taken times its size."""
+        seen = points[confidence[:, : points.shape[1]] > 0]
+        if not len(seen):
+            return points
+        normalised = bool(np.quantile(np.abs(seen), 0.9) <= NORMALISED)
+        if self.normalised is None:
+            self.normalised = normalised
+            if normalised:
+                self.note(
+                    f"coordinates are shares of the image, taken x {self.width} x {self.height}"
+                )
+        if normalised != self.normalised:
+            unit = "shares of the image" if self.normalised else "pixels"
+            raise DataError(f"{where}: coordinates must be {unit} as in the lines before")
+        if self.normalised:
+            return points * (self.width, self.height)
+        reach = float(np.abs(seen).max())
+        if reach > min(MAX_COORDINATE, 100.0 * max(self.width, self.height)):
+            raise DataError(f"{where}: a keypoint lies {reach:.3g} px off, far outside the image")
+        return points
+
+
+def _joined(parts: list[Detections]) -> Detections:
+    n = min(part.points.shape[1] for part in parts)
+    return Detections(
+        "stream",
+        np.concatenate([part.frame for part in parts]),
+        tuple(name for part in parts for name in part.person),
+        np.concatenate([part.points[:, :n] for part in parts]),
+        np.concatenate([part.confidence[:, :n] for part in parts]),
+        Header(),
+    )
+
+
+def _entries(line: str, where: str) -> list[Mapping[Any, Any]]:
+    if len(line) > MAX_LINE:
+        raise DataError(f"{where}: must have at most {MAX_LINE} characters, got {len(line)}")
+    try:
+        content = json.loads(line) if line.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: is not JSON, expected an object with a list `people`") from error
+    return as_tables(as_table(content, where).get("people") or [], f"{where}: people")

@@ -1,0 +1,234 @@
+"""`RESULTS.md`: what has been measured so far, from the committed records alone.
+
+Nothing in it is written by hand but headings and explanations that hold whatever the numbers are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from m2v_lib.bench import find_benches
+from m2v_lib.config import Experiment
+from m2v_lib.experiments.queue import items
+from m2v_lib.results import effects, paper, tables
+from m2v_lib.runs.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Settings that say where and how a run was computed, or that have a column of their own.
+_NO_CHANGES = ("run.", "data.name")
+
+#: Rows of `label-scarcity` by share of labels: from scratch, pre-trained as released, as the
+#: paper says.
+QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
+
+#: Presets with committed runs of the queue.
+QUEUED = ("small", "base")
+
+#: Ablations with the row that the others are compared with.
+ABLATIONS = {"table5": 2, "table6": 4, "table7": 1, "table8": 1}
+
+_HEAD = """\
+# Results
+
+Everything measured so far, from the records under `reports/records/`; `m2v report` writes this
+page. Errors are MPJPE in mm on subjects who are not in the training data, after the last epoch. The
+data is public motion capture (`mocap`), so no number here can be compared with the paper's on
+Human3.6M, which has not been run. What the states of a table's cells mean is in
+[docs/architecture.md](docs/architecture.md#numbers); words such as CI and seed noise are in
+[docs/glossary.md](docs/glossary.md).
+"""
+
+_QUESTION_HEAD = """\
+## Does pre-training help?
+
+Mean over the seeds that ran, and what pre-training changes. The released stage 1 also reads the
+test subjects' 2D. Pre-trained runs take the steps of both stages.
+"""
+
+_ABLATIONS_HEAD = """\
+## Tables V to VIII
+
+What a row changes against the row it is compared with; rows that have not run are left out.
+"""
+
+_SPEED_HEAD = """\
+## Speed
+
+A step's speed-up over the equations as written, median of rounds in which all variants took turns.
+
+| preset | device | task | variant | speed-up | ms a clip |
+|---|---|---|---|--:|--:|
+"""
+
+
+def results_page(records: Sequence[Record], records_folder: Path) -> str:
+    """The text of `RESULTS.md` from committed records and the benches beside them."""
+    parts = [
+        _HEAD,
+        _lifting(records),
+        _pretraining(records),
+        _ablations(records),
+        _actions(records),
+        _speed(records_folder),
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def pretraining_effects(question: pd.DataFrame) -> str:
+    """What pre-training changes, as a table: a line for each share of labels, a column a recipe."""
+    lines = ["| labels | as the paper says | as the released code does |", "|---|---|---|"]
+    for labels, (scratch, released, by_paper) in QUESTION.items():
+        words = (
+            effects.describe(effects.effect_of_row(question, row, scratch))
+            for row in (by_paper, released)
+        )
+        lines.append(f"| {' | '.join([labels, *words])} |")
+    return "\n".join([*lines, ""])
+
+
+def _lifting(records: Sequence[Record]) -> str:
+    """Single runs that belong to no table, the longest training first."""
+    runs = [run for run in _single(records) if run.result["stage"] == "finetune"]
+    if not runs:
+        return ""
+    runs.sort(key=lambda run: (-run.result["schedule"]["steps"], run.result["test"]["mpjpe"]))
+
+    best_trained = runs[0].result["baselines"]
+    head = [
+        "## Lifting\n",
+        f"On the same subjects ridge regression, from the 2D of one frame to its 3D, is at "
+        f"{best_trained['ridge']['mpjpe']:.1f} mm",
+        f"and the mean pose at {best_trained['mean_pose']['mpjpe']:.1f} mm. One seed each.\n",
+        "| preset | steps | settings changed | MPJPE (mm) | P-MPJPE (mm) | record |",
+        "|---|--:|---|--:|--:|---|",
+    ]
+    lines = [
+        _row(run, f"{run.result['test']['mpjpe']:.1f}", f"{run.result['test']['p_mpjpe']:.1f}")
+        for run in runs
+    ]
+    return "\n".join([*head, *lines, ""])
+
+
+def _actions(records: Sequence[Record]) -> str:
+    runs = [run for run in _single(records) if run.result["stage"] == "action"]
+    if not runs:
+        return ""
+
+    majority = runs[0].result["baselines"]["majority"]
+    n_classes = len(runs[0].result["data"]["classes"])
+    head = [
+        "## Action recognition\n",
+        f"Which of {n_classes} groups of actions a video shows. Always answering "
+        f"`{majority['class']}` is right in {majority['top1']:.1f} %.\n",
+        "| preset | steps | settings changed | top-1 (%) | record |",
+        "|---|--:|---|--:|---|",
+    ]
+    lines = [_row(run, f"{run.result['test']['top1']:.1f}") for run in runs]
+    return "\n".join([*head, *lines, ""])
+
+
+def _single(records: Iterable[Record]) -> list[Record]:
+    """Records that are not runs of the queue: those are cells of the tables."""
+    queued = {item.name for preset in QUEUED for item in items(preset)}
+    return [run for run in records if run.name not in queued and run.result.get("test")]
+
+
+def _row(run: Record, *values: str) -> str:
+    result = run.result
+    link = f"[{result['digest']}](reports/records/{run.name})"
+    cells = [
+        f"`{result['preset']}`",
+        f"{result['schedule']['steps']:,}",
+        _changes(run) or "none",
+        *values,
+        link,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _changes(run: Record) -> str:
+    """In what a run's settings differ from its preset's."""
+    exp = Experiment.from_dict(run.config)
+    preset = Experiment.preset(exp.preset_name, exp.recipe).flat()
+    changed = {
+        key: value
+        for key, value in exp.flat().items()
+        if preset[key] != value and not key.startswith(_NO_CHANGES)
+    }
+    return ", ".join(f"{key} {value}" for key, value in changed.items())
+
+
+def _pretraining(records: Sequence[Record]) -> str:
+    question = tables.on_motion_capture("label-scarcity", records)
+    if not question["n_seeds"].any():
+        return ""
+
+    by_name = {run.name: run.result for run in records}
+    lines = ["| labels | ridge regression | from scratch |", "|---|--:|--:|"]
+    rows = question.set_index("row")
+    for labels, (scratch, *_) in QUESTION.items():
+        runs = rows.loc[scratch, "runs"]
+        ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"] if runs else float("nan")
+        lines.append(f"| {labels} | {ridge:.1f} | {rows.loc[scratch, 'mpjpe']:.1f} |")
+    return "\n".join([_QUESTION_HEAD, *lines, "", pretraining_effects(question)])
+
+
+def _ablations(records: Sequence[Record]) -> str:
+    question = tables.on_motion_capture("label-scarcity", records)
+    noise = effects.seed_noise(question)
+    claimed = paper.said("stage1-mpjpe", "gain")
+
+    parts = [_ABLATIONS_HEAD]
+    parts.append(
+        f"{effects.describe_seed_noise(question)} It stands in for rows that ran with one seed.\n"
+        f"The gain that the paper claims for stage 1 is {claimed} mm.\n"
+    )
+    for table, reference in ABLATIONS.items():
+        frame = tables.on_motion_capture(table, records)
+        if frame["n_seeds"].any():
+            parts.append(_ablation(frame, reference, noise))
+    return "\n".join(parts)
+
+
+def _ablation(frame: pd.DataFrame, reference: int, noise: float) -> str:
+    labels = dict(zip(frame["row"], frame["label"], strict=True))
+    title = paper.TITLES[paper.resolve(frame.attrs["table"])]
+
+    schedules = ", ".join(sorted(set(frame["schedule"]) - {""}))
+
+    lines = [f"### {title}\n", f"Preset `{frame.attrs['preset']}`: {schedules}.\n"]
+    lines.append(f"| row, against row {reference} ({labels[reference]}) | MPJPE |")
+    lines.append("|---|---|")
+    for row, found in effects.effects_of_all_rows(frame, reference).items():
+        lines.append(f"| {row}: {labels[row]} | {effects.describe(found, noise=noise)} |")
+    return "\n".join([*lines, ""])
+
+
+def _speed(folder: Path) -> str:
+    lines = []
+    for record in find_benches(folder):
+        if record["kind"] == "speed":
+            lines += [_speed_row(record, row) for row in _fastest(record["measurements"])]
+    return _SPEED_HEAD + "\n".join([*lines, ""]) if lines else ""
+
+
+def _fastest(measurements: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Of each task the measurement with the largest speed-up."""
+    best: dict[str, Mapping[str, Any]] = {}
+    for row in measurements:
+        if row["speedup"] is None:
+            continue
+        known = best.get(row["task"])
+        if known is None or row["speedup"]["median"] > known["speedup"]["median"]:
+            best[row["task"]] = row
+    return list(best.values())
+
+
+def _speed_row(record: Mapping[str, Any], row: Mapping[str, Any]) -> str:
+    device = f"{record['device']}, {record['threads']} threads"
+    about = f"`{record['preset']}` | {device} | {row['task']} | {row['variant']}"
+    return f"| {about} | {row['speedup']['median']:.2f} | {row['ms_per_clip']['median']:.1f} |"

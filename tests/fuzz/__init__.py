@@ -1,0 +1,1 @@
+"""Hostile input: handed cases, and a seeded mutation loop over every reader."""
