@@ -37,21 +37,15 @@ def _evaluate(args: argparse.Namespace) -> int:
         return _evaluate_action(args)
     if args.lift:
         return lifting.evaluate(args)
-    from m2v_lib.data.clips import evaluation_clips
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
+    from m2v_lib.training.clip_loader import ClipLoader
 
     device = torch.device(args.device)
     model, exp = load_checkpoint(args.run, device=args.device)
-    clips = evaluation_clips(
-        open_store(args.data or exp.data.name),
-        args.split,
-        exp.model.n_frames,
-        exp.data.test_stride,
-        input_2d=exp.data.input_2d,
-        device=device,
-    )
+    store = open_store(args.data or exp.data.name)
+    clips = ClipLoader().evaluation(exp, store, args.split, device)
     print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
     return 0
 
