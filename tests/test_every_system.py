@@ -264,7 +264,7 @@ def test_statistics_and_dictionary_come_from_the_training_frames(
 
     floor = build_model(experiment("simplebaseline").model, seed=0)
     floor.prepare(x_NJ3, pose_NJ3)
-    z = (pose_NJ3.flatten(1) - floor.output_mean) / floor.output_std  # type: ignore[operator]
+    z = (pose_NJ3.flatten(1) - floor.output_mean) / floor.output_std
     torch.testing.assert_close(z.mean(0), torch.zeros(51), atol=1e-3, rtol=0)
     torch.testing.assert_close(z[:, 3:].std(0), torch.ones(48), atol=0.02, rtol=0)
 
