@@ -1,0 +1,158 @@
+"""The open leaderboard: all systems under one protocol, their errors beside their costs, and what
+follows in words, from run records and counts alone.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from m2v_lib.results.effects import _t_quantile as t_quantile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from m2v_lib.runs.records import Record
+
+METRICS: Final = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "accel": "acceleration"}
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a system costs: numbers it is made of, multiply-accumulates for a frame that comes
+    out.
+    """
+
+    parameters: int
+    macs_per_frame: float
+
+
+def leaderboard(
+    frame: pd.DataFrame, records: Iterable[Record], costs: Mapping[int, Cost]
+) -> pd.DataFrame:
+    """A built table of experiments (`tables.build_table`) as a leaderboard, its best row first.
+
+    Columns by row: system, state, seeds, for each of `METRICS` its mean and `KEY_half`, half the
+    95 % confidence interval (nan for one seed), n_frames tested, floor (ridge regression's MPJPE
+    on the same data), parameters and macs_per_frame. Errors are in mm, acceleration in mm a
+    frame squared.
+    """
+    import pandas as pd
+
+    results = {record.path.name: record.result for record in records}
+    lines = [
+        _line(line, [results[name] for name in line["runs"]], costs[line["row"]])
+        for line in frame.to_dict("records")
+    ]
+    board = pd.DataFrame(lines, index=pd.Index(frame["row"], name="row"))
+    return board.sort_values("mpjpe", kind="stable")
+
+
+def _line(line: Mapping[Any, Any], results: Sequence[Mapping[str, Any]], cost: Cost) -> dict:
+    tests = [result["test"] for result in results]
+    found: dict[str, Any] = {
+        "system": line["label"],
+        "state": line["state"],
+        "seeds": len(results),
+    }
+    for key in METRICS:
+        found[key], found[f"{key}_half"] = mean_and_half([test[key] for test in tests])
+    floors = [result["baselines"]["ridge"]["mpjpe"] for result in results]
+    return found | {
+        "n_frames": tests[0]["n_frames"] if tests else math.nan,
+        "floor": statistics.fmean(floors) if floors else math.nan,
+        "parameters": cost.parameters,
+        "macs_per_frame": cost.macs_per_frame,
+    }
+
+
+def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
+    """The mean over seeds and half its 95 % confidence interval; nan where there are too few.
+
+    >>> mean_and_half([2.0])
+    (2.0, nan)
+    """
+    if not values:
+        return math.nan, math.nan
+    mean = statistics.fmean(values)
+    if len(values) == 1:
+        return mean, math.nan
+    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return mean, half
+
+
+def as_shown(board: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard as it is printed: numbers with their intervals, "not run" where none is."""
+    import pandas as pd
+
+    columns: dict[str, list[str]] = {
+        "system": list(board["system"]),
+        "state": list(board["state"]),
+        "seeds": [str(n) for n in board["seeds"]],
+    }
+    for key, name in METRICS.items():
+        pairs = zip(board[key], board[f"{key}_half"], strict=True)
+        columns[name] = [_with_half(mean, half) for mean, half in pairs]
+    columns["parameters (k)"] = [f"{n / 1e3:,.0f}" for n in board["parameters"]]
+    columns["M MACs a frame"] = [f"{n / 1e6:.2f}" for n in board["macs_per_frame"]]
+    return pd.DataFrame(columns, index=board.index)
+
+
+def _with_half(mean: float, half: float) -> str:
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.1f}" if math.isnan(half) else f"{mean:.1f} ± {half:.1f}"
+
+
+def conclusions(board: pd.DataFrame) -> str:
+    """What follows from the leaderboard, and what does not, in sentences."""
+    ran = board[board["seeds"] > 0]
+    if ran.empty:
+        return f"None of the {len(board)} rows has been run under these settings."
+    sentences = [f"{len(ran)} of {len(board)} rows have runs, {_seeds(ran)}."]
+
+    best = ran.iloc[0]
+    sentences.append(f"The lowest MPJPE is that of {_short(best['system'])}, {_mm(best)}.")
+    near = [_short(line["system"]) for _, line in ran.iloc[1:].iterrows() if _overlap(best, line)]
+    if near:
+        sentences.append(f"Its interval meets that of {', '.join(near)}: no order follows there.")
+
+    above = [_short(line["system"]) for _, line in ran.iterrows() if line["mpjpe"] > line["floor"]]
+    floor = f"ridge regression's {ran['floor'].mean():.1f} mm"
+    sentences.append(
+        f"Above {floor}, and so not trained to any use: {', '.join(above)}."
+        if above
+        else f"All lie below {floor}."
+    )
+    if len(alone := ran[ran["seeds"] == 1]):
+        sentences.append(f"With one seed alone, {len(alone)} of them say nothing of an order.")
+    if ran["n_frames"].nunique() > 1:
+        low, high = ran["n_frames"].min(), ran["n_frames"].max()
+        sentences.append(
+            f"The frames tested are {low:,.0f} to {high:,.0f}: whole windows leave the tails of "
+            "videos out, windows about each frame do not."
+        )
+    return "\n".join(sentences)
+
+
+def _seeds(ran: pd.DataFrame) -> str:
+    low, high = ran["seeds"].min(), ran["seeds"].max()
+    return f"of {low} seed{'s' * (low > 1)} each" if low == high else f"of {low} to {high} seeds"
+
+
+def _mm(line: Mapping[str, Any]) -> str:
+    return f"{_with_half(line['mpjpe'], line['mpjpe_half'])} mm"
+
+
+def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two intervals meet; one seed's has no width that is known."""
+    halves = [0.0 if math.isnan(line["mpjpe_half"]) else line["mpjpe_half"] for line in (a, b)]
+    return abs(a["mpjpe"] - b["mpjpe"]) <= sum(halves)
+
+
+def _short(label: str) -> str:
+    """A system's name: what stands before the year or the first comma."""
+    return label.split(" (")[0].split(",")[0].split(":")[0]
