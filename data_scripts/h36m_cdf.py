@@ -24,7 +24,7 @@ from tqdm import tqdm
 from m2v_lib.data.checks import DataError, check_finite, check_millimetres
 from m2v_lib.data.export.h36m import METADATA, write_objects
 from m2v_lib.data.sources.h36m import KNOWN
-from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT_JOINTS, N_PUBLISHED
 from m2v_lib.geometry.cameras import project, subject_cameras, subjects, world_to_camera
 
 WORLD_FILE, SEEN_FILE = KNOWN[1], KNOWN[3]
@@ -58,7 +58,7 @@ def read_positions(path: Path) -> np.ndarray:
         )
     joints = flat.reshape(-1, N_PUBLISHED, 3)
     check_finite(joints, f"{path}: Pose")
-    check_millimetres(joints[:, list(KEPT)], f"{path}: Pose")
+    check_millimetres(joints[:, list(KEPT_JOINTS)], f"{path}: Pose")
     return (joints / 1000).astype(np.float32)
 
 
@@ -92,7 +92,7 @@ def views(world: np.ndarray, subject: str) -> list[np.ndarray]:
     """What each of the subject's cameras sees of 32 joints (n,32,3) in world metres: px
     (n,17,2), float32.
     """
-    joints = world[:, list(KEPT)].astype(np.float64) * 1000
+    joints = world[:, list(KEPT_JOINTS)].astype(np.float64) * 1000
     cameras = subject_cameras(subject).values()
     return [
         project(world_to_camera(joints, camera), camera, h36m=True).astype(np.float32)

@@ -72,7 +72,14 @@ def _add_lease(queue: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="K",
-        help="runs at a time in each process of a lease; default: the fastest on a GPU, 1 on a CPU",
+        help="streams of each process of a lease; default: the fastest on a GPU, 1 on a CPU",
+    )
+    queue.add_argument(
+        "--stack",
+        type=int,
+        default=0,
+        metavar="K",
+        help="runs of one shape that share their steps on a stream; default: the fastest",
     )
     queue.add_argument(
         "--out",
@@ -129,7 +136,16 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
     settings = {"run.device": args.device, **dict(pair(text) for text in args.settings)}
     out = args.out or project_root() / "reports" / "lease"
     jobs = jobs_of(wanted, settings)
-    lease = Lease(jobs, args.lease, args.device, runs_root(), out, args.workers, args.streams)
+    lease = Lease(
+        jobs,
+        args.lease,
+        args.device,
+        runs_root(),
+        out,
+        workers=args.workers,
+        lanes=args.streams,
+        stack=args.stack,
+    )
     return lease.run()
 
 

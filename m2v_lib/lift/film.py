@@ -22,7 +22,7 @@ from m2v_lib.runs.records import write_atomically
 from m2v_lib.skeletons.h36m import BONES, LEFT, RIGHT
 
 PANEL: Final = 480  # px, each of the two
-FINE: Final = 2  # drawn so many times larger and scaled down, which smooths the lines
+SUPERSAMPLING: Final = 2  # drawn so many times larger and scaled down, which smooths the lines
 TURN: Final = (
     0.6,
     0.35,
@@ -42,10 +42,10 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
     """Pictures (PANEL, 2 PANEL, 3) uint8 of every `step`-th frame."""
     Image, ImageDraw = _module("PIL.Image"), _module("PIL.ImageDraw")
     middle, reach = _room(motion)
-    scale = 0.45 * FINE * PANEL / reach  # drawing pixels a mm
+    scale = 0.45 * SUPERSAMPLING * PANEL / reach  # drawing pixels a mm
     corners = np.array([[0, 0], [motion.camera.width, motion.camera.height]])
     for t in range(0, motion.n_frames, step):
-        picture = Image.new("RGB", (2 * FINE * PANEL, FINE * PANEL), "white")
+        picture = Image.new("RGB", (2 * SUPERSAMPLING * PANEL, SUPERSAMPLING * PANEL), "white")
         draw = ImageDraw.Draw(picture)
         draw.rectangle(_in_plane(corners, motion).ravel().tolist(), fill="#f6f6f6")
         _ruler(draw, scale)
@@ -58,7 +58,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
                 turned = (person.pose_mm[i] + person.root_mm[i] - middle) @ view
                 _skeleton(
                     draw,
-                    FINE * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2],
+                    SUPERSAMPLING * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2],
                     person.filled[i],
                     absent,
                 )
@@ -68,7 +68,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
 def _in_plane(points: np.ndarray, motion: Motion) -> np.ndarray:
     """Pixels of the recording (J,2) to those of the left panel, the whole image in its middle."""
     size = np.array([motion.camera.width, motion.camera.height])
-    return FINE * PANEL * (0.5 + (points - size / 2) / size.max())
+    return SUPERSAMPLING * PANEL * (0.5 + (points - size / 2) / size.max())
 
 
 def _room(motion: Motion) -> tuple[np.ndarray, float]:
@@ -92,17 +92,17 @@ def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray, absent: Sequence[in
     for parent, child in BONES:
         if parent in absent or child in absent:
             continue
-        draw.line([*at[parent], *at[child]], fill=_colour(child), width=3 * FINE)
+        draw.line([*at[parent], *at[child]], fill=_colour(child), width=3 * SUPERSAMPLING)
     for joint, (x, y) in enumerate(at):
         if joint in absent:
             continue
-        r = 3.5 * FINE
+        r = 3.5 * SUPERSAMPLING
         colour = _colour(joint)
         draw.ellipse(
             [x - r, y - r, x + r, y + r],
             fill="white" if filled[joint] else colour,
             outline=colour,
-            width=FINE,
+            width=SUPERSAMPLING,
         )
 
 
@@ -110,10 +110,16 @@ def _ruler(draw: Any, scale: float) -> None:
     """Half a metre at the right panel's foot (metres where people walk far), in the grey of what
     is no body.
     """
-    mm = 500 if 500 * scale > 0.04 * FINE * PANEL else 5000
-    x, y = FINE * PANEL * 1.04, FINE * PANEL * 0.97
-    draw.line([x, y, x + mm * scale, y], fill="#777777", width=2 * FINE)
-    draw.text((x, y - 9 * FINE), f"{mm} mm", fill="#777777", font_size=7 * FINE, anchor="ls")
+    mm = 500 if 500 * scale > 0.04 * SUPERSAMPLING * PANEL else 5000
+    x, y = SUPERSAMPLING * PANEL * 1.04, SUPERSAMPLING * PANEL * 0.97
+    draw.line([x, y, x + mm * scale, y], fill="#777777", width=2 * SUPERSAMPLING)
+    draw.text(
+        (x, y - 9 * SUPERSAMPLING),
+        f"{mm} mm",
+        fill="#777777",
+        font_size=7 * SUPERSAMPLING,
+        anchor="ls",
+    )
 
 
 def _colour(joint: int) -> str:

@@ -34,7 +34,10 @@ def velocity_loss(pred_BTJ3: Tensor, target_BTJ3: Tensor) -> Tensor:
 
 
 def pose_loss(
-    pred_BTJ3: Tensor, target_BTJ3: Tensor, w_scale: float, w_velocity: float
+    pred_BTJ3: Tensor,
+    target_BTJ3: Tensor,
+    w_scale: float | Tensor,
+    w_velocity: float | Tensor,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """MPJPE + w_scale N-MPJPE + w_velocity velocity (eq. 13) and its three parts."""
     parts = {
@@ -47,16 +50,22 @@ def pose_loss(
 
 
 def lifting_loss(
-    model: nn.Module, network: nn.Module, x_BTJ3: Tensor, y_BTJ3: Tensor, cfg: FinetuneConfig
+    model: nn.Module,
+    network: nn.Module,
+    x_BTJ3: Tensor,
+    y_BTJ3: Tensor,
+    cfg: FinetuneConfig,
+    weights: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The fine-tuning loss of a window and its 3D, on the frames that the model predicts, and
     its named parts.
 
     `network` is the model, with several processes wrapped. `finetune.loss=own` is the model's
-    own loss.
+    own loss. `weights` stand in place of the configured lambda 1 and 2 where they are tensors.
     """
     contract: Any = model
     if cfg.loss == "own":
         return contract.loss(x_BTJ3, y_BTJ3)
     target = contract.output_frames(y_BTJ3) if hasattr(model, "output_frames") else y_BTJ3
-    return pose_loss(network(x_BTJ3), target, cfg.w_scale, cfg.w_velocity)
+    w_scale, w_velocity = weights or (cfg.w_scale, cfg.w_velocity)
+    return pose_loss(network(x_BTJ3), target, w_scale, w_velocity)

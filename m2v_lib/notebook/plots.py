@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from m2v_lib.skeletons.h36m import BONES, JOINTS, LEFT, N_JOINTS, RIGHT
+from m2v_lib.skeletons import H36M17, Skeleton
 
 SIDE_COLOURS = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
 #: Dark or far apart enough on white for curves of different runs (after Okabe and Ito).
@@ -26,9 +26,14 @@ LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"
 _MAP = "cividis"
 
 
-def side(joint: int) -> str:
+def side(joint: int, skeleton: Skeleton = H36M17) -> str:
     """'left', 'right' or 'spine'; a bone takes the side of its child joint."""
-    return "left" if joint in LEFT else "right" if joint in RIGHT else "spine"
+    return skeleton.side(joint).replace("middle", "spine")
+
+
+def side_colours(skeleton: Skeleton) -> list[str]:
+    """The colour of each joint."""
+    return [SIDE_COLOURS[side(joint, skeleton)] for joint in range(len(skeleton))]
 
 
 def upright(pose_J3: ArrayLike) -> np.ndarray:
@@ -43,19 +48,20 @@ def _axes(width: float = 6.0, height: float = 3.5, **kwargs: Any) -> tuple[Figur
     return fig, axes
 
 
-def _check_pose(pose: ArrayLike, n_axes: tuple[int, ...]) -> np.ndarray:
+def _check_pose(pose: ArrayLike, n_axes: tuple[int, ...], skeleton: Skeleton) -> np.ndarray:
     array = np.asarray(pose, dtype=float)
-    if array.ndim != 2 or array.shape[0] != N_JOINTS or array.shape[1] not in n_axes:
-        raise ValueError(f"expected one pose of shape ({N_JOINTS}, {n_axes[0]}), got {array.shape}")
+    if array.ndim != 2 or array.shape[0] != len(skeleton) or array.shape[1] not in n_axes:
+        expected = (len(skeleton), n_axes[0])
+        raise ValueError(f"a pose of {skeleton.name} must have shape {expected}, got {array.shape}")
     return array
 
 
-def _bones(ax: Any, pose: np.ndarray, *, truth: bool) -> None:
-    for parent, child in BONES:
+def _bones(ax: Any, pose: np.ndarray, skeleton: Skeleton, *, truth: bool) -> None:
+    for parent, child in skeleton.bones:
         ends = pose[[parent, child]].T
         ax.plot(
             *ends,
-            color=SIDE_COLOURS[side(child)],
+            color=SIDE_COLOURS[side(child, skeleton)],
             linestyle="--" if truth else "-",
             linewidth=1.2 if truth else 2,
         )
@@ -78,23 +84,24 @@ def skeleton_2d(
     unit: str = "px",
     title: str = "",
     what: str = "detected",
+    skeleton: Skeleton = H36M17,
 ) -> Figure:
     """One pose in the image, y down; joints grow with the detector's confidence (0..1) where it
     is given.
 
     `what` is what the legend calls the solid pose.
     """
-    pose = _check_pose(pose_J2, (2, 3))[:, :2]
+    pose = _check_pose(pose_J2, (2, 3), skeleton)[:, :2]
     fig, ax = _axes(5, 4.5)
     if truth_J2 is not None:
-        _bones(ax, _check_pose(truth_J2, (2, 3))[:, :2], truth=True)
-    _bones(ax, pose, truth=False)
+        _bones(ax, _check_pose(truth_J2, (2, 3), skeleton)[:, :2], skeleton, truth=True)
+    _bones(ax, pose, skeleton, truth=False)
     sizes = 6 + 30 * (
-        np.ones(N_JOINTS)
+        np.ones(len(skeleton))
         if confidence_J is None
         else np.asarray(confidence_J, dtype=float).reshape(-1)
     )
-    ax.scatter(*pose.T, s=sizes, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)], zorder=3)
+    ax.scatter(*pose.T, s=sizes, color=side_colours(skeleton), zorder=3)
     ax.set(xlabel=f"x ({unit})", ylabel=f"y ({unit})", title=title, aspect="equal")
     ax.invert_yaxis()
     _side_legend(ax, truth=truth_J2 is not None, what=what)
@@ -108,17 +115,18 @@ def skeleton_3d(
     unit: str = "mm",
     title: str = "",
     view: tuple[float, float] = (12.0, -70.0),
+    skeleton: Skeleton = H36M17,
 ) -> Figure:
     """One pose in camera coordinates (y down), upright, on equal axes; `view` is (elevation,
     azimuth) in degrees.
     """
-    points = pose = upright(_check_pose(pose_J3, (3,)))
+    points = pose = upright(_check_pose(pose_J3, (3,), skeleton))
     fig, ax = _axes(6.2, 5, subplot_kw={"projection": "3d"})
     if truth_J3 is not None:
-        truth = upright(_check_pose(truth_J3, (3,)))
+        truth = upright(_check_pose(truth_J3, (3,), skeleton))
         points = np.concatenate([pose, truth])
-        _bones(ax, truth, truth=True)
-    _bones(ax, pose, truth=False)
+        _bones(ax, truth, skeleton, truth=True)
+    _bones(ax, pose, skeleton, truth=False)
     middle, half = (points.max(0) + points.min(0)) / 2, 0.55 * np.ptp(points, axis=0).max()
     low, high = middle - half, middle + half
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]), title=title)
@@ -265,7 +273,7 @@ def _lines(ax: Axes, curves: Mapping[str, Curve], *, marker: str) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def mask_image(mask_TJ: ArrayLike, *, title: str = "") -> Figure:
+def mask_image(mask_TJ: ArrayLike, *, title: str = "", skeleton: Skeleton = H36M17) -> Figure:
     """Masked tokens (true) dark over frames and joints; the share of masked tokens is in the
     title.
     """
@@ -274,21 +282,27 @@ def mask_image(mask_TJ: ArrayLike, *, title: str = "") -> Figure:
         raise ValueError(f"expected one mask of shape (T, J), got {mask.shape}")
     fig, ax = _axes(6, 3.2)
     ax.imshow(mask.T, cmap="Greys", vmin=0, vmax=1.3, aspect="auto", interpolation="nearest")
-    if mask.shape[1] == N_JOINTS:
-        ax.set_yticks(range(N_JOINTS), JOINTS, fontsize=6)
+    if mask.shape[1] == len(skeleton):
+        ax.set_yticks(range(len(skeleton)), skeleton.joints, fontsize=6)
     ax.set(xlabel="frame", ylabel="joint", title=f"{title} ({mask.mean():.1%} masked)".strip())
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     return fig
 
 
-def per_joint_error(error_J: ArrayLike, *, quantity: str = "error (mm)", title: str = "") -> Figure:
+def per_joint_error(
+    error_J: ArrayLike,
+    *,
+    quantity: str = "error (mm)",
+    title: str = "",
+    skeleton: Skeleton = H36M17,
+) -> Figure:
     """One bar a joint, coloured by side."""
     error = np.asarray(error_J, dtype=float)
-    if error.shape != (N_JOINTS,):
-        raise ValueError(f"expected {N_JOINTS} errors, got shape {error.shape}")
+    if error.shape != (len(skeleton),):
+        raise ValueError(f"errors must be {len(skeleton)}, got shape {error.shape}")
     fig, ax = _axes(6, 4)
-    ax.barh(range(N_JOINTS), error, color=[SIDE_COLOURS[side(j)] for j in range(N_JOINTS)])
-    ax.set_yticks(range(N_JOINTS), JOINTS)
+    ax.barh(range(len(skeleton)), error, color=side_colours(skeleton))
+    ax.set_yticks(range(len(skeleton)), skeleton.joints)
     ax.invert_yaxis()
     ax.set(xlabel=quantity, title=title)
     ax.spines[["top", "right"]].set_visible(False)
@@ -412,7 +426,7 @@ def adjacency(
     fig, ax = _axes(5, 4.2)
     image = ax.imshow(weights, cmap=_MAP, interpolation="nearest")
     fig.colorbar(image, ax=ax, label="weight")
-    names = names or (JOINTS if len(weights) == N_JOINTS else None)
+    names = names or (H36M17.joints if len(weights) == len(H36M17) else None)
     if names is not None:
         ax.set_xticks(range(len(names)), names, rotation=90, fontsize=6)
         ax.set_yticks(range(len(names)), names, fontsize=6)

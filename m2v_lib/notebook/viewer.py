@@ -12,15 +12,23 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import ArrayLike
 
-from m2v_lib.notebook.plots import SIDE_COLOURS, upright
-from m2v_lib.skeletons.h36m import JOINTS, N_JOINTS
+from m2v_lib.notebook.plots import SIDE_COLOURS, side, upright
+from m2v_lib.skeletons import H36M17, Skeleton
 
-#: Joints in drawing order, -1 lifts the pen. Together they draw every bone once.
-PATHS = {
-    "left": (0, 4, 5, 6, -1, 8, 11, 12, 13),
-    "right": (0, 1, 2, 3, -1, 8, 14, 15, 16),
-    "spine": (0, 7, 8, 9, 10),
-}
+
+def paths(skeleton: Skeleton) -> dict[str, list[int]]:
+    """Joints of each side in drawing order, -1 lifts the pen. Together they draw every bone once.
+
+    >>> paths(H36M17)["left"]
+    [0, 4, 5, 6, -1, 8, 11, 12, 13]
+    """
+    drawn: dict[str, list[int]] = {"left": [], "right": [], "spine": []}
+    for parent, child in skeleton.bones:
+        path = drawn[side(child, skeleton)]
+        if path and path[-1] != parent:
+            path.append(-1)
+        path += [child] if path and path[-1] == parent else [parent, child]
+    return drawn
 
 
 class OfflineFigure(go.Figure):
@@ -45,6 +53,7 @@ def skeleton_player(
     fps: float = 50.0,
     title: str = "",
     max_frames: int = 60,
+    skeleton: Skeleton = H36M17,
 ) -> OfflineFigure:
     """Play a motion in camera coordinates (mm, y down), prediction solid and truth dashed, on
     axes that stand still.
@@ -53,20 +62,22 @@ def skeleton_player(
     n-th frame and still plays at its true speed. Raises ValueError for arrays of another shape
     or with gaps.
     """
-    pred = _check(pred_TJ3, "prediction")
+    pred = _check(pred_TJ3, "prediction", skeleton)
     motions = {"prediction": pred}
     if truth_TJ3 is not None:
-        motions["truth"] = _check(truth_TJ3, "truth")
+        motions["truth"] = _check(truth_TJ3, "truth", skeleton)
         if len(motions["truth"]) != len(pred):
             raise ValueError(f"prediction has {len(pred)} frames, truth {len(motions['truth'])}")
     step = -(-len(pred) // max_frames)
     shown = range(0, len(pred), step)
     frames = [
-        go.Frame(name=str(t), data=_lines({k: m[t] for k, m in motions.items()}, bare=True))
+        go.Frame(
+            name=str(t), data=_lines({k: m[t] for k, m in motions.items()}, skeleton, bare=True)
+        )
         for t in shown
     ]
     fig = OfflineFigure(
-        _lines({name: motion[0] for name, motion in motions.items()}), frames=frames
+        _lines({name: motion[0] for name, motion in motions.items()}, skeleton), frames=frames
     )
     fig.update_layout(
         template="none",
@@ -88,6 +99,7 @@ def joint_slider(
     quantity: str,
     prefix: str = "",
     title: str = "",
+    skeleton: Skeleton = H36M17,
 ) -> OfflineFigure:
     """One pose in camera coordinates (mm, y down), its joints coloured by the row of values
     (17,) the slider is at.
@@ -95,13 +107,13 @@ def joint_slider(
     Joints whose value is 0 stay small. Raises ValueError for arrays of another shape or with
     gaps, and for no values.
     """
-    (pose,) = _check(np.asarray(pose_J3, dtype=float)[None], "pose")
+    (pose,) = _check(np.asarray(pose_J3, dtype=float)[None], "pose", skeleton)
     rows = {label: np.asarray(row, dtype=float).round(2) for label, row in values.items()}
     if not rows or any(
-        row.shape != (N_JOINTS,) or not np.isfinite(row).all() for row in rows.values()
+        row.shape != (len(skeleton),) or not np.isfinite(row).all() for row in rows.values()
     ):
-        raise ValueError(f"values must be one or more rows of {N_JOINTS} finite numbers")
-    lines = _lines({"skeleton": pose})
+        raise ValueError(f"values must be one or more rows of {len(skeleton)} finite numbers")
+    lines = _lines({"skeleton": pose}, skeleton)
     for line in lines:
         line.update(showlegend=False, line={"width": 3, "dash": "solid"})
     highest = max(1e-9, *(row.max() for row in rows.values()))
@@ -110,7 +122,7 @@ def joint_slider(
         "thickness": 12,
     }  # narrow: a phone shows it too
     scale = {"colorscale": "Cividis", "cmin": 0.0, "cmax": highest, "colorbar": bar}
-    marks = {label: _marks(row, quantity) for label, row in rows.items()}
+    marks = {label: _marks(row, quantity, skeleton) for label, row in rows.items()}
     steps = [
         go.Frame(name=label, data=[go.Scatter3d(**mark)], traces=[len(lines)])
         for label, mark in marks.items()
@@ -132,23 +144,23 @@ def joint_slider(
     return fig
 
 
-def _marks(values_J: np.ndarray, quantity: str) -> dict[str, Any]:
+def _marks(values_J: np.ndarray, quantity: str, skeleton: Skeleton) -> dict[str, Any]:
     """What changes with the slider: colour and size of the joints and what they say of
     themselves.
     """
     sizes = [12 if value > 0 else 4 for value in values_J]
     text = [
         f"{name}: {value:g} {quantity}"
-        for name, value in zip(JOINTS, values_J.tolist(), strict=True)
+        for name, value in zip(skeleton.joints, values_J.tolist(), strict=True)
     ]
     return {"marker": {"color": values_J.tolist(), "size": sizes}, "text": text}
 
 
-def _check(motion: ArrayLike, name: str) -> np.ndarray:
-    """(T, 17, 3) whole millimetres, upright."""
+def _check(motion: ArrayLike, name: str, skeleton: Skeleton) -> np.ndarray:
+    """(T, J, 3) whole millimetres, upright."""
     array = np.asarray(motion, dtype=float)
-    if array.ndim != 3 or array.shape[1:] != (N_JOINTS, 3) or not len(array):
-        raise ValueError(f"{name} must have shape (T, {N_JOINTS}, 3), got {array.shape}")
+    if array.ndim != 3 or array.shape[1:] != (len(skeleton), 3) or not len(array):
+        raise ValueError(f"{name} must have shape (T, {len(skeleton)}, 3), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(
             f"{name} has a value that is not finite in frame "
@@ -157,24 +169,26 @@ def _check(motion: ArrayLike, name: str) -> np.ndarray:
     return np.rint(upright(array))
 
 
-def _lines(poses: dict[str, np.ndarray], *, bare: bool = False) -> list[go.Scatter3d]:
+def _lines(
+    poses: dict[str, np.ndarray], skeleton: Skeleton, *, bare: bool = False
+) -> list[go.Scatter3d]:
     """One polyline a side and motion; `bare` leaves the style out, as an animation frame only
     moves points.
     """
     lines = []
     for motion, pose_J3 in poses.items():
-        for side, path in PATHS.items():
+        for side_name, path in paths(skeleton).items():
             # float32 arrays travel in base64, a third of the size of a list in an indented
             # notebook; nan lifts the pen
             points = np.array(
                 [[np.nan] * 3 if joint < 0 else pose_J3[joint] for joint in path], dtype=np.float32
             )
             x, y, z = points.T
-            line = {"color": SIDE_COLOURS[side], "width": 6 if motion == "prediction" else 3}
+            line = {"color": SIDE_COLOURS[side_name], "width": 6 if motion == "prediction" else 3}
             line["dash"] = "solid" if motion == "prediction" else "dash"
             style = {
                 "mode": "lines",
-                "name": f"{motion}, {side}",
+                "name": f"{motion}, {side_name}",
                 "line": line,
                 "hoverinfo": "skip",
             }

@@ -100,7 +100,7 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
                     )
                 ),
             )
-            for p in ("base", "small")
+            for p in tables.MOCAP_PRESETS
         ]
         preset, n = next((found for found in about if found[1]), ("small", 0))
         state = "mocap" if preset == "base" else "mocap, partial schedule"

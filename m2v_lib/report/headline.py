@@ -11,7 +11,7 @@ from typing import Any
 
 from m2v_lib.runs.records import Record
 
-PRESET_ORDER = ("smoke", "small", "base", "large")
+PRESET_ORDER = ("smoke", "small", "compact", "medium", "base", "large")
 
 
 def headline_records(records: Sequence[Record]) -> list[Record]:

@@ -26,7 +26,7 @@ _NO_CHANGES = ("run.", "data.name")
 QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
 
 #: Presets with committed runs of the queue.
-QUEUED = ("small", "base")
+QUEUED = ("small", "compact", "base")
 
 #: Ablations with the row that the others are compared with.
 ABLATIONS = {"table5": 2, "table6": 4, "table7": 1, "table8": 1}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -128,13 +129,52 @@ class Finetune(Stage):
             x, y = (flip_where(flipped_B, pose, self.train.skeleton) for pose in (x, y))
         return x, y
 
+    def draw_together(
+        self,
+        others: Sequence[Stage],
+        chosen: Sequence[Tensor],
+        generators: Sequence[torch.Generator],
+    ) -> dict[str, Tensor] | None:
+        alike = all(
+            isinstance(other, Finetune)
+            and other.train is self.train
+            and other.exp.data.flip_train == self.exp.data.flip_train
+            for other in others
+        )
+        if not alike or type(self).draw is not DRAW or self.group.size > 1:
+            return None
+        for other in others:
+            other.validated = None  # type: ignore[attr-defined]
+        K, B = len(chosen), len(chosen[0])
+        x, y = self.train.batch(torch.cat(list(chosen)))
+        if self.exp.data.flip_train:
+            uniform = [torch.rand(B, generator=g, device=g.device) for g in generators]
+            flipped = torch.cat(uniform) < 0.5
+            x, y = (flip_where(flipped, pose, self.train.skeleton) for pose in (x, y))
+        weight_K = torch.full((K,), self.group.weight(B), device=self.device)
+        return {"x": x.unflatten(0, (K, B)), "y": y.unflatten(0, (K, B)), "weight": weight_K}
+
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        loss, parts = lifting_loss(self.model, network, batch["x"], batch["y"], self.exp.finetune)
+        given = (batch["w_scale"], batch["w_velocity"]) if "w_scale" in batch else None
+        loss, parts = lifting_loss(
+            self.model, network, batch["x"], batch["y"], self.exp.finetune, given
+        )
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
         }
+
+    def with_module(self, module: nn.Module) -> Finetune | None:
+        if self.exp.finetune.loss == "own":
+            return None
+        other = copy(self)
+        other.model = other.module = module
+        return other
+
+    def own_numbers(self) -> dict[str, float]:
+        cfg = self.exp.finetune
+        return {"w_scale": cfg.w_scale, "w_velocity": cfg.w_velocity}
 
     def evaluate(self) -> Callable[[], dict[str, float]]:
         errors = self.validated = self.errors_on(self.watched)
@@ -199,3 +239,7 @@ class Finetune(Stage):
             "baselines": floors,
             "test": errors["test"],
         }
+
+
+#: A subclass, or a test, that draws in its own way does not draw together.
+DRAW = Finetune.draw

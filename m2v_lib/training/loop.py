@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,8 @@ if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
 #: What a run hands to its driver: None after a step; or a function whose value it is then given:
-#: `Fetched`, which becomes ready by itself, or work for the CPU alone.
+#: `Fetched`, which becomes ready by itself, work for the CPU alone, or, of a run whose steps
+#: others take, `Drawn`.
 Wish = Callable[[], Any] | None
 Steps = Generator[Wish, Any, Any]
 #: With several processes, steps between two agreements on whether to stop.
@@ -80,6 +82,8 @@ class Trainer:
         self.best = math.inf
         self.trained_seconds = 0.0
         self.order: Tensor | None = None
+        #: Whether others take this run's steps, see `training.stacked`.
+        self.shared = False
         self.stage_key = sum(stage.name.encode())
         self.commit = commit()
         self.log = MetricsLog(folder / "metrics.jsonl")
@@ -147,7 +151,7 @@ class Trainer:
         cfg, n_steps = self.exp.run, self.schedule.n_steps
         began = time.monotonic() - self.trained_seconds
         while self.step < n_steps:
-            extras = self.one_step()
+            extras = (yield self.drawn()) if self.shared else self.one_step()
             self.trained_seconds = time.monotonic() - began
             last = self.step == n_steps
 
@@ -192,15 +196,22 @@ class Trainer:
 
     def one_step(self) -> dict[str, Tensor]:
         """Draw a batch and move the weights by it; returns what the loss showed."""
-        key = (self.exp.run.seed, self.stage_key)
-        chosen_B = self.chosen_clips()
-        batch = self.stage.draw(chosen_B, seeded(self.device, *key, DRAW, self.step))
+        return self.move(self.draw())
+
+    def draw(self) -> dict[str, Tensor]:
+        """The batch of the present step."""
+        return self.drawn().batch()
+
+    def drawn(self) -> Drawn:
+        """What the batch of the present step is made of."""
+        key = (self.exp.run.seed, self.stage_key, DRAW, self.step)
+        return Drawn(self, self.chosen_clips(), seeded(self.device, *key))
+
+    def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Take the present step with a batch."""
+        key = (self.exp.run.seed, self.stage_key, DROPOUT, self.step)
         self.values.at(self.step)
-        inside = (
-            global_seed(self.device, *key, DROPOUT, self.step)
-            if self.randomness_inside
-            else nullcontext()
-        )
+        inside = global_seed(self.device, *key) if self.randomness_inside else nullcontext()
         with inside:
             extras = self.training_step(batch)
         self.step += 1
@@ -411,6 +422,24 @@ class Fetched:
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.numbers_N.tolist()
+
+
+@dataclass
+class Drawn:
+    """A run that waits for its next step to be taken, with these clips and this randomness; to
+    be given what the loss showed.
+    """
+
+    trainer: Trainer
+    chosen_B: Tensor
+    generator: torch.Generator
+
+    def batch(self) -> dict[str, Tensor]:
+        return self.trainer.stage.draw(self.chosen_B, self.generator)
+
+    def __call__(self) -> dict[str, Tensor]:
+        """The step as the run takes it alone."""
+        return self.trainer.move(self.batch())
 
 
 def complete(steps: Steps) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config import OptimConfig
 
-# K matrices of one shape, R rows, C columns
+# K matrices of one shape, R rows, C columns; of several runs at once each "matrix" is a stack
 
 Rate = float | Tensor
 
@@ -36,9 +36,12 @@ def make_optimisers(
     cfg: OptimConfig,
     rate: Rate | None = None,
     matrix_rate: Rate | None = None,
+    *,
+    stacked: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """The optimisers that together move the parameters, each at its rate; without one at the
-    configured rate.
+    configured rate. Where they are `stacked`, each holds those of several runs along its first
+    axis.
     """
     if cfg.algorithm != "muon":
         return [make_optimiser(list(named.values()), cfg, rate)]
@@ -46,8 +49,9 @@ def make_optimisers(
     matrix_rate = rate if matrix_rate is None else matrix_rate
     if matrix_rate is None:
         matrix_rate = cfg.matrix_lr or cfg.lr
-    matrices = [p for name, p in named.items() if is_block_matrix(name, p)]
-    rest = [p for name, p in named.items() if not is_block_matrix(name, p)]
+    one = {name: p[0] if stacked else p for name, p in named.items()}
+    matrices = [p for name, p in named.items() if is_block_matrix(name, one[name])]
+    rest = [p for name, p in named.items() if not is_block_matrix(name, one[name])]
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(Muon(matrices, matrix_rate, cfg.weight_decay))
@@ -125,32 +129,34 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal_updates(matrices: list[Tensor]) -> list[Tensor]:
-    """Each matrix made orthogonal, times 0.2 sqrt(max(R, C)); a packed projection as the three
-    that it is.
+    """Each matrix (..., R, C) made orthogonal, times 0.2 sqrt(max(R, C)); a packed projection as
+    the three that it is.
     """
-    pieces = [list(m.chunk(PACKED)) if is_packed(m) else [m] for m in matrices]
+    pieces = [list(m.chunk(PACKED, -2)) if is_packed(m) else [m] for m in matrices]
     flat = iter(orthogonal_by_shape([piece for parts in pieces for piece in parts]))
     return [
-        torch.cat([next(flat) for _ in parts]) if len(parts) > 1 else next(flat) for parts in pieces
+        torch.cat([next(flat) for _ in parts], -2) if len(parts) > 1 else next(flat)
+        for parts in pieces
     ]
 
 
 def is_packed(matrix_RC: Tensor) -> bool:
-    return matrix_RC.shape[0] == PACKED * matrix_RC.shape[1]
+    return matrix_RC.shape[-2] == PACKED * matrix_RC.shape[-1]
 
 
 def orthogonal_by_shape(matrices: list[Tensor]) -> list[Tensor]:
     """`newton_schulz` of each matrix, scaled; those of one shape, or of its transpose, in one
     batch.
     """
-    tall = [m.shape[0] > m.shape[1] for m in matrices]
-    lying = [m.T if stands else m for m, stands in zip(matrices, tall, strict=True)]
+    tall = [m.shape[-2] > m.shape[-1] for m in matrices]
+    lying = [m.mT if stands else m for m, stands in zip(matrices, tall, strict=True)]
     done: dict[int, Tensor] = {}
     for shape in dict.fromkeys(m.shape for m in lying):
         numbers = [i for i, m in enumerate(lying) if m.shape == shape]
-        batch = newton_schulz(torch.stack([lying[i] for i in numbers])) * (0.2 * max(shape) ** 0.5)
-        done |= dict(zip(numbers, batch.unbind(), strict=True))
-    return [done[i].T if stands else done[i] for i, stands in enumerate(tall)]
+        batch = torch.stack([lying[i] for i in numbers])
+        moved = newton_schulz(batch.flatten(0, -3)) * (0.2 * max(shape[-2:]) ** 0.5)
+        done |= dict(zip(numbers, moved.view(batch.shape).unbind(), strict=True))
+    return [done[i].mT if stands else done[i] for i, stands in enumerate(tall)]
 
 
 def newton_schulz(batch_KRC: Tensor, eps: float = 1e-7) -> Tensor:

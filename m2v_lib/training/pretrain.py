@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -136,6 +137,12 @@ class Pretrain(Stage):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, extras = network(batch["x"], batch)
         return self.group.size * loss, extras
+
+    def with_module(self, module: nn.Module) -> Pretrain:
+        other = copy(self)
+        other.module = other.objective = cast(MaskedPrediction, module)
+        other.model = other.objective.student
+        return other
 
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         return {"student_share": 1.0 - self.tau(step, n_steps)}

@@ -5,7 +5,7 @@ action recognition.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -89,6 +89,29 @@ class Stage(ABC):
         value.
         """
 
+    def with_module(self, module: nn.Module) -> Stage | None:
+        """The stage with another module of the same kind in place of its own; None where its
+        loss cannot be that of several runs stacked.
+        """
+        return None
+
+    def draw_together(
+        self,
+        others: Sequence[Stage],
+        chosen: Sequence[Tensor],
+        generators: Sequence[torch.Generator],
+    ) -> dict[str, Tensor] | None:
+        """What `draw` gives for each of the stages (this is the first), stacked, in fewer
+        launches; None where that is not known.
+        """
+        return None
+
+    def own_numbers(self) -> dict[str, float]:
+        """Settings of the loss that stacked runs may differ in; their batches have them by these
+        names.
+        """
+        return {}
+
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         """What `after_step` reads after optimiser step `step` of `n_steps` (1-based)."""
         return {}
@@ -143,11 +166,13 @@ def stage_steps(
     group: ProcessGroup = SINGLE,
     loader: ClipLoader | None = None,
     stop: StopRequest | None = None,
+    shared: bool = False,
 ) -> Generator[Any, Any, Path]:
     """`run_stage` as a coroutine that hands back control after every step, see
     `loop.Trainer.steps`.
 
-    Several runs may share a `loader`, so that their clips are made once, and a `stop`.
+    Several runs may share a `loader`, so that their clips are made once, and a `stop`; of
+    `shared` runs another takes the steps (`training.stacked`).
     """
     folder = root / exp.run_name(kind.name)
     with run_folder_lock(folder, group):
@@ -155,6 +180,7 @@ def stage_steps(
         if not is_finished(folder, fingerprint):
             stage = kind.build(exp, root, data, pick_device(exp), group, loader or ClipLoader())
             trainer = Trainer(stage, folder, group)
+            trainer.shared = shared
             with (
                 nullcontext(stop)
                 if stop is not None

@@ -20,7 +20,7 @@ from m2v_lib.data.export import export_store
 from m2v_lib.data.export.h36m import to_world
 from m2v_lib.data.safe_pickle.reader import read_object_npz, read_pickle
 from m2v_lib.data.sources.h36m import FAULTY
-from m2v_lib.data.sources.h36m.videopose_npz import KEPT, Take, to_split
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT_JOINTS, Take, to_split
 from m2v_lib.data.sources.mocap import Pack, prepare_mocap
 from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import DataError, Split, Store, check_split, open_store, write_store
@@ -264,7 +264,7 @@ def test_the_camera_space_files_have_the_published_keys_and_types(
     ]
     joints = world["S9"]["walk 2"]
     assert joints.shape[1:] == (32, 3) and joints.dtype == np.float32
-    assert 0.5 < joints[:, KEPT[10], 2].max() < 2.5  # a head's height in metres, z up
+    assert 0.5 < joints[:, KEPT_JOINTS[10], 2].max() < 2.5  # a head's height in metres, z up
     for name in ("data_2d_h36m_cpn_ft_h36m_dbb.npz", "data_2d_h36m_gt.npz"):
         held = read_object_npz(tmp_path / name)
         views = held["positions_2d"]["S11"]["wave 1"]

@@ -1,7 +1,7 @@
 """Seeded mutations of small valid files, given to the reader of each: whatever is in the file, it is
 read or refused in one short sentence, within a limit of time and memory.
 
-    PYTHONPATH=tests python -m fuzz.run --seconds 3600 [--target npz] [--seed 1]
+    python -m tests.fuzz.run --seconds 3600 [--target npz] [--seed 1]
 
 Inputs that end otherwise are saved under `--finds` (default: `fuzz-finds`), to become cases.
 """
@@ -20,8 +20,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from fuzz.targets import Target, make_targets
 from m2v_lib.data.checks import DataError
+
+from .targets import Target, make_targets
 
 SECONDS_PER_INPUT: Final = 5
 MAX_ADDRESS_BYTES: Final = 6 << 30

@@ -8,18 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fuzz.run import fault_of, mutate
+from .run import fault_of, mutate
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = float(os.environ.get("M2V_FUZZ_SECONDS", "12"))
 
 
 def test_no_mutation_of_a_file_ends_in_another_error(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fuzz.run", "--seconds", str(SECONDS), "--finds"]
+    command = [sys.executable, "-m", "tests.fuzz.run", "--seconds", str(SECONDS), "--finds"]
     done = subprocess.run(
         [*command, str(tmp_path / "finds")],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
     )

@@ -17,7 +17,6 @@ import pytest
 from fakes.h36m import CPN, GT, WORLD, Files
 from fakes.lifting import tracks
 
-from fuzz.kinds import JSON_KINDS, PICKLE_KINDS, variants
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export import export_store
 from m2v_lib.data.export.keypoints import write_keypoints
@@ -31,6 +30,8 @@ from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import open_store
 from m2v_lib.lift.camera import assumed_camera
 from m2v_lib.lift.stream_input import LineReader
+
+from .kinds import JSON_KINDS, PICKLE_KINDS, variants
 
 SECONDS = 5.0
 
@@ -71,7 +72,7 @@ def test_the_npz_of_human36m(part: str, files: Files, tmp_path: Path) -> None:
     path = tmp_path / part
     other = {WORLD: CPN}.get(part, WORLD)
     for name, content in variants(files.npz(part), PICKLE_KINDS, depth=4, first=1):
-        np.savez(path, **{key: _boxed(value) for key, value in content.items()})  # type: ignore[arg-type]
+        _save(path, content)
         pair = (path, files.folder / other) if part == WORLD else (files.folder / other, path)
         tried(name, partial(read_h36m_npz, *pair))
 
@@ -90,7 +91,7 @@ def test_mpi_inf_3dhp(part: str, files: Files, tmp_path: Path) -> None:
         content = {"data": held["data"].item()}
     path, read = tmp_path / "m.npz", {"train": read_train, "test": read_test}[part]
     for name, changed in variants(content, PICKLE_KINDS, depth=5, first=1):
-        np.savez(path, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
+        _save(path, changed)
         tried(name, lambda: read(path))
 
 
@@ -99,7 +100,7 @@ def test_packs(tmp_path: Path) -> None:
     with np.load(pack) as held:
         content = dict(held)
     for name, changed in variants(content, PICKLE_KINDS, depth=1, first=10):
-        np.savez(pack, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
+        _save(pack, changed)
         tried(name, lambda: read_pack(pack))
 
 
@@ -118,7 +119,7 @@ def test_keypoints(form: str, tmp_path: Path) -> None:
     for name, changed in ways:
         if form == "npz":
             with path.open("wb") as stream:
-                np.savez(stream, **{key: _boxed(value) for key, value in changed.items()})  # type: ignore[arg-type]
+                _save(stream, changed)
         else:
             path.write_text(json.dumps(changed))
         tried(name, lambda: read_keypoints(path, size=(1280, 720), fps=25))
@@ -185,6 +186,11 @@ def test_a_stores_tensors(tmp_path: Path, write_tiny_store: Callable[..., Path])
         file.write_bytes(len(text).to_bytes(8, "little") + text + data)
         read += tried(name, lambda: opened(tmp_path))
     assert read == 0, "no change of a header is harmless"
+
+
+def _save(file: Any, content: dict[Any, Any]) -> None:
+    arrays: dict[str, Any] = {str(key): _boxed(value) for key, value in content.items()}
+    np.savez(file, **arrays)
 
 
 def _boxed(value: Any) -> np.ndarray:

@@ -16,6 +16,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from m2v_lib.notebook import plots
+from m2v_lib.skeletons import H36M17
 from m2v_lib.skeletons.h36m import BONES, FLIP_PAIRS, N_JOINTS
 
 RNG = np.random.default_rng(0)
@@ -46,7 +47,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "per_action": lambda: plots.per_action({"walk": 40.0, "sit": 60.0}, {"walk": 38.0}),
     "adjacency": lambda: plots.adjacency(np.eye(17)),
     "heat": lambda: plots.heat(
-        RNG.random((2, 17)), rows=["block 1", "block 2"], columns=plots.JOINTS, quantity="weight"
+        RNG.random((2, 17)), rows=["block 1", "block 2"], columns=H36M17.joints, quantity="weight"
     ),
     "confusion": lambda: plots.confusion([[3, 1], [0, 0]], ["walk", "run"]),
 }
@@ -181,7 +182,7 @@ def test_mask_title_gives_the_share() -> None:
     ],
 )
 def test_wrong_shapes_are_refused_in_one_sentence(call: Callable[[], Figure]) -> None:
-    with pytest.raises(ValueError, match=r"expected|no curve|nothing to draw"):
+    with pytest.raises(ValueError, match=r"expected|must|no curve|nothing to draw"):
         call()
 
 

@@ -10,7 +10,8 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from m2v_lib.notebook.plots import upright
-from m2v_lib.notebook.viewer import PATHS, joint_slider, skeleton_player
+from m2v_lib.notebook.viewer import joint_slider, paths, skeleton_player
+from m2v_lib.skeletons import H36M17
 from m2v_lib.skeletons.h36m import BONES, N_JOINTS
 
 RNG = np.random.default_rng(0)
@@ -21,7 +22,7 @@ PRED = TRUTH + RNG.normal(size=TRUTH.shape) * 30
 
 
 def test_paths_draw_every_bone_once() -> None:
-    drawn = [pair for path in PATHS.values() for pair in pairwise(path) if -1 not in pair]
+    drawn = [pair for path in paths(H36M17).values() for pair in pairwise(path) if -1 not in pair]
     assert sorted(drawn) == sorted(BONES)
 
 
@@ -42,7 +43,7 @@ def test_points_are_the_motion_upright_in_whole_millimetres() -> None:
     t = int(frame.name)
     line = frame.data[0]
     left = np.array([line.x, line.y, line.z]).T
-    joints = np.array(PATHS["left"])
+    joints = np.array(paths(H36M17)["left"])
     assert (np.isnan(left).all(1) == (joints < 0)).all()
     np.testing.assert_array_equal(left[joints >= 0], np.rint(upright(PRED[t, joints[joints >= 0]])))
 

@@ -10,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -271,9 +270,7 @@ def test_the_committed_records_alone_make_a_book_with_every_table(tmp_path: Path
     shutil.copytree(ROOT / "reports" / "records", reports / "records")
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
     command = [sys.executable, "-c", WITHOUT_TORCH, str(reports), str(reports / "runs")]
-    began = time.monotonic()
     subprocess.run(command, check=True, cwd=ROOT, capture_output=True)
-    assert time.monotonic() - began < 60
     text = words(reports / "html" / "index.html")
     assert "No notebook has run here" in text and "Five things to know" in text
     assert "what ran" not in text and "GCN stream only" in text, (

@@ -13,23 +13,50 @@ from scipy import stats
 
 from m2v_lib.experiments.rows import rows
 from m2v_lib.results import effects
-from m2v_lib.results.effects import Effect, describe, effect
+from m2v_lib.results.effects import Effect, SeedNoise, describe, effect
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 11])
-def test_the_interval_is_the_paired_t_interval(n: int) -> None:
+def test_the_interval_of_two_rows_is_the_t_interval_with_a_common_variance(n: int) -> None:
     rng = np.random.default_rng(n)
-    a, b = rng.normal(50, 2, n), rng.normal(51, 2, n)
-    mine = effect(dict(enumerate(a)), {**dict(enumerate(b)), 99: 0.0})
-    low, high = stats.ttest_rel(a, b).confidence_interval(0.95)
-    assert mine.n == n and mine.mean == pytest.approx((a - b).mean())
-    assert (mine.low, mine.high) == pytest.approx((low, high), rel=1e-3)
+    a, b = rng.normal(50, 2, n), rng.normal(51, 2, n + 1)
+    mine = effect(dict(enumerate(a)), dict(enumerate(b)))
+    found = stats.ttest_ind(a, b, equal_var=True)
+    low, high = found.confidence_interval(0.95)
+    assert mine.n == n and mine.mean == pytest.approx(a.mean() - b.mean())
+    assert (mine.low, mine.high, mine.p) == pytest.approx((low, high, found.pvalue), rel=1e-9)
 
 
-def test_no_interval_without_two_seeds_of_both() -> None:
-    assert effect({0: 1.0}, {1: 1.0}).n == 0
-    one = effect({0: 1.0, 1: 5.0}, {0: 3.0})
+def test_a_tables_own_noise_gives_a_row_with_one_seed_an_interval() -> None:
+    noise = SeedNoise(3.5, 7)
+    found = effect({0: 9.6 + 50}, {0: 50.0}, noise)
+    half = stats.t.ppf(0.975, 7) * 3.5 * math.sqrt(2)
+    assert (found.low, found.high) == pytest.approx((9.6 - half, 9.6 + half))
+    more = effect({0: 59.6, 1: 59.6}, {0: 50.0, 1: 50.0}, noise)
+    assert more.high - more.low < found.high - found.low, "a second seed never weakens a claim"
+
+
+def test_no_interval_where_nothing_tells_the_noise() -> None:
+    assert effect({}, {1: 1.0}).n == 0
+    one = effect({0: 1.0}, {0: 3.0})
     assert (one.n, one.mean) == (1, -2.0) and math.isnan(one.low) and not one.excludes_zero
+
+
+def test_holms_correction_and_seeds_needed() -> None:
+    corrected = effects.holm({1: 0.01, 2: 0.03, 3: 0.02, 4: math.nan})
+    assert corrected == {1: pytest.approx(0.03), 3: pytest.approx(0.04), 2: pytest.approx(0.04)}
+    n, power = effects.seeds_needed(2.0, 1.5), 0.8
+    reached = stats.norm.cdf(2.0 / (1.5 * math.sqrt(2 / n)) - 1.96)
+    assert reached >= power and stats.norm.cdf(2.0 / (1.5 * math.sqrt(2 / (n - 1))) - 1.96) < power
+
+
+def test_the_bootstrap_interval_covers_the_difference_of_seeds_and_recordings() -> None:
+    rng = np.random.default_rng(0)
+    recordings = rng.normal(50, 10, 40)
+    a = recordings + rng.normal(2.0, 0.5, (4, 1))
+    b = recordings + rng.normal(0.0, 0.5, (4, 1))
+    low, high = effects.bootstrap_interval(a, b)
+    assert low < a.mean() - b.mean() < high and 1.0 < low < high < 3.5
 
 
 def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
@@ -41,7 +68,7 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
             "by_seed": [{s: {"mpjpe": v} for s, v in line.items()} for line in lines],
         }
     )
-    assert effects.effect_of_row(frame, 2, 1).mean == pytest.approx(-0.25)
+    assert effects.effect_of_row(frame, 2, 1).mean == pytest.approx(-7 / 6)
     assert effects.effect_of_row(frame, 4, 1).n == 0
     squares = 2.0 + sum((v - 49.8333333) ** 2 for v in lines[1].values())
     assert effects.seed_noise(frame) == pytest.approx(math.sqrt(squares / 3))
@@ -74,17 +101,19 @@ def test_all_rows_against_one_of_them() -> None:
         4: (1, 1.0),
     }
     drawn = effects.intervals(frame, 1)
-    assert list(drawn) == ["2: row 2", "3: row 3", "4: row 4"] and math.isnan(drawn["4: row 4"][1])
-    lines = effects.summarise(frame, 1, noise=1.0).splitlines()
-    assert lines[0].startswith("2: row 2: +10.2 mm (95 % CI") and lines[0].endswith(
-        "worse (95 % CI excludes 0)"
-    )
-    assert (
-        lines[2]
-        == "4: row 4: +1.0 mm with one seed, within the 2.8 mm by which two seeds may differ"
-    )
+    assert list(drawn) == ["2: row 2", "3: row 3", "4: row 4"]
+    noise = effects.noise_of(frame)
+    half = stats.t.ppf(0.975, noise.freedom) * noise.sd * math.sqrt(1 + 1 / 3)
+    assert drawn["4: row 4"][1:] == pytest.approx((1.0 - half, 1.0 + half))
+    lines = effects.summarise(frame, 1).splitlines()
+    assert lines[0].startswith("2: row 2: +10.2 mm (95 % CI")
+    assert lines[0].endswith("worse (95 % CI excludes 0)")
+    assert lines[2].endswith("one seed): indistinguishable from seed noise")
     assert lines[3] == "not run, or not with a seed of the row to compare with: 1 rows"
-    assert lines[4] == "1 of 2 confidence intervals exclude 0; by chance alone 0.1 of 2 would."
+    assert lines[4] == (
+        "1 of 3 confidence intervals exclude 0; by chance alone 0.15 would. Read as a whole (Holm), "
+        "1 rows differ."
+    )
     assert list(effects.effects_of_all_rows(frame, {3: 2})) == [3] and effects.effects_of_all_rows(
         frame, {3: 2}
     )[3].mean == pytest.approx(-10)

@@ -19,7 +19,7 @@ import numpy as np
 
 from m2v_lib.data.cutting import clip_index
 from m2v_lib.data.sources.h36m import FAULTY, KNOWN, SUBJECTS
-from m2v_lib.data.sources.h36m.videopose_npz import KEPT, N_PUBLISHED, SYMMETRY
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT_JOINTS, N_PUBLISHED, SYMMETRY
 from m2v_lib.data.store import SPLITS, DataError, Split, SplitName, Store, Video
 from m2v_lib.geometry.cameras import (
     CAMERA_NAMES,
@@ -221,7 +221,7 @@ def _with_others(joints: np.ndarray) -> np.ndarray:
     """32 joints in metres (n,32,3), float32: the 17 in their places, each other one where the
     one before it is.
     """
-    place = np.searchsorted(KEPT, np.arange(N_PUBLISHED), side="right") - 1
+    place = np.searchsorted(KEPT_JOINTS, np.arange(N_PUBLISHED), side="right") - 1
     return (joints[:, place] / 1000).astype(np.float32)
 
 

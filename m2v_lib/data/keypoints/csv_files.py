@@ -42,6 +42,8 @@ WIDE: Final = re.compile(r"(?P<name>.+?)[._ -](?P<axis>x|y|score|likelihood|conf
 WIDE_BEFORE: Final = re.compile(
     r"(?P<axis>x|y|score|likelihood|confidence|conf|c|v)[._ -](?P<name>.+)"
 )
+#: cells of a keypoint that was not found
+MISSING: Final = ("", "nan")
 MAX_COLUMNS: Final = 3 * MAX_KEYPOINTS + 100
 
 
@@ -55,8 +57,10 @@ class Table:
     lines: list[tuple[int, list[str]]]
     number: Callable[[str], float]
 
+    name: str = ""
+
     def where(self, line: int) -> str:
-        return f"{self.path}: line {line}"
+        return f"{self.name}: line {line}"
 
 
 def read_csv(path: Path) -> Detections:
@@ -100,7 +104,9 @@ def _parsed(path: Path) -> Table:
         (number, [cell.strip() for cell in row])
         for (number, _), row in zip(numbered[1:], rows[1:], strict=True)
     ]
-    return Table(path, head, columns, body, _decimal_comma if separator == ";" else float)
+    return Table(
+        path, head, columns, body, _decimal_comma if separator == ";" else float, str(path)
+    )
 
 
 def _decimal_comma(text: str) -> float:
@@ -123,7 +129,7 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     for line, values in table.lines:
         row = _row(table, line, values)
         where = table.where(line)
-        frame = as_whole(row[frame_column], f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
+        frame = _frame(row[frame_column], where)
         one = cells.setdefault((frame, row.get(person_column, "")), {})
         joint = row[joint_column]
         if joint in one:
@@ -135,6 +141,12 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     for (frame, person), one in sorted(cells.items()):
         rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
     return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
+
+
+def _frame(text: str, where: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) < 7:
+        return int(text)
+    return as_whole(text, f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
 
 
 def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
@@ -169,8 +181,7 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
     person_column = next((name for name in PEOPLE if name in table.columns), "")
     for line, values in table.lines:
         row = _row(table, line, values)
-        where = f"{table.where(line)}: frame"
-        frame = as_whole(row[frame_column], where, 0, MAX_FRAME_NUMBER, text=True)
+        frame = _frame(row[frame_column], table.where(line))
         person = row.get(person_column) or None
         rows.add(frame, person, _triples(table, line, values, wide.values()))
     order, names, notes = _order(table.path, list(wide))
@@ -233,9 +244,9 @@ def _deeplabcut_frame(table: Table, line: int, text: str) -> int:
 
 def _cell(table: Table, where: str, x: str, y: str, score: str) -> list[float]:
     """x, y and confidence of one keypoint; both coordinates left blank or nan: it is missing."""
-    if {x.lower(), y.lower()} <= {"", "nan"}:
-        return [0.0, 0.0, 0.0]
     try:
+        if x.lower() in MISSING and y.lower() in MISSING:
+            return [0.0, 0.0, 0.0]
         return [table.number(x), table.number(y), table.number(score) if score else 0.0]
     except ValueError as error:
         odd = next((text for text in (x, y, score) if not _is_number(table, text)), "")

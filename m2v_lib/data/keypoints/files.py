@@ -107,9 +107,11 @@ class DetectionBuilder:
                     "confidence for each keypoint"
                 )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
-        number = as_whole(
-            frame, f"{self.path}: {self._here()}: frame", 0, MAX_FRAME_NUMBER, text=True
-        )
+        if type(frame) is int and 0 <= frame <= MAX_FRAME_NUMBER:
+            number = frame
+        else:
+            where = f"{self.path}: {self._here()}: frame"
+            number = as_whole(frame, where, 0, MAX_FRAME_NUMBER, text=True)
         self.per_frame[number] += 1
         if self.per_frame[number] > MAX_PEOPLE_PER_FRAME or len(self.frame) >= MAX_DETECTIONS:
             raise DataError(
@@ -117,7 +119,7 @@ class DetectionBuilder:
                 f"{MAX_DETECTIONS} detections"
             )
         self.frame.append(number)
-        self.person.append(None if person is None else _name(person, f"{self.path}"))
+        self.person.append(None if person is None else _name(person, self.path))
         self.values.append(values)
 
     def _here(self) -> str:
@@ -282,11 +284,13 @@ def _is_triples(values: object) -> bool:
         return False
 
 
-def _name(person: object, where: str) -> str:
+def _name(person: object, where: Path | str) -> str:
     """Ids come as 3, 3.0, [3.0] or "3"."""
     for _ in range(4):
         if isinstance(person, list | tuple) and len(person):
             person = person[0]
+    if isinstance(person, int | float) and abs(person) < 10**15 and person == int(person):
+        return str(int(person))
     if isinstance(person, str):
         return as_text(person, f"{where}: id")
     if isinstance(person, float) and not person.is_integer():

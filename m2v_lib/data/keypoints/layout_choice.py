@@ -109,7 +109,8 @@ def _by_points(found: Detections, where: str) -> tuple[Layout, str]:
             )
     if usual and (not measured or usual not in measured or measured[usual] <= 2 * FITS):
         return LAYOUTS[usual], "as the format usually has"
-    raise DataError(_question(n, [layout.name for layout in known], best, where))
+    likely = best if measured and _is_clear(measured, ranked) else None
+    raise DataError(_question(n, [layout.name for layout in known], likely, where))
 
 
 #: layouts so rare that a file has to say it is one

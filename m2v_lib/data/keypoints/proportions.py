@@ -37,7 +37,7 @@ BONES_MM: Final = (
 #: bones that have to be seen for the spread to mean anything
 MIN_BONES: Final = 8
 #: detections looked at
-SAMPLE: Final = 2000
+SAMPLE: Final = 300
 
 
 def spread_of_bones(layout: Layout, points: np.ndarray, confidence: np.ndarray) -> float | None:

@@ -84,7 +84,8 @@ def _shaped(
     notes = []
     if "ids" not in arrays and "frames" not in arrays and is_people_first(points):
         points, scores = points.swapaxes(0, 1), None if scores is None else scores.swapaxes(0, 1)
-        notes.append(f"taken as {points.shape[1]} people of {points.shape[0]} frames, people first")
+        people = "1 person" if points.shape[1] == 1 else f"{points.shape[1]} people"
+        notes.append(f"the array is people first, taken as {people} of {points.shape[0]} frames")
     if points.shape[1] > MAX_PEOPLE_PER_FRAME or points.shape[2] > MAX_KEYPOINTS:
         raise DataError(
             f"{path}: {key} must have at most {MAX_PEOPLE_PER_FRAME} people and {MAX_KEYPOINTS} "

@@ -129,19 +129,23 @@ class Machine:
 
     def _stretch(self, steps: Mapping[int, Callable[[Machine], object]]) -> bool:
         """Run the next instructions; True when the last of all was met."""
-        for _ in range(STRETCH):
-            begin = self.begin = self.at
-            if begin >= self.size:
-                raise NotPlain("ends before its last instruction (truncated?)")
-            code, self.at = self.data[begin], begin + 1
-            if code == 0x2E:  # STOP
-                return True
-            step = steps.get(code)
-            if step is None:
-                raise NotPlain(
-                    f"holds the instruction {bytes([code])!r}, which plain data does not need"
-                )
-            step(self)
+        data, size, begin = self.data, self.size, self.at
+        try:
+            for _ in range(STRETCH):
+                begin = self.at
+                if begin >= size:
+                    raise NotPlain("ends before its last instruction (truncated?)")
+                code, self.at = data[begin], begin + 1
+                if code == 0x2E:  # STOP
+                    return True
+                step = steps.get(code)
+                if step is None:
+                    raise NotPlain(
+                        f"holds the instruction {bytes([code])!r}, which plain data does not need"
+                    )
+                step(self)
+        finally:
+            self.begin = begin
         return False
 
     def take(self, n: int) -> memoryview:
@@ -235,7 +239,7 @@ class Machine:
     def set_items(self, flat: list[Any]) -> None:
         target = self.top(dict)
         for key, value in zip(flat[::2], flat[1::2], strict=True):
-            target[self.key(key)] = value
+            target[key if type(key) is str else self.key(key)] = value
 
     def key(self, key: Any) -> Any:
         """The key of a dictionary or member of a set, if it is one that hashes harmlessly."""

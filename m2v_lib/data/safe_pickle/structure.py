@@ -72,4 +72,9 @@ def _items(value: Any) -> tuple[Iterator[Any], int]:
     n_items = len(held)  # type: ignore[arg-type]
     if _CONTAINERS.isdisjoint(map(type, held)):
         return iter(()), n_items
-    return iter([item for item in held if type(item) in _CONTAINERS]), n_items
+    return iter([item for item in held if _holds_others(item)]), n_items
+
+
+def _holds_others(value: Any) -> bool:
+    kind = type(value)
+    return kind in _CONTAINERS and (kind is not np.ndarray or value.dtype.hasobject)

@@ -84,7 +84,7 @@ READERS: Final = {
     "keypoints": Reader(
         "unlabelled",
         "prepare_keypoints",
-        1,
+        2,
         (("posetrack18",),),
         "data_scripts/README.md says which files of detectors and of PoseTrack18 are read",
     ),

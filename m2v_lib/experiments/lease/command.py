@@ -26,17 +26,21 @@ from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, write_json
 LAST_SECONDS = 25.0
 #: The most that checks and bench together may take, as seconds and as a share of the lease.
 TRIAL_SECONDS, TRIAL_SHARE = 120.0, 0.3
-BENCH_SECONDS, BENCH_SHARE = 30.0, 0.08
+BENCH_SECONDS, BENCH_SHARE = 16.0, 0.08
 #: Numbers of runs at a time that are tried on a GPU; the fastest is used where none is asked
 #: for.
-TRIED_LANES = (1, 4, 8, 16)
+TRIED_LANES = (1, 8)
 UNMEASURED_LANES = 4
+#: Streams and runs stacked on each that are tried, and those used where the bench did not end.
+TRIED_STACKS = ((1, 8), (1, 16), (2, 8), (4, 8), (3, 16))
+UNMEASURED_STACKS = (2, 8)
 
 
 @dataclass
 class Lease:
-    """What is trained where and for how long. `lanes` 0: as many as the bench finds fastest (1
-    on a CPU).
+    """What is trained where and for how long. `lanes` is the number of streams of a worker,
+    `stack` the number of runs that share their steps on each. 0: as many as the bench finds
+    fastest (1 on a CPU).
     """
 
     jobs: list[Job]
@@ -46,6 +50,7 @@ class Lease:
     out: Path
     workers: int = 1
     lanes: int = 0
+    stack: int = 0
     bench_seconds: float = BENCH_SECONDS
 
     def __post_init__(self) -> None:
@@ -77,6 +82,10 @@ class Lease:
         ]
         if self.lanes and str(self.lanes) not in tried:
             tried.append(str(self.lanes))
+        if gpu and self.stack != 1:
+            tried += [
+                f"{s}x{k}" for s, k in TRIED_STACKS if self.lanes in (0, s) and self.stack in (0, k)
+            ]
         bench = min(self.bench_seconds, 60 * BENCH_SHARE * self.minutes)
         words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}", "--lanes", *tried]
         self.call("trial", words, timeout=min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes))
@@ -101,8 +110,19 @@ class Lease:
             self.jobs = [
                 replace(job, exp=job.exp.override({"run.path": "reference"})) for job in self.jobs
             ]
-        self.lanes = self.lanes or (_fastest(found) if gpu else 1)
-        self.report["lanes"] = self.lanes
+        self.choose(found, gpu)
+
+    def choose(self, found: dict[str, Any], gpu: bool) -> None:
+        """How many streams, and how many runs on each."""
+        if not gpu:
+            self.lanes, self.stack = self.lanes or 1, self.stack or 1
+        elif self.stack != 1 and not _stacks_hold(found):
+            print("lease: stacked runs do not hold here: every run has its own steps", flush=True)
+            self.lanes, self.stack = self.lanes or _fastest(_unstacked(found))[0], 1
+        else:
+            lanes, stack = _fastest(found)
+            self.lanes, self.stack = self.lanes or lanes, self.stack or stack
+        self.report |= {"lanes": self.lanes, "stack": self.stack}
 
     def call(self, module: str, words: Sequence[str], timeout: float) -> None:
         """Run a module of this package on the jobs to its end, or until the time is up."""
@@ -137,12 +157,15 @@ class Lease:
             str(self.runs),
             "--lanes",
             str(self.lanes),
+            "--stack",
+            str(self.stack),
             "--until",
             f"{self.until:.3f}",
         ]
         running = [self.start("worker", words) for _ in range(self.workers)]
         print(
-            f"lease: {len(self.jobs)} runs, {self.workers} workers with {self.lanes} at a time",
+            f"lease: {len(self.jobs)} runs, {self.workers} workers with {self.lanes} x "
+            f"{self.stack} at a time",
             flush=True,
         )
         last = self.until + min(LAST_SECONDS, 12 * self.minutes) * 0.6
@@ -203,15 +226,30 @@ def _graphs_hold(found: dict[str, Any]) -> bool:
     return bool(checks) and all(check["holds"] for check in checks)
 
 
-def _fastest(found: dict[str, Any]) -> int:
-    """The number of runs at a time with the most steps a second, over all stages."""
-    total: dict[int, float] = {}
-    for rates in found.get("bench", {}).values():
-        best = max(rates.values(), default=1.0)
-        for name, rate in rates.items():
-            if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
-                lanes = int(name.split(", ")[1].split()[0])
-                total[lanes] = total.get(lanes, 0.0) + rate / best
-    if len(total) < 2:  # the bench did not get far
-        return UNMEASURED_LANES
-    return max(total, key=lambda lanes: total[lanes])
+def _stacks_hold(found: dict[str, Any]) -> bool:
+    checks = [c for c in found.get("checks", []) if c["name"].startswith("stacked")]
+    return bool(checks) and all(check["holds"] for check in checks)
+
+
+def _unstacked(found: dict[str, Any]) -> dict[str, Any]:
+    bench = {
+        stage: {name: rate for name, rate in rates.items() if " x " not in name}
+        for stage, rates in found.get("bench", {}).items()
+    }
+    return {**found, "bench": bench}
+
+
+def _fastest(found: dict[str, Any]) -> tuple[int, int]:
+    """The numbers of streams and of runs stacked on each with the most steps a second, in the
+    stage of which most was measured.
+    """
+    measured: dict[tuple[int, int], float] = {}
+    bench: dict[str, dict[str, float]] = found.get("bench", {})
+    rates = max(bench.values(), key=len, default={})
+    for name, rate in rates.items():
+        if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
+            lanes, _, stack = name.split(", ")[1].split(" at")[0].partition(" x ")
+            measured[int(lanes), int(stack or 1)] = rate
+    if len(measured) < 2:  # the bench did not get far
+        return UNMEASURED_STACKS if _stacks_hold(found) else (UNMEASURED_LANES, 1)
+    return max(measured, key=lambda key: measured[key])

@@ -1,6 +1,6 @@
 """The first minutes of a lease: does the engine hold on this machine, and how fast is it?
 
-`python -m m2v_lib.experiments.lease.trial JOBS --out FILE --bench-seconds S --lanes 1 4 8` takes
+`python -m m2v_lib.experiments.lease.trial JOBS --out FILE --bench-seconds S --lanes 1 8 2x8` takes
 the first job of either stage, checks on it what no machine without this device could show,
 measures steps a second, and writes both as JSON.
 """
@@ -12,6 +12,7 @@ import math
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -32,11 +33,15 @@ from m2v_lib.training.device import describe, pick_device
 from m2v_lib.training.distributed import SINGLE
 from m2v_lib.training.loop import Fetched, Trainer, complete
 from m2v_lib.training.parallel import Lane
+from m2v_lib.training.stacked import Member, train_stacked
 
 STEPS = 20
 #: Relative differences that count as rounding: sums are taken in another order, and steps add
 #: up.
 SAME_OUTPUT, SAME_LOSSES, SAME_IN_BFLOAT16 = 1e-3, 1e-2, 0.1
+#: Steps in which stacked runs are compared with runs alone: their products are other kernels, and
+#: a fast rate blows rounding up.
+COMPARED = 8
 #: Steps before steps are timed: recording, the first log line.
 WARM_UP = 60
 
@@ -84,6 +89,7 @@ class Trial:
             eager = self.losses(stage, "off")
             self.check(f"graph = eager, {stage}", partial(self.graph_agrees, stage, eager))
             self.check(f"stopped and resumed = whole, {stage}", partial(self.resumes, stage))
+            self.check(f"stacked = alone, {stage}", partial(self.stacks_agree, stage))
             self.check(f"bfloat16 near float32, {stage}", partial(self.bfloat16, stage, eager))
 
     def paths_agree(self) -> tuple[bool, str]:
@@ -118,6 +124,40 @@ class Trial:
         stopped = self.losses(stage, "auto", stop_at=STEPS // 2)
         difference = _largest_difference(stopped, whole)
         return difference < SAME_LOSSES, f"losses differ by {difference:.1e}"
+
+    def stacks_agree(self, stage: str) -> tuple[bool, str]:
+        """Three seeds, alone and stacked; the losses of the first steps."""
+        seeds = range(3)
+        alone = [self.losses(stage, "auto", {"run.seed": seed}) for seed in seeds]
+        short = {"run.max_steps": STEPS, "run.log_every": 1}
+        ends: list[BaseException | None] = []
+        with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
+            members = []
+            for seed in seeds:
+                exp = self.jobs[stage].exp.override({**short, "run.seed": seed})
+                members.append(
+                    self.member(self.trainer(stage, exp, Path(folder) / str(seed)), ends)
+                )
+            complete(train_stacked(members))
+            if failed := [end for end in ends if end is not None]:
+                raise failed[0]
+            lines = [read_metrics(Path(folder) / str(seed) / "metrics.jsonl") for seed in seeds]
+        together = [[n["loss"] for n in own if n["kind"] == "train"] for own in lines]
+        stacks = {id(member.stack): member.stack for member in members}
+        stack = members[0].stack
+        recorded = stack is not None and stack.step.capture is not None
+        n = COMPARED
+        difference = max(
+            _largest_difference(a[:n], b[:n]) for a, b in zip(together, alone, strict=True)
+        )
+        holds = len(stacks) == 1 and stack is not None and difference < SAME_LOSSES
+        seen = f"{len(stacks)} stack, recorded: {recorded}, losses differ by {difference:.1e}"
+        return holds and (recorded or self.device.type != "cuda"), seen
+
+    def member(self, trainer: Trainer, ends: list[BaseException | None]) -> Member:
+        """A run that shares its steps."""
+        trainer.shared = True
+        return Member(trainer.steps(_After(math.inf)), ends.append)  # type: ignore[arg-type]
 
     def bfloat16(self, stage: str, eager: list[float]) -> tuple[bool, str]:
         halved = self.losses(stage, "auto", {"run.precision": "bf16"})
@@ -155,38 +195,51 @@ class Trial:
         built.has_validation = False
         return Trainer(built, folder)
 
-    def bench(self, seconds: float, lanes: list[int], keep: Callable[[Any], None]) -> None:
-        """Steps a second of each stage, eager and recorded, of one run and of several; `keep`
-        gets what is known.
+    def bench(self, seconds: float, sizes: list[str], keep: Callable[[Any], None]) -> None:
+        """Steps a second of each stage, eager and recorded, of one run, of several, and, of the
+        first stage, of several stacks ("2x8": two streams of eight runs each); `keep` gets what
+        is known.
         """
         graphs = ["off", "auto"] if self.device.type == "cuda" else ["off"]
+        first = next(iter(self.jobs))
         cases = [
-            (s, graph, k)
+            (s, graph, size)
             for s in self.jobs
             for graph in graphs
-            for k in (lanes if graph == graphs[-1] else [1])
+            for size in (sizes if graph == graphs[-1] else ["1"])
+            if s == first or "x" not in size
         ]
         found: dict[str, dict[str, float]] = {stage: {} for stage in self.jobs}
-        for stage, graph, k in cases:
-            name = f"{'eager' if graph == 'off' else 'graph'}, {k} at a time"
-            with suppress(RuntimeError):
-                found[stage][name] = round(
-                    self.steps_a_second(stage, graph, k, seconds / len(cases)), 1
+        for stage, graph, size in cases:
+            lanes, _, stack = size.partition("x")
+            name = f"{'eager' if graph == 'off' else 'graph'}, {size.replace('x', ' x ')} at a time"
+            try:
+                rate = self.steps_a_second(
+                    stage, graph, int(lanes), seconds / len(cases), int(stack or 1)
                 )
-                print(f"bench: {stage}: {name}: {found[stage][name]:g} steps/s", flush=True)
+            except Exception as error:
+                print(f"bench: {stage}: {name}: {type(error).__name__}: {error}", flush=True)
+                continue
+            found[stage][name] = round(rate, 1)
+            print(f"bench: {stage}: {name}: {rate:.1f} steps/s", flush=True)
             keep(found)
 
-    def steps_a_second(self, stage: str, graph: str, n_lanes: int, seconds: float) -> float:
-        """Steps of all lanes together, after a warm-up that does not count."""
-        long = {"run.max_steps": 50_000, "run.cuda_graph": graph, "run.checkpoint_every": 50_000}
+    def steps_a_second(
+        self, stage: str, graph: str, n_lanes: int, seconds: float, stack: int = 1
+    ) -> float:
+        """Steps of all runs together, after a warm-up that does not count."""
         with tempfile.TemporaryDirectory() as folder:
             lanes, waiting = [Lane(self.device) for _ in range(n_lanes)], dict[int, Any]()
-            runs = []
-            for seed, lane in enumerate(lanes):
-                exp = self.jobs[stage].exp.override({**long, "run.seed": seed})
+            ends: list[BaseException | None] = []
+            runs: list[Any] = []
+            for number, lane in enumerate(lanes):
+                seeds = range(number * stack, (number + 1) * stack)
                 with lane.current():
-                    trainer = self.trainer(stage, exp, Path(folder) / str(seed))
-                    runs.append(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
+                    own = [self.idle_trainer(stage, graph, s, Path(folder)) for s in seeds]
+                    if stack == 1:
+                        runs.append(own[0].steps(_After(math.inf)))  # type: ignore[arg-type]
+                    else:
+                        runs.append(train_stacked([self.member(t, ends) for t in own]))
 
             def turn() -> None:
                 for i, lane in enumerate(lanes):
@@ -199,7 +252,13 @@ class Trial:
             n_warm = WARM_UP if self.device.type == "cuda" else 1
             for _ in range(n_warm):
                 turn()
-            return _rate(turn, self.device, seconds) * n_lanes
+            return _rate(turn, self.device, seconds) * n_lanes * stack
+
+    def idle_trainer(self, stage: str, graph: str, seed: int, folder: Path) -> Trainer:
+        """A trainer at its first step."""
+        long = {"run.max_steps": 8000, "run.log_every": 250, "run.checkpoint_every": 50_000}
+        exp = self.jobs[stage].exp.override({**long, "run.cuda_graph": graph, "run.seed": seed})
+        return self.trainer(stage, exp, folder / str(seed))
 
 
 class _After:
@@ -238,12 +297,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("jobs", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bench-seconds", type=float, default=30.0)
-    parser.add_argument("--lanes", type=int, nargs="+", default=[1])
+    parser.add_argument("--lanes", nargs="+", default=["1"], metavar="S or SxK")
     args = parser.parse_args(argv)
 
-    jobs: dict[str, Job] = {}
-    for job in read_jobs(args.jobs):
-        jobs.setdefault(job.stage, job)
+    every = read_jobs(args.jobs)
+    stages = Counter(job.stage for job in every).most_common()
+    jobs = {stage: next(job for job in every if job.stage == stage) for stage, _ in stages}
     device = pick_device(next(iter(jobs.values())).exp)
     trial = Trial(jobs, device)
     report: dict[str, Any] = {

@@ -16,7 +16,7 @@ from m2v_lib.data.export import export_store
 from m2v_lib.data.sources import h36m
 from m2v_lib.data.sources.h36m import FAULTY, looks_like, prepare_h36m
 from m2v_lib.data.sources.h36m.hourglass_pickle import estimate_factor, read_h36m_pickle
-from m2v_lib.data.sources.h36m.videopose_npz import KEPT, Take, _check_take
+from m2v_lib.data.sources.h36m.videopose_npz import KEPT_JOINTS, Take, _check_take
 from m2v_lib.data.store import DataError, Split, Store, Video, open_store
 from m2v_lib.geometry.cameras import load_cameras, subject_cameras, world_to_camera
 from m2v_lib.results import tables
@@ -296,7 +296,7 @@ def test_which_of_the_32_joints_are_the_17() -> None:
     at the thorax.
     """
     left_out = {4, 5, 9, 10, 11, 16, *range(20, 25), *range(28, 32)}
-    assert tuple(i for i in range(32) if i not in left_out) == KEPT
+    assert tuple(i for i in range(32) if i not in left_out) == KEPT_JOINTS
     parents = [
         -1,
         0,
@@ -332,11 +332,11 @@ def test_which_of_the_32_joints_are_the_17() -> None:
         30,
     ]
     found = []
-    for joint in KEPT:
+    for joint in KEPT_JOINTS:
         parent = parents[joint]
         while parent in left_out:
             parent = parents[parent]
-        found.append(-1 if parent < 0 else KEPT.index(parent))
+        found.append(-1 if parent < 0 else KEPT_JOINTS.index(parent))
     found[11] = found[14] = 8
     assert tuple(found) == PARENTS
 
@@ -346,7 +346,11 @@ def test_the_ground_truth_file_is_the_projection(files: Files) -> None:
     world, seen = files.npz(WORLD)["positions_3d"], files.npz(GT)["positions_2d"]
     for camera, view in zip(subject_cameras("S9").values(), seen["S9"]["walk 1"], strict=True):
         take = Take(
-            "S9", "walk 1", camera, world["S9"]["walk 1"][:, list(KEPT)].astype(float) * 1000, view
+            "S9",
+            "walk 1",
+            camera,
+            world["S9"]["walk 1"][:, list(KEPT_JOINTS)].astype(float) * 1000,
+            view,
         )
         assert _check_take(take, Path("here")) < 1e-3
 

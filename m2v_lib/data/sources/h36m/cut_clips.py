@@ -25,7 +25,7 @@ from m2v_lib.data.store import Split
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 #: labels further apart than this (px) are not of the same frame
-SAME: Final = 0.1
+MAX_LABEL_OFFSET_PX: Final = 0.1
 KEYS: Final = ("data_input", "data_label")
 
 
@@ -82,7 +82,7 @@ def _match(
         there = _relative(split.label_px[all_frames])
         frames = all_frames[[int(np.abs(there - pose).sum((1, 2)).argmin()) for pose in given]]
     off = float(np.abs(given - _relative(split.label_px[frames])).max())
-    if off > SAME:
+    if off > MAX_LABEL_OFFSET_PX:
         place = f"frames {frames[0]} to {frames[-1]} of the pickle ({video.source})"
         raise DataError(
             f"{file}: data_label is up to {off:.3g} px from {place}, expected the same labels"

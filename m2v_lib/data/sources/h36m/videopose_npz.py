@@ -30,13 +30,13 @@ from m2v_lib.skeletons.h36m import N_JOINTS
 SUBJECTS: Final = {"train": ("S1", "S5", "S6", "S7", "S8"), "test": ("S9", "S11")}
 N_PUBLISHED: Final = 32
 #: which of the 32 joints are the 17, in Human3.6M's order
-KEPT: Final = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
+KEPT_JOINTS: Final = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 #: joints that mirror each other, as ``metadata`` names them
 SYMMETRY: Final = [[4, 5, 6, 11, 12, 13], [1, 2, 3, 14, 15, 16]]
 #: mm for a label px of an image 1000 px wide: half of it is a metre
 MM_PER_PX: Final = 2.0
 #: nearer to the projection than this (px) on average, 2D was computed and not detected
-COMPUTED: Final = 0.5
+MAX_COMPUTED_OFFSET_PX: Final = 0.5
 SAMPLE: Final = 100
 
 
@@ -79,7 +79,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
     )
     detector = (
         {"model": GROUND_TRUTH}
-        if off < COMPUTED
+        if off < MAX_COMPUTED_OFFSET_PX
         else {"model": path_2d.stem, "labels": CAMERA_SPACE}
     )
     return to_split(takes["train"]), to_split(takes["test"]), detector
@@ -186,7 +186,7 @@ def _positions(positions: Any, where: str) -> np.ndarray:
         raise DataError(
             f"{where} has shape {positions.shape}, expected (frames, {N_PUBLISHED} joints, 3)"
         )
-    joints = positions[:, list(KEPT)].astype(np.float64) * 1000
+    joints = positions[:, list(KEPT_JOINTS)].astype(np.float64) * 1000
     check_finite(joints, where)
     check_millimetres(joints[:: max(1, len(joints) // SAMPLE)], f"{where}, metres times 1000")
     return joints
