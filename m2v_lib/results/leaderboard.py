@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from m2v_lib.results.effects import _t_quantile as t_quantile
+from m2v_lib.results.effects import SIGNIFICANCE, SeedNoise, pooled_noise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,22 +36,33 @@ def leaderboard(
     """A built table of experiments (`tables.build_table`) as a leaderboard, its best row first.
 
     Columns by row: system, state, seeds, for each of `METRICS` its mean and `KEY_half`, half the
-    95 % confidence interval (nan for one seed), n_frames tested, floor (ridge regression's MPJPE
+    95 % confidence interval by the noise between seeds, which all rows share (nan where no row
+    has two), n_frames tested, floor (ridge regression's MPJPE
     on the same data), parameters and macs_per_frame. Errors are in mm, acceleration in mm a
     frame squared.
     """
     import pandas as pd
 
     results = {record.path.name: record.result for record in records}
+    runs = [[results[name] for name in names] for names in frame["runs"]]
+    noise = {
+        key: pooled_noise([[result["test"][key] for result in of_row] for of_row in runs])
+        for key in METRICS
+    }
     lines = [
-        _line(line, [results[name] for name in line["runs"]], costs[line["row"]])
-        for line in frame.to_dict("records")
+        _line(line, of_row, costs[line["row"]], noise)
+        for line, of_row in zip(frame.to_dict("records"), runs, strict=True)
     ]
     board = pd.DataFrame(lines, index=pd.Index(frame["row"], name="row"))
     return board.sort_values("mpjpe", kind="stable")
 
 
-def _line(line: Mapping[Any, Any], results: Sequence[Mapping[str, Any]], cost: Cost) -> dict:
+def _line(
+    line: Mapping[Any, Any],
+    results: Sequence[Mapping[str, Any]],
+    cost: Cost,
+    noise: Mapping[str, SeedNoise],
+) -> dict[str, Any]:
     tests = [result["test"] for result in results]
     found: dict[str, Any] = {
         "system": line["label"],
@@ -59,7 +70,7 @@ def _line(line: Mapping[Any, Any], results: Sequence[Mapping[str, Any]], cost: C
         "seeds": len(results),
     }
     for key in METRICS:
-        found[key], found[f"{key}_half"] = mean_and_half([test[key] for test in tests])
+        found[key], found[f"{key}_half"] = mean_and_half([test[key] for test in tests], noise[key])
     floors = [result["baselines"]["ridge"]["mpjpe"] for result in results]
     return found | {
         "n_frames": tests[0]["n_frames"] if tests else math.nan,
@@ -69,19 +80,22 @@ def _line(line: Mapping[Any, Any], results: Sequence[Mapping[str, Any]], cost: C
     }
 
 
-def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
-    """The mean over seeds and half its 95 % confidence interval; nan where there are too few.
+def mean_and_half(values: Sequence[float], noise: SeedNoise) -> tuple[float, float]:
+    """The mean over seeds and half its 95 % confidence interval; nan where nothing tells it.
 
-    >>> mean_and_half([2.0])
+    >>> mean_and_half([2.0], SeedNoise(sd=math.nan, freedom=0))
     (2.0, nan)
     """
     if not values:
         return math.nan, math.nan
     mean = statistics.fmean(values)
-    if len(values) == 1:
+    if not noise.freedom:
         return mean, math.nan
-    half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return mean, half
+
+    from scipy import stats
+
+    quantile = float(stats.t.ppf(1 - SIGNIFICANCE / 2, noise.freedom))
+    return mean, quantile * noise.sd / math.sqrt(len(values))
 
 
 def as_shown(board: pd.DataFrame) -> pd.DataFrame:
@@ -116,9 +130,11 @@ def conclusions(board: pd.DataFrame) -> str:
 
     best = ran.iloc[0]
     sentences.append(f"The lowest MPJPE is that of {_short(best['system'])}, {_mm(best)}.")
-    near = [_short(line["system"]) for _, line in ran.iloc[1:].iterrows() if _overlap(best, line)]
+    near = [
+        _short(line["system"]) for _, line in ran.iloc[1:].iterrows() if _indistinct(best, line)
+    ]
     if near:
-        sentences.append(f"Its interval meets that of {', '.join(near)}: no order follows there.")
+        sentences.append(f"By the noise between seeds it may as well be {', '.join(near)}.")
 
     above = [_short(line["system"]) for _, line in ran.iterrows() if line["mpjpe"] > line["floor"]]
     floor = f"ridge regression's {ran['floor'].mean():.1f} mm"
@@ -127,8 +143,8 @@ def conclusions(board: pd.DataFrame) -> str:
         if above
         else f"All lie below {floor}."
     )
-    if len(alone := ran[ran["seeds"] == 1]):
-        sentences.append(f"With one seed alone, {len(alone)} of them say nothing of an order.")
+    if ran["mpjpe_half"].isna().any():
+        sentences.append("No row has two seeds, so the noise is not known and no order follows.")
     if ran["n_frames"].nunique() > 1:
         low, high = ran["n_frames"].min(), ran["n_frames"].max()
         sentences.append(
@@ -139,7 +155,7 @@ def conclusions(board: pd.DataFrame) -> str:
 
 
 def _seeds(ran: pd.DataFrame) -> str:
-    low, high = ran["seeds"].min(), ran["seeds"].max()
+    low, high = int(ran["seeds"].min()), int(ran["seeds"].max())
     return f"of {low} seed{'s' * (low > 1)} each" if low == high else f"of {low} to {high} seeds"
 
 
@@ -147,10 +163,11 @@ def _mm(line: Mapping[str, Any]) -> str:
     return f"{_with_half(line['mpjpe'], line['mpjpe_half'])} mm"
 
 
-def _overlap(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
-    """Whether two intervals meet; one seed's has no width that is known."""
-    halves = [0.0 if math.isnan(line["mpjpe_half"]) else line["mpjpe_half"] for line in (a, b)]
-    return abs(a["mpjpe"] - b["mpjpe"]) <= sum(halves)
+def _indistinct(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether the 95 % interval of the difference holds 0: of independent means, so the halves
+    add as squares.
+    """
+    return abs(a["mpjpe"] - b["mpjpe"]) <= math.hypot(a["mpjpe_half"], b["mpjpe_half"])
 
 
 def _short(label: str) -> str:

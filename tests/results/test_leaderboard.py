@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from m2v_lib.experiments.rows import rows
+from m2v_lib.results.effects import SeedNoise
 from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard, mean_and_half
 from m2v_lib.results.tables import build_table
 from m2v_lib.runs.records import Record
@@ -57,21 +58,22 @@ def test_the_best_stands_first_and_intervals_decide_the_words() -> None:
         record(4, 0, 70.0, n_frames=600),
     )
     assert list(seen.index[:3]) == [1, 10, 4]
-    assert seen.loc[1, "mpjpe_half"] == pytest.approx(
-        12.706 * math.sqrt(2) / math.sqrt(2), abs=0.01
-    )
-    assert as_shown(seen).loc[1, "MPJPE"] == "51.0 ± 12.7"
+    # two rows of two seeds, variances 2 and 1.125: two degrees of freedom, t = 4.303
+    half = 4.303 * math.sqrt((2 + 1.125) / 2) / math.sqrt(2)
+    assert seen.loc[1, "mpjpe_half"] == pytest.approx(half, abs=0.01)
+    assert as_shown(seen).loc[1, "MPJPE"] == f"51.0 ± {half:.1f}"
 
     words = conclusions(seen)
     assert "3 of 16 rows have runs, of 1 to 2 seeds." in words
-    assert "that of Motion2vec's network, 51.0 ± 12.7 mm" in words
-    assert "meets that of MixSTE: no order" in words
+    assert "that of Motion2vec's network, 51.0 ± 3.8 mm" in words
+    assert "it may as well be MixSTE." in words
     assert "Above ridge regression's 60.0 mm, and so not trained to any use: VideoPose3D." in words
-    assert "With one seed alone, 1 of them" in words
     assert "500 to 600" in words
 
 
 def test_mean_and_interval() -> None:
-    assert mean_and_half([]) == pytest.approx((math.nan, math.nan), nan_ok=True)
-    assert mean_and_half([3.0]) == pytest.approx((3.0, math.nan), nan_ok=True)
-    assert mean_and_half([1.0, 3.0])[0] == 2.0
+    unknown, known = SeedNoise(math.nan, 0), SeedNoise(2.0, 2)
+    assert mean_and_half([], known) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert mean_and_half([3.0], unknown) == pytest.approx((3.0, math.nan), nan_ok=True)
+    assert mean_and_half([1.0, 3.0], known) == pytest.approx((2.0, 4.303 * 2 / 2**0.5), abs=1e-3)
+    assert "so the noise is not known" in conclusions(board(record(1, 0, 50.0)))
