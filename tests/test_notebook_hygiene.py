@@ -50,6 +50,10 @@ EXPECTED = {
     "60_qualitative",
     "61_in_the_wild",
     "62_attention_maps",
+    "63_open_leaderboard",
+    "27_lifters_convolution",
+    "28_lifters_transformer",
+    "29_lifters_graph",
 }
 #: what every chapter takes, with the smoke preset's values
 COMMON = {"preset": "smoke", "recipe": "paper", "data": "synthetic", "seed": 0, "overrides": {}}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.bench.client import Failed
-from m2v_lib.bench.options import TASKS, Options
+from m2v_lib.bench.options import TASKS, Options, smallest_batch
 from m2v_lib.bench.record import FILE, SCHEMA, Row, as_markdown, find_benches, load_bench, slopes
 from m2v_lib.bench.turns import VARIANTS, InterleavedTimer, Point
 from m2v_lib.config import ConfigError, Experiment
@@ -51,6 +51,7 @@ def bench(
     gets a line of progress at a time. Raises ConfigError where there is nothing to measure.
     """
     options.check()
+    options.check_for(exp)
     turns = InterleavedTimer(
         exp, options.variants_for(exp), options.effort, options.limits_for(exp), say
     )
@@ -113,7 +114,7 @@ def _speed(turns: InterleavedTimer, main: dict[str, Sequence[int]]) -> dict[str,
     for task in main:
         flops[task] = turns.count_flops(turns.exp.override(VARIANTS["fast"]), task)
         doubled = [2**k for k in range(turns.limits.batch.bit_length())]
-        sizes = sorted({*doubled, *main[task]})
+        sizes = sorted({n for n in (*doubled, *main[task]) if n >= smallest_batch(turns.exp, task)})
         found = turns.measure_growing_sizes(
             [Point(turns.exp, task, n, main=n in main[task]) for n in sizes], 1, flops[task]
         )

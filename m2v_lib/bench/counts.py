@@ -11,8 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
+from m2v_lib.bench.options import smallest_batch
 from m2v_lib.config import Experiment
-from m2v_lib.models.dual_stream.model import DualStreamBlock, DualStreamModel
+from m2v_lib.config.models import DUAL_STREAM
+from m2v_lib.models.dual_stream.model import DualStreamBlock
 from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 
@@ -86,7 +88,7 @@ def count_flops(exp: Experiment, task: str) -> int:
     a token, a thousandth of the whole, are products with a vector, which are not counted. Shapes
     alone are computed, so any size is quick.
     """
-    if exp.run.path == "fast" and task != "fusion":
+    if exp.model.name == DUAL_STREAM and exp.run.path == "fast" and task != "fusion":
         exp = exp.override(
             {"model.fusion": "mean"}
         )  # as said; `fast.fuse` does not compute shapes alone
@@ -94,13 +96,12 @@ def count_flops(exp: Experiment, task: str) -> int:
     m, p = exp.model, exp.pretrain
 
     with torch.device("meta"):
-        clip = torch.empty(1, m.n_frames, m.n_joints, 3)
-        features = torch.empty(1, m.n_frames, m.n_joints, m.dim)
-
         if task in ("train", "inference"):
             model = build_model(m, path=exp.run.path)
-            return _flops_of_model(model, clip, training=task == "train")
-
+            n = smallest_batch(exp, task)
+            clips = torch.empty(n, m.n_frames, m.n_joints, 3)
+            return _flops_of_model(model, clips, training=task == "train") // n
+        features = torch.empty(1, m.n_frames, m.n_joints, m.dim)
         block = DualStreamBlock(m)
         block.path = exp.run.path
 
@@ -116,7 +117,7 @@ def count_flops(exp: Experiment, task: str) -> int:
         return _flops_of_part(block, task, features)
 
 
-def _flops_of_model(model: DualStreamModel, clip: Tensor, *, training: bool) -> int:
+def _flops_of_model(model: nn.Module, clip: Tensor, *, training: bool) -> int:
     model.train(training)
     with torch.set_grad_enabled(training), FlopCounterMode(display=False) as counter:
         out = model(clip)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from m2v_lib.bench.turns import VARIANTS, Effort, Limits
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config.models import DUAL_STREAM
 
 TASKS = ("train", "pretrain", "inference")
 #: Blocks x frames x features above which a step takes seconds on a CPU.
@@ -51,6 +52,14 @@ class Options:
         if self.max_batch is not None and self.max_batch < 0:
             raise ConfigError(f"max_batch must not be negative, got {self.max_batch}")
 
+    def check_for(self, exp: Experiment) -> None:
+        """Raises ConfigError for what the experiment's model has not: stage 1, parts of blocks."""
+        asked = ["--scaling"] * self.scaling + [t for t in self.tasks if t not in tasks_for(exp)]
+        if exp.model.name != DUAL_STREAM and asked:
+            raise ConfigError(
+                f"{asked[0]} is measured of model.name={DUAL_STREAM} alone, got {exp.model.name}"
+            )
+
     def variants_for(self, exp: Experiment) -> tuple[str, ...]:
         if self.variants:
             return tuple(name for name in VARIANTS if name in self.variants)
@@ -68,7 +77,7 @@ class Options:
 
         return {
             task: self.batches or self._default_sizes(exp, own[task])
-            for task in self.tasks or TASKS
+            for task in self.tasks or tasks_for(exp)
         }
 
     def _default_sizes(self, exp: Experiment, own: int) -> Sequence[int]:
@@ -103,7 +112,18 @@ def on_gpu(exp: Experiment) -> bool:
 
 
 def is_slow_on_cpu(exp: Experiment) -> bool:
-    return exp.model.n_layers * exp.model.n_frames * exp.model.dim > SLOW_MODEL_SIZE
+    n_layers, dim = getattr(exp.model, "n_layers", 1), getattr(exp.model, "dim", 1)
+    return n_layers * exp.model.n_frames * dim > SLOW_MODEL_SIZE
+
+
+def tasks_for(exp: Experiment) -> tuple[str, ...]:
+    """What there is to measure of the model."""
+    return tuple(task for task in TASKS if task != "pretrain" or exp.model.name == DUAL_STREAM)
+
+
+def smallest_batch(exp: Experiment, task: str) -> int:
+    """Clips that a step needs: two where batch norm may see a single frame of each."""
+    return 2 if task == "train" and exp.model.name != DUAL_STREAM else 1
 
 
 def _require_known(what: str, chosen: Sequence[str], known: Iterable[str]) -> None:

@@ -32,7 +32,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
 from m2v_lib.models.dual_stream.model import DualStreamBlock
-from m2v_lib.models.losses import pose_loss
+from m2v_lib.models.losses import lifting_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.device import describe, pick_device, prepare_blocks
 from m2v_lib.training.optimisers import make_optimiser
@@ -163,7 +163,7 @@ class Bench:
 
         def loss_on(size: int) -> Step:
             x, y = self.clips(size), self.clips(size)
-            return lambda: pose_loss(model(x), y, cfg.w_scale, cfg.w_velocity)[0]
+            return lambda: lifting_loss(model, model, x, y, cfg)[0]
 
         return self.with_updates(model, loss_on)
 

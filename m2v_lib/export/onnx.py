@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config import ConfigError
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.base import Lifter
 from m2v_lib.runs.records import write_atomically
 from m2v_lib.training.checkpoint import load_checkpoint
@@ -50,20 +50,24 @@ def export_onnx(run: Path | str, out: Path) -> float:
     """Write the network of a run (folder or weights) as ONNX, any batch size; returns its
     largest difference to torch.
 
-    Raises ConfigError where a package is missing, or where onnxruntime's numbers are not
-    torch's: then no file is left.
+    Raises ConfigError where a package is missing, where the model draws random numbers in
+    `forward`, or where onnxruntime's numbers are not torch's: then no file is left.
     """
     onnx, runtime = _module("onnx"), _module("onnxruntime")
     _module("onnxscript")
     model, exp = load_checkpoint(run)
-
+    if model.draws_in_forward:
+        raise ConfigError(
+            f"{out}: model.name={exp.model.name} draws the noise it starts from with torch's "
+            "generator, which ONNX has not"
+        )
     outputs = _Outputs(model.use("reference")).eval()
     found = 0.0
 
     def write(beside: Path) -> None:
         nonlocal found
         _trace(outputs, beside)
-        _describe(onnx, beside, exp.to_dict())
+        _describe(onnx, beside, exp, model.output_under(exp.model))
         found = difference(runtime, outputs, beside)
         if not found < TOLERANCE:
             raise ConfigError(
@@ -114,17 +118,18 @@ def _trace(outputs: _Outputs, path: Path) -> None:
         )
 
 
-def _describe(onnx: Any, path: Path, experiment: dict[str, Any]) -> None:
+def _describe(onnx: Any, path: Path, exp: Experiment, frames_out: str) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
+    frames = "frames" if frames_out == "all" else "1: the centre frame"
     properties = {
         "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), "
         "confidence",
-        "pose": "(batch, frames, joints, 3): x, y, z in that unit, y down, z away; subtract "
+        "pose": f"(batch, {frames}, joints, 3): x, y, z in that unit, y down, z away; subtract "
         "the root",
         "representation": "(batch, frames, joints, features): the encoder's output",
         "frames_per_second": "50",
-        "experiment": str(experiment),
+        "experiment": str(exp.to_dict()),
     }
     onnx.helper.set_model_props(file, properties)
     onnx.checker.check_model(file)

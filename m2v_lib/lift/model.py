@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from m2v_lib.config import ConfigError
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import CentreLifter, Lifter
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.weights import own_weights
@@ -21,7 +21,8 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
     if device == "cpu":
         keep_freed_memory()
-    return Lifter(network, exp.model.n_frames)
+    kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
+    return kind(network, exp.model.n_frames)
 
 
 def check_device(name: str) -> None:

@@ -19,13 +19,14 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.config import ConfigError
 from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.timeline import MAX_GAP, fill, sample
 from m2v_lib.data.limits import MAX_FPS, MAX_LATENCY, MIN_FPS
 from m2v_lib.lift.camera import STATURE, Camera, place
 from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
 from m2v_lib.lift.stream_input import LineReader
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import CentreLifter, Lifter
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 #: seconds of a person's past that are kept beside the latency: for a window, and for the size's
@@ -193,6 +194,8 @@ def stream_lines(
     it.
     """
     as_number(fps, "frames a second", MIN_FPS, MAX_FPS)
+    if isinstance(lifter, CentreLifter):
+        raise ConfigError("a stream needs a model that gives all frames of its window, not one")
     delay = round(LATENCY * fps) if latency is None else latency
     as_whole(delay, "latency", 0, MAX_LATENCY)
     stream = Stream(lifter, camera, fps, delay, stature)

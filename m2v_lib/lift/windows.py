@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
 
 #: how people stand in the training cameras' images, in units of half the image's width: the
@@ -97,7 +98,25 @@ class Lifter:
         device = next(self.model.parameters()).device
         with torch.no_grad():
             pose = predict(self.model, torch.from_numpy(framed).to(device), flip_test=self.flip)
-        return pose.float().cpu().numpy() / scale
+        return pose.float().cpu().numpy() / scale  # (B,1,J,3) where the centre alone comes out
+
+
+class CentreLifter(Lifter):
+    """As `Lifter`, for a model that gives the pose of its window's centre frame alone: a window
+    about every frame, whose ends repeat the motion's first and last.
+    """
+
+    def part(
+        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+    ) -> np.ndarray:
+        around_T = np.arange(self.n_frames) - centre_of(self.n_frames)
+        index_BT = np.clip(np.arange(first, stop)[:, None] + around_T, 0, n - 1)
+        low = int(index_BT.min())
+        seen_mJ3 = seen(low, int(index_BT.max()) + 1)
+
+        size = self.batch * self.hop
+        batches = [index_BT[begin : begin + size] for begin in range(0, len(index_BT), size)]
+        return np.concatenate([self.windows(seen_mJ3[at - low])[:, 0] for at in batches])
 
 
 def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

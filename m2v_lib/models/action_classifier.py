@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from m2v_lib.config import ActionConfig, DualStreamSettings
-from m2v_lib.models.registry import build_model
+from m2v_lib.config import ActionConfig
+from m2v_lib.config.fields import ModelSettings
+from m2v_lib.models.registry import build_model, require_encoder
 
 # B batch, M people, T frames, J joints, R features of the representation
 
@@ -24,16 +25,17 @@ class ActionModel(nn.Module):
     not matter, and classified by Linear - BatchNorm - ReLU - Linear.
     """
 
-    def __init__(self, cfg: DualStreamSettings, action: ActionConfig, n_classes: int) -> None:
+    def __init__(self, cfg: ModelSettings, action: ActionConfig, n_classes: int) -> None:
         super().__init__()
+        require_encoder(cfg, "action recognition")
         self.backbone = build_model(cfg)
-        del self.backbone.head  # the 3D joints' own layer
+        delattr(self.backbone, self.backbone.pose_head)  # the 3D joints' own layer
         self.by_joint, self.dropout, self.width = (
             action.head == "flatten",
             action.dropout,
-            cfg.dim_rep,
+            self.backbone.dim_rep,
         )
-        width = cfg.dim_rep * (cfg.n_joints if self.by_joint else 1)
+        width = self.width * (cfg.n_joints if self.by_joint else 1)
         self.fc1 = nn.Linear(width, action.hidden)
         self.bn = nn.BatchNorm1d(action.hidden)
         self.fc2 = nn.Linear(action.hidden, n_classes)
@@ -79,7 +81,7 @@ def seeded_dropout(x: Tensor, probability: float, generator: torch.Generator) ->
 
 
 def build_action_model(
-    cfg: DualStreamSettings, action: ActionConfig, n_classes: int, *, seed: int | None = None
+    cfg: ModelSettings, action: ActionConfig, n_classes: int, *, seed: int | None = None
 ) -> ActionModel:
     """The network with fresh weights; `seed` makes them reproducible without touching torch's
     global state.

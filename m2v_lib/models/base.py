@@ -39,9 +39,13 @@ class Lifter(nn.Module):
     #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
     #: attention maps.
     has_encoder: ClassVar[bool] = False
+    #: Name of the layer that makes poses of the representation.
+    pose_head: ClassVar[str] = "head"
     #: Whether `loss` itself draws random numbers (a diffusion model's noise), from torch's
     #: global generator.
     draws_in_loss: ClassVar[bool] = False
+    #: Whether `forward` draws them too, from a generator of its own.
+    draws_in_forward: ClassVar[bool] = False
     #: Named sizes as published: name -> settings that differ from the defaults.
     published_sizes: ClassVar[dict[str, dict[str, Any]]] = {}
     #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by
@@ -77,6 +81,20 @@ class Lifter(nn.Module):
     def decode(self, rep_BTJR: Tensor) -> Tensor:
         """The pose (B, T, J, 3) that a representation says; `forward` is `decode` of `encode`."""
         raise NotImplementedError(f"{self.settings.name} has no encoder")
+
+    @property
+    def dim_rep(self) -> int:
+        """Features R of the representation: a setting of that name, else the tokens' width."""
+        settings: Any = self.settings
+        return settings.dim_rep if hasattr(settings, "dim_rep") else settings.dim
+
+    def prepare(self, x_NJC: Tensor, pose_NJ3: Tensor) -> None:
+        """Take what the model keeps of the training data: z-score statistics, a dictionary.
+
+        Called once, before the first step, with 2D (N, J, 3) and root-relative 3D (N, J, 3) of all
+        training frames; what is taken belongs into buffers or parameters, so that checkpoints
+        hold it. Most models take nothing.
+        """
 
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss this system was published with, on a window and its 3D (all frames), and its

@@ -68,3 +68,15 @@ def require_encoder(settings: ModelSettings, what: str) -> None:
             f"{what} needs a model with an encoder, which model.name={settings.name} has not; "
             f"those with one are {with_one}"
         )
+
+
+def require_dual_stream(settings: ModelSettings, what: str) -> None:
+    """Raise ConfigError for a model without the blocks that `what`, this package's stage 1,
+    learns from.
+    """
+    require_encoder(settings, what)
+    if settings.name != DUAL_STREAM:
+        raise ConfigError(
+            f"{what} predicts the mean of a teacher's blocks, which model.name={settings.name} "
+            f"has not; use model.name={DUAL_STREAM}"
+        )

@@ -20,6 +20,7 @@ from m2v_lib.data.actions import Actions, open_actions
 from m2v_lib.data.store import open_store
 from m2v_lib.evaluation.protocols import action_scores, score_actions
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
+from m2v_lib.models.registry import require_dual_stream, require_encoder
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
@@ -69,6 +70,9 @@ class ActionRecognition(Stage):
 
     @classmethod
     def check_settings(cls, exp: Experiment) -> None:
+        require_encoder(exp.model, "action recognition")
+        if exp.action.init == "pretrained":
+            require_dual_stream(exp.model, "action.init=pretrained")
         for key, value, known, instead in (
             ("run.devices", exp.run.devices, 1, "trains on one device"),
             ("data.label_fraction", exp.data.label_fraction, 1.0, "trains on all labels"),

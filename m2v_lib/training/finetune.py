@@ -18,8 +18,9 @@ from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
+from m2v_lib.models.base import Lifter
 from m2v_lib.models.losses import lifting_loss
-from m2v_lib.models.registry import build_model
+from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
@@ -59,6 +60,7 @@ class Finetune(Stage):
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.model = self.module = model
+        self.gives_centre = isinstance(model, Lifter) and model.output_under(exp.model) == "centre"
         self.train, self.held_out, self.store, self.init = train, held_out, store, init
         self.loader, self.views = loader or ClipLoader(), views
         cfg = exp.finetune
@@ -67,6 +69,11 @@ class Finetune(Stage):
         self.fingerprint = fingerprint_with_world(exp, store)
         self.watched = "test" if cfg.select == "best-on-test" else "val"
         self.has_validation = self.watched in held_out
+
+    @classmethod
+    def check_settings(cls, exp: Experiment) -> None:
+        if exp.finetune.init == "pretrained":
+            require_dual_stream(exp.model, "finetune.init=pretrained")
 
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:
@@ -88,6 +95,8 @@ class Finetune(Stage):
         held_out = {name: loader.evaluation(exp, data, name, device) for name in which}
 
         model = build_model(exp.model, seed=exp.run.seed)
+        frames_N = train.index_CT.unique()
+        model.prepare(train.input_nJ3[frames_N], train.label_nJ3[frames_N])
         init = "scratch"
         if exp.finetune.init == "pretrained":
             init = start_from_stage_1(
@@ -102,6 +111,9 @@ class Finetune(Stage):
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         self.validated = None
+        # Batch norm of a single centre frame has no variance: the same clip twice.
+        if len(chosen_B) == 1 and self.gives_centre:
+            chosen_B = chosen_B.repeat(2)
         x, y = self.drawn_pair(chosen_B, generator)
         own = self.group.share(len(x))
         weight = torch.full((), self.group.weight(len(x)), device=self.device)

@@ -20,7 +20,7 @@ from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
-from m2v_lib.models.registry import build_model
+from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
@@ -62,6 +62,10 @@ class Pretrain(Stage):
         n_clips = sum(len(part) for part in (clips, views) if part is not None)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
         self.fingerprint = fingerprint_of(exp, store)
+
+    @classmethod
+    def check_settings(cls, exp: Experiment) -> None:
+        require_dual_stream(exp.model, "pre-training")
 
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:

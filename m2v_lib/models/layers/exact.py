@@ -21,3 +21,11 @@ class ExactLinear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
             return super().forward(x.to(self.weight.dtype))
+
+
+class ExactConv1d(nn.Conv1d):
+    """A convolution that computes in its weights' precision, under autocast too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with full_precision(x):
+            return super().forward(x.to(self.weight.dtype))

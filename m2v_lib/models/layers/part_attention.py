@@ -151,7 +151,7 @@ class ShiftedWindows(nn.Module):
             x_NWD = x_NWD + self.get_submodule(attention)(normed_NWD, mask_NWW)
             normed_NWD = self.get_submodule(f"norm{i + 3}")(x_NWD)
             x_NWD = x_NWD + self.get_submodule(mlp)(normed_NWD)
-            x_BFD = x_NWD.unflatten(0, (len(x_BFD), -1)).flatten(1, 2)
+            x_BFD = x_NWD.unflatten(0, (x_BFD.shape[0], -1)).flatten(1, 2)
         return x_BFD.roll(6, dims=1) if moves else x_BFD
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from m2v_lib.models.layers.exact import full_precision
 
 # B batch, C channels, T frames; block 0 is the first convolution, 1, 2, ... the residual ones
 
@@ -45,7 +48,8 @@ class WindowPlan:
         """The block's convolution in either form; `conv` only lends its weights."""
         step = self.widths[block] if strided else self.dilation(block)
         form = {"stride": step} if strided else {"dilation": step}
-        return F.conv1d(x_BCT, conv.weight, conv.bias, **form)
+        with full_precision(x_BCT) if block == 0 else nullcontext():  # reads coordinates
+            return F.conv1d(x_BCT, conv.weight, conv.bias, **form)
 
     def kept(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
         """The frames of a block's input that its output is added to."""

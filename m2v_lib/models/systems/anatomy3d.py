@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.bones import BONES, PAIRS, bone_loss, bone_vectors, pooled, unit
+from m2v_lib.models.layers.exact import ExactConv1d, ExactLinear
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.temporal_conv import window_plan
@@ -88,10 +89,10 @@ class Anatomy3D(Lifter):
         n_linear = 2 * len(self.plan.widths)
         sizes = [17 * 2, *[dim] * (n_linear - 1), 17 * 3]
         self.layers_convbone = nn.ModuleList(
-            nn.Linear(sizes[i], sizes[i + 1]) for i in range(n_linear)
+            ExactLinear(sizes[i], sizes[i + 1]) for i in range(n_linear)
         )
         self.layers_bnbone = nn.ModuleList(BatchNorm(dim) for _ in range(n_linear - 1))
-        self.boneatt = nn.Linear(17 * 3 * 2, len(BONES))
+        self.boneatt = ExactLinear(17 * 3 * 2, len(BONES))
 
     def make_direction_nets(self, dim: int) -> None:
         """Two nets of residual blocks; the second reads what the first saw once more."""
@@ -115,12 +116,12 @@ class Anatomy3D(Lifter):
         """Joints from directions and lengths; those numbered 1 and 2 serve training alone."""
         n_directions = 3 * len(BONES)
         for number, n_outputs in {"": 17 * 3, "_1": 3 * len(PAIRS), "_2": 3 * len(PAIRS)}.items():
-            self.add_module(f"lengthlinear{number}", nn.Linear(len(BONES), dim))
-            self.add_module(f"directlinear{number}", nn.Conv1d(n_directions, dim, 1))
+            self.add_module(f"lengthlinear{number}", ExactLinear(len(BONES), dim))
+            self.add_module(f"directlinear{number}", ExactConv1d(n_directions, dim, 1))
             name = f"shrink_js{number}" if number else "shrink"
-            self.add_module(name, nn.Conv1d(dim, n_outputs, 1))
-        self.shrink_direct_1 = nn.Conv1d(dim, n_directions, 1)
-        self.shrink_direct_2 = nn.Conv1d(dim, n_directions, 1)
+            self.add_module(name, ExactConv1d(dim, n_outputs, 1))
+        self.shrink_direct_1 = ExactConv1d(dim, n_directions, 1)
+        self.shrink_direct_2 = ExactConv1d(dim, n_directions, 1)
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         """Poses (B, V, 17, 3) of all frames with a full window."""

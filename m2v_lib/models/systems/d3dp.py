@@ -59,6 +59,7 @@ class D3DP(Lifter):
     n_joints_required = N_JOINTS
     fixed_length = True
     draws_in_loss = True
+    draws_in_forward = True
     published_sizes = {
         "243": {},
         "243-5x5": {"n_hypotheses": 5, "n_steps": 5},

@@ -90,6 +90,9 @@ class MixSTE(Lifter):
     def forward(self, x_BTJC: Tensor) -> Tensor:
         return self.head(self.encode(x_BTJC))
 
+    def decode(self, rep_BTJR: Tensor) -> Tensor:
+        return self.head(rep_BTJR)
+
     def encode(self, x_BTJC: Tensor) -> Tensor:
         """What the head reads: the tokens (B, T, J, dim) after the last layer."""
         x_BTJ2 = self.check_input(x_BTJC)

@@ -107,6 +107,9 @@ class MotionBERT(Lifter):
     def forward(self, x_BTJ3: Tensor) -> Tensor:
         return self.head(self.encode(x_BTJ3))
 
+    def decode(self, rep_BTJR: Tensor) -> Tensor:
+        return self.head(rep_BTJR)
+
     def encode(self, x_BTJ3: Tensor) -> Tensor:
         """The representation (B, T, J, dim_rep), each feature in -1..1."""
         n_frames = self.check_input(x_BTJ3).shape[1]

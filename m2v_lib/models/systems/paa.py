@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.part_attention import WINDOW, Block, DictionaryLayer, ShiftedWindows
 from m2v_lib.models.layers.state_dicts import weights_in
 
@@ -55,6 +56,7 @@ class PAA(Lifter):
     # our choice. Only the loss, of the centre frame, and the dictionary's renewal are the
     # authors'.
     own_recipe = {
+        "model.dictionary": "poses",
         "optim.algorithm": "adamw",
         "optim.lr": 4e-5,
         "optim.weight_decay": 0.1,
@@ -72,14 +74,14 @@ class PAA(Lifter):
         self.n_means = n_means(settings.n_frames)
         C, n_heads = settings.dim, settings.n_heads
 
-        self.patch_to_embedding = nn.Linear(2, C)
+        self.patch_to_embedding = ExactLinear(2, C)
         self.blocks = nn.ModuleList(ShiftedWindows(C, n_heads, settings.bias) for _ in range(2))
         self.Temporal_norm = nn.LayerNorm(17 * C, eps=1e-6)
 
         is_learned = settings.dictionary == "learned"
         self.seed = nn.Parameter(torch.empty(settings.n_poses, 17, 3), requires_grad=is_learned)
         nn.init.trunc_normal_(self.seed, mean=0.02)
-        self.seed_embed = nn.Linear(3, C)
+        self.seed_embed = ExactLinear(3, C)
         self.ext_blocks = nn.ModuleList(DictionaryLayer(C, n_heads) for _ in range(2))
         self.Ext_norm = nn.LayerNorm(17 * C, eps=1e-6)
 
@@ -87,7 +89,7 @@ class PAA(Lifter):
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, 17, C))
         self.Spatial_blocks = nn.ModuleList(Block(C, n_heads, ratio=2, eps=1e-6) for _ in range(2))
         self.Spatial_norm = nn.LayerNorm(C, eps=1e-6)
-        self.head = nn.Sequential(nn.LayerNorm(17 * C, eps=1e-5), nn.Linear(17 * C, 17 * 3))
+        self.head = nn.Sequential(nn.LayerNorm(17 * C, eps=1e-5), ExactLinear(17 * C, 17 * 3))
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         """The centre frame's pose (B, 1, 17, 3)."""
@@ -133,10 +135,18 @@ class PAA(Lifter):
 
     @torch.no_grad()
     def renew(self, attended_S: Tensor, poses_BJ3: Tensor) -> None:
-        """The hundredth of the dictionary that was attended to least becomes poses of the batch."""
-        n = min(len(attended_S) // 100, len(poses_BJ3))
+        """The hundredth of the dictionary (one at least) that was attended to least becomes poses of
+        the batch.
+        """
+        n = min(max(1, len(attended_S) // 100), len(poses_BJ3))
         least = attended_S.argsort()[:n]
         self.seed[least] = poses_BJ3[:n].to(self.seed.dtype)
+
+    def prepare(self, x_NJC: Tensor, pose_NJ3: Tensor) -> None:
+        """A dictionary of poses: frames spread evenly over the training data."""
+        if self.settings.dictionary == "poses":
+            spread_S = torch.linspace(0, len(pose_NJ3) - 1, len(self.seed), dtype=torch.float64)
+            self.set_dictionary(pose_NJ3[spread_S.long().to(pose_NJ3.device)])
 
     @torch.no_grad()
     def set_dictionary(self, poses_SJ3: Tensor) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.models.layers.exact import ExactConv1d
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.strided_transformer import (
@@ -58,7 +59,7 @@ class PoseEncoder(nn.Module):
 
     def __init__(self, dim: int, dim_ff: int, dropout: float) -> None:
         super().__init__()
-        self.fc_1 = nn.Conv1d(17 * 2, dim_ff, 1)
+        self.fc_1 = ExactConv1d(17 * 2, dim_ff, 1)
         self.bn_1 = BatchNorm(dim_ff)
         self.layers = nn.ModuleList([PoseBlock(dim_ff, dropout)])
         self.fc_2 = nn.Conv1d(dim_ff, dim, 1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 
@@ -80,12 +81,12 @@ class SimpleBaseline(Lifter):
         self.joints_in, self.joints_out = list(joints_in), list(joints_out)
         n_in, n_out, dim = 2 * len(self.joints_in), 3 * len(self.joints_out), settings.dim
 
-        self.w1 = nn.Linear(n_in, dim)
+        self.w1 = ExactLinear(n_in, dim)
         self.batch_norm1 = BatchNorm(dim)
         self.linear_stages = nn.ModuleList(
             Stage(dim, settings.dropout) for _ in range(settings.n_stages)
         )
-        self.w2 = nn.Linear(dim, n_out)
+        self.w2 = ExactLinear(dim, n_out)
         self.dropout = nn.Dropout(settings.dropout)
 
         for name, value in unit_statistics(n_in, n_out).items():
@@ -121,6 +122,9 @@ class SimpleBaseline(Lifter):
         ) / self.output_std
         value = (self.z_scores(x_BTJC) - target_BTD).square().mean()
         return value, {"squared": value.detach()}
+
+    def prepare(self, x_NJC: Tensor, pose_NJ3: Tensor) -> None:
+        self.fit_statistics(x_NJC, pose_NJ3)
 
     @torch.no_grad()
     def fit_statistics(self, x_NJ2: Tensor, pose_NJ3: Tensor) -> None:

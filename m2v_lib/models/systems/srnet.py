@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.temporal_conv import window_plan, written
@@ -116,11 +117,14 @@ class SRNet(Lifter):
 
         by_part = [joint for part in self.joints for joint in part]
         h_BCT = x_BTJ2[:, :, by_part].flatten(2).transpose(1, 2)
-        h_BCT = self.activated(self.expand_bn, self.expand_conv(h_BCT, *self.steps(0, strided)))
+        with full_precision(h_BCT):  # reads coordinates
+            h_BCT = self.expand_conv(h_BCT, *self.steps(0, strided))
+        h_BCT = self.activated(self.expand_bn, h_BCT)
         for block in range(1, len(self.plan.widths)):
             h_BCT = self.plan.kept(h_BCT, block, strided) + self.block(h_BCT, block, strided)
 
-        y_BCV = self.final_layer(h_BCT)[:, self.kept_outputs]
+        with full_precision(h_BCT):
+            y_BCV = self.final_layer(h_BCT.to(x_BTJ2.dtype))[:, self.kept_outputs]
         return y_BCV.transpose(1, 2).unflatten(-1, (17, 3))
 
     def block(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:

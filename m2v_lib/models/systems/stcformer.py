@@ -62,6 +62,7 @@ class STCFormer(Lifter):
     n_joints_required = N_JOINTS
     fixed_length = False
     has_encoder = True
+    pose_head = "regress_head"
     published_sizes = {
         "S": {},
         "S-81": {"n_frames": 81},
@@ -96,6 +97,9 @@ class STCFormer(Lifter):
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         return self.output_frames(self.all_poses(x_BTJC))
+
+    def decode(self, rep_BTJR: Tensor) -> Tensor:
+        return self.output_frames(self.regress_head(rep_BTJR))
 
     def all_poses(self, x_BTJC: Tensor) -> Tensor:
         """A pose for each frame, as training uses them."""
@@ -193,7 +197,9 @@ class CrissCrossAttention(nn.Module):
             return outer_inner.transpose(2, 3).flatten(0, 1)
 
         q, k, v = (over_axis(part) for part in packed_BTJG3.unbind(-1))
-        mixed = attend(q, k, v, self.scale).transpose(1, 2).unflatten(0, (len(packed_BTJG3), -1))
+        mixed = (
+            attend(q, k, v, self.scale).transpose(1, 2).unflatten(0, (packed_BTJG3.shape[0], -1))
+        )
         y_BTJHE = mixed if axis == "joints" else mixed.transpose(1, 2)
 
         values_BGTJ = packed_BTJG3[..., 2].permute(0, 3, 1, 2)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.exact import ExactConv1d
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.temporal_conv import window_plan, written
@@ -84,7 +85,7 @@ class VideoPose3D(Lifter):
         self.expand_bn = BatchNorm(dim)
         self.layers_conv = nn.ModuleList(self.convolutions(dim))
         self.layers_bn = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv)
-        self.shrink = nn.Conv1d(dim, self.n_joints_out * 3, 1)
+        self.shrink = ExactConv1d(dim, self.n_joints_out * 3, 1)
         self.dropout = nn.Dropout(settings.dropout)
 
     def convolutions(self, dim: int) -> list[nn.Conv1d]:

@@ -56,4 +56,4 @@ def test_sizes_and_recipe_are_settings_there_are(path: Path) -> None:
     for sizes in model.published_sizes.values():
         model.Settings(**sizes)
     assert model.own_recipe
-    Experiment.preset("base").override(model.own_recipe)
+    Experiment.preset("base").override({"model.name": path.stem, **model.own_recipe})

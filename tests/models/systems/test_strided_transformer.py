@@ -131,7 +131,7 @@ def test_loss_is_of_the_centre_and_of_all_frames() -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"n_frames": 9}, "no strides"),
+        ({"n_frames": 15}, "no strides"),
         ({"strides": "3,3"}, "leave 3"),
         ({"strides": "wide"}, "numbers"),
     ],

@@ -1,0 +1,79 @@
+"""The leaderboard from records: who stands first, what is not known, and the words."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m2v_lib.experiments.rows import rows
+from m2v_lib.results.effects import SeedNoise
+from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard, mean_and_half
+from m2v_lib.results.tables import build_table
+from m2v_lib.runs.records import Record
+
+ROWS = rows("leaderboard")
+COSTS = {row.row: Cost(1000 * row.row, 1e6 * row.row) for row in ROWS}
+
+
+def record(row: int, seed: int, mpjpe: float, n_frames: int = 500) -> Record:
+    (asked,) = (r for r in ROWS if r.row == row)
+    exp = asked.experiment(data="synthetic", preset="smoke", overrides={"run.seed": seed})
+    test = {"mpjpe": mpjpe, "p_mpjpe": mpjpe / 2, "accel": 1.0, "n_frames": n_frames}
+    result: dict[str, Any] = {
+        "stage": "finetune",
+        "digest": exp.digest("finetune"),
+        "seed": seed,
+        "preset": "smoke",
+        "selected": "last",
+        "schedule": {"partial": True, "steps": 1, "epochs_done": 1, "epochs_full": 2},
+        "data": {"name": "synthetic", "fingerprint": "f", "protocol": "p", "input_2d": "detected"},
+        "test": test,
+        "baselines": {"ridge": {"mpjpe": 60.0}},
+    }
+    return Record(Path(exp.run_name("finetune")), {}, result, [], {})
+
+
+def board(*records: Record) -> Any:
+    table = build_table("leaderboard", records, data="synthetic", preset="smoke")
+    return leaderboard(table, records, COSTS)
+
+
+def test_what_was_not_run_has_its_costs_alone() -> None:
+    empty = board()
+    assert list(empty["state"].unique()) == ["not run"] and len(empty) == len(ROWS)
+    assert as_shown(empty).loc[3, "MPJPE"] == "-"
+    assert as_shown(empty).loc[3, "M MACs a frame"] == "3.00"
+    assert conclusions(empty) == f"None of the {len(ROWS)} rows has been run under these settings."
+
+
+def test_the_best_stands_first_and_intervals_decide_the_words() -> None:
+    seen = board(
+        record(1, 0, 50.0),
+        record(1, 1, 52.0),
+        record(10, 0, 51.5),
+        record(10, 1, 53.0),
+        record(4, 0, 70.0, n_frames=600),
+    )
+    assert list(seen.index[:3]) == [1, 10, 4]
+    # two rows of two seeds, variances 2 and 1.125: two degrees of freedom, t = 4.303
+    half = 4.303 * math.sqrt((2 + 1.125) / 2) / math.sqrt(2)
+    assert seen.loc[1, "mpjpe_half"] == pytest.approx(half, abs=0.01)
+    assert as_shown(seen).loc[1, "MPJPE"] == f"51.0 ± {half:.1f}"
+
+    words = conclusions(seen)
+    assert "3 of 16 rows have runs, of 1 to 2 seeds." in words
+    assert "that of Motion2vec's network, 51.0 ± 3.8 mm" in words
+    assert "it may as well be MixSTE." in words
+    assert "Above ridge regression's 60.0 mm, and so not trained to any use: VideoPose3D." in words
+    assert "500 to 600" in words
+
+
+def test_mean_and_interval() -> None:
+    unknown, known = SeedNoise(math.nan, 0), SeedNoise(2.0, 2)
+    assert mean_and_half([], known) == pytest.approx((math.nan, math.nan), nan_ok=True)
+    assert mean_and_half([3.0], unknown) == pytest.approx((3.0, math.nan), nan_ok=True)
+    assert mean_and_half([1.0, 3.0], known) == pytest.approx((2.0, 4.303 * 2 / 2**0.5), abs=1e-3)
+    assert "so the noise is not known" in conclusions(board(record(1, 0, 50.0)))
