@@ -19,9 +19,8 @@ from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.config.models import DUAL_STREAM
 from m2v_lib.evaluation.protocols import predict
-from m2v_lib.lift.model import load_lifter
 from m2v_lib.lift.stream import stream_lines
-from m2v_lib.lift.windows import CentreLifter
+from m2v_lib.lift.windows import CentreLifter, load_lifter
 from m2v_lib.models.base import Lifter, count_parameters
 from m2v_lib.models.complexity import count, count_parts
 from m2v_lib.models.losses import lifting_loss
@@ -29,8 +28,8 @@ from m2v_lib.models.registry import build_model, model_class, model_names
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.action import train_action
 from m2v_lib.training.checkpoint import load_checkpoint
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
 
 T = 9

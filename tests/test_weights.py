@@ -19,8 +19,8 @@ from safetensors import safe_open
 from m2v_lib import cli, weights
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.export.keypoints import write_keypoints
-from m2v_lib.lift import model as lift_model
-from m2v_lib.lift.model import load_lifter
+from m2v_lib.lift import windows as lift_model
+from m2v_lib.lift.windows import load_lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
 from m2v_lib.runs.records import load_record, write_json

@@ -35,10 +35,10 @@ from m2v_lib.models.dual_stream.model import DualStreamBlock
 from m2v_lib.models.losses import lifting_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.device import describe, pick_device, prepare_blocks
+from m2v_lib.training.engine.randomness import seeded
 from m2v_lib.training.optimisers import make_optimiser
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.objective import MaskedPrediction
-from m2v_lib.training.randomness import seeded
 
 # B batch, T frames, J joints, D features
 

@@ -91,7 +91,7 @@ def _action(args: argparse.Namespace, exp: Experiment | None = None) -> int:
 
 def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:
     from m2v_lib.runs.records import keep_record
-    from m2v_lib.training.distributed import should_report
+    from m2v_lib.training.engine.distributed import should_report
 
     if not should_report():
         return 0

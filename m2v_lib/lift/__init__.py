@@ -52,8 +52,8 @@ def lift(
     CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE
-    from m2v_lib.lift.model import load_lifter
     from m2v_lib.lift.people import lift_tracks
+    from m2v_lib.lift.windows import load_lifter
 
     tracks = read_tracks(source, size=size, fps=fps, layout=layout)
     return lift_tracks(

@@ -22,9 +22,8 @@ from m2v_lib.data.store import Split, Store, Video
 from m2v_lib.evaluation import metrics
 from m2v_lib.geometry.cameras import load_cameras
 from m2v_lib.lift.camera import bone_lengths
-from m2v_lib.lift.model import load_lifter
 from m2v_lib.lift.people import lift_tracks
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import Lifter, load_lifter
 from m2v_lib.results.cell_states import cell_state
 from m2v_lib.runs.records import environment, load_record
 

@@ -123,8 +123,8 @@ def _stream(args: argparse.Namespace) -> int:
     """Lines from stdin to lines on stdout, each as soon as it is known."""
     from m2v_lib.data.sources.unlabelled import parse_size
     from m2v_lib.lift.camera import STATURE, assumed_camera
-    from m2v_lib.lift.model import load_lifter
     from m2v_lib.lift.stream import stream_lines
+    from m2v_lib.lift.windows import load_lifter
 
     size = parse_size(args.size)
     if size is None or args.fps is None or args.out:

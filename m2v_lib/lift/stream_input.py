@@ -16,8 +16,8 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_table, as_tables
-from m2v_lib.data.keypoints.files import DetectionBuilder, Detections, Header
-from m2v_lib.data.keypoints.frames_json import OPENPOSE
+from m2v_lib.data.keypoints.formats.files import DetectionBuilder, Detections, Header
+from m2v_lib.data.keypoints.formats.frames_json import OPENPOSE
 from m2v_lib.data.keypoints.identity import first_of_duplicates
 from m2v_lib.data.keypoints.layout_choice import choose_layout, known_layout
 from m2v_lib.data.keypoints.layouts import Layout, begins_with

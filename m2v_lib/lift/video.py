@@ -12,7 +12,7 @@ import m2v_lib
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Tracks, read_keypoints
-from m2v_lib.data.keypoints.files import kind_of
+from m2v_lib.data.keypoints.formats.files import kind_of
 from m2v_lib.data.limits import MAX_FPS, MAX_NAME_LENGTH, MIN_FPS
 from m2v_lib.runs.records import project_root
 

@@ -6,14 +6,19 @@ blended together.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from torch import nn
 
+from m2v_lib.config import ConfigError
 from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
+from m2v_lib.models.dual_stream.cpu import keep_freed_memory
+from m2v_lib.training.checkpoint import load_checkpoint
+from m2v_lib.weights import own_weights
 
 #: how people stand in the training cameras' images, in units of half the image's width: the
 #: median over clips of the motion capture store of the larger side of the joints' box, and of
@@ -129,3 +134,27 @@ def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     xy = np.where(seen_BTJ3[..., 2:] > 0, seen_BTJ3[..., :2], np.nan).reshape(len(seen_BTJ3), -1, 2)
     low, high = np.nanquantile(xy, (0.01, 0.99), axis=1) if xy.size else (np.zeros((0, 2)),) * 2
     return (low + high) / 2, np.maximum((high - low).max(1), 1e-6)
+
+
+def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
+    """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or
+    CheckpointError.
+    """
+    check_device(device)
+    network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
+    if device == "cpu":
+        keep_freed_memory()
+    kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
+    return kind(network, exp.model.n_frames)
+
+
+def check_device(name: str) -> None:
+    """Raise ConfigError for a device that torch does not know, or that is not here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"device must be cpu, cuda, cuda:1 ... or mps, got {name!r}") from error
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
+    counts["mps"] = int(torch.backends.mps.is_available())
+    if (device.index or 0) >= counts.get(device.type, 0):
+        raise ConfigError(f"device {name!r} is not available here, expected such as cpu")

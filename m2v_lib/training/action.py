@@ -25,7 +25,7 @@ from m2v_lib.models.state_files import CheckpointError, load_weights, read_tenso
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
-from m2v_lib.training.distributed import ProcessGroup
+from m2v_lib.training.engine.distributed import ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1

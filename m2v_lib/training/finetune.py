@@ -24,7 +24,7 @@ from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
-from m2v_lib.training.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import StoppedEarly
-from m2v_lib.training.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 
 
 @contextlib.contextmanager

@@ -24,10 +24,10 @@ from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks
-from m2v_lib.training.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.randomness import seeded
 from m2v_lib.training.pretraining.objective import MaskedPrediction
 from m2v_lib.training.pretraining.teacher import tau_at
-from m2v_lib.training.randomness import seeded
 from m2v_lib.training.schedule import Schedule, ScheduledValues
 from m2v_lib.training.stage import Stage, run_stage
 

@@ -18,11 +18,17 @@ from m2v_lib.runs.records import runs_root
 from m2v_lib.training.checkpoint import transfer_encoder
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
-from m2v_lib.training.distributed import SINGLE, ProcessGroup, launch, must_launch, process_group
+from m2v_lib.training.engine.distributed import (
+    SINGLE,
+    ProcessGroup,
+    launch,
+    must_launch,
+    process_group,
+)
+from m2v_lib.training.engine.loop import Trainer, complete
+from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.folder import check_finished, is_finished, run_folder_lock
-from m2v_lib.training.loop import Trainer, complete
 from m2v_lib.training.schedule import Schedule, ScheduledValues
-from m2v_lib.training.stopping import StopRequest
 
 # B batch
 

@@ -126,7 +126,7 @@ def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
     """As when a cluster ends a job: the kernel's own handler runs."""
     source = (
         "import signal, sys, time\n"
-        "from m2v_lib.training.stopping import StopRequest\n"
+        "from m2v_lib.training.engine.stopping import StopRequest\n"
         "from m2v_lib.runs.records import StoppedEarly\n"
         "from pathlib import Path\n"
         f"ready = Path({str(tmp_path / 'ready')!r})\n"

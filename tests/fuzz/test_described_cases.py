@@ -20,7 +20,7 @@ from fakes.lifting import tracks
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.data.keypoints import read_keypoints
-from m2v_lib.data.keypoints.folders import recordings
+from m2v_lib.data.keypoints.formats.folders import recordings
 from m2v_lib.data.safe_pickle.reader import read_object_npz, read_pickle
 
 
@@ -116,7 +116,7 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path) -> None:
 def test_a_packed_json_is_not_unpacked_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("m2v_lib.data.keypoints.files.MAX_TEXT_BYTES", 1 << 20)
+    monkeypatch.setattr("m2v_lib.data.keypoints.formats.files.MAX_TEXT_BYTES", 1 << 20)
     path = tmp_path / "a.json.gz"
     path.write_bytes(gzip.compress(b"[" + b" " * (4 << 20) + b"]"))
     refused("must unpack to at most 1 MiB", lambda: read_keypoints(path))

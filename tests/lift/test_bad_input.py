@@ -19,7 +19,7 @@ from fakes.lifting import CAMERA, Flat, body, seen, tracks
 
 from m2v_lib import cli
 from m2v_lib.data.keypoints import Person, read_keypoints
-from m2v_lib.lift import model as lift_model
+from m2v_lib.lift import windows as lift_model
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
 

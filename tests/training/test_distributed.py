@@ -24,9 +24,9 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
 from m2v_lib.training.action import train_action
-from m2v_lib.training.distributed import ProcessGroup
+from m2v_lib.training.engine.distributed import ProcessGroup
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
 from m2v_lib.training.schedule import Schedule
 
@@ -91,7 +91,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.pretraining.objective import MaskedPrediction
-from m2v_lib.training.distributed import process_group
+from m2v_lib.training.engine.distributed import process_group
 
 exp = Experiment.from_yaml(sys.argv[1])
 draw = lambda seed: torch.Generator().manual_seed(seed)

@@ -24,9 +24,9 @@ from m2v_lib.config import Experiment, OptimConfig
 from m2v_lib.models import state_files as checkpoint
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import StoppedEarly, read_metrics
-from m2v_lib.training import loop as loop_module
-from m2v_lib.training.loop import Trainer
-from m2v_lib.training.randomness import seeded
+from m2v_lib.training.engine import loop as loop_module
+from m2v_lib.training.engine.loop import Trainer
+from m2v_lib.training.engine.randomness import seeded
 from m2v_lib.training.schedule import Schedule, ScheduledValues, learning_rate
 from m2v_lib.training.stage import Stage
 

@@ -16,11 +16,11 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import StoppedEarly, load_record, read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.engine.parallel import Run, train_together
+from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.finetune import Finetune
-from m2v_lib.training.parallel import Run, train_together
 from m2v_lib.training.pretrain import Pretrain
 from m2v_lib.training.stage import run_stage, stage_steps
-from m2v_lib.training.stopping import StopRequest
 
 Make = Callable[..., Experiment]
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.store import DataError, Store
 from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import read_metrics
-from m2v_lib.training import loop
 from m2v_lib.training.checkpoint import load_checkpoint
+from m2v_lib.training.engine import loop
 from m2v_lib.training.pretrain import pretrain, unlabelled_clips
 from m2v_lib.training.pretraining.teacher import Teacher, tau_at
 

@@ -23,11 +23,11 @@ from m2v_lib.models.state_files import CheckpointError, read_tensors
 from m2v_lib.runs.records import StoppedEarly, read_metrics
 from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.clip_loader import ClipLoader
-from m2v_lib.training.distributed import SINGLE
+from m2v_lib.training.engine.distributed import SINGLE
+from m2v_lib.training.engine.loop import Trainer
+from m2v_lib.training.engine.randomness import seeded
 from m2v_lib.training.finetune import Finetune, finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import Pretrain, pretrain
-from m2v_lib.training.randomness import seeded
 
 CPU = torch.device("cpu")
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}

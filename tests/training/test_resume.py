@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from m2v_lib.config import Experiment
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import read_metrics
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
 
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
@@ -43,7 +43,7 @@ from pathlib import Path
 from m2v_lib.config import Experiment
 from m2v_lib.runs.records import MetricsLog
 from m2v_lib.models import state_files as checkpoint
-from m2v_lib.training import loop
+from m2v_lib.training.engine import loop
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain
 

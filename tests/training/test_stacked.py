@@ -14,14 +14,14 @@ from torch import Tensor
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import StoppedEarly, read_metrics
-from m2v_lib.training import loop as loop_module
 from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.engine import loop as loop_module
+from m2v_lib.training.engine.loop import Trainer, complete
+from m2v_lib.training.engine.stacked import Member, train_stacked
+from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.finetune import Finetune
-from m2v_lib.training.loop import Trainer, complete
 from m2v_lib.training.pretrain import Pretrain
-from m2v_lib.training.stacked import Member, train_stacked
 from m2v_lib.training.stage import run_stage, stage_steps
-from m2v_lib.training.stopping import StopRequest
 
 Make = Callable[..., Experiment]
 Seen = list[BaseException | None]

@@ -21,12 +21,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import read_metrics
-from m2v_lib.training import loop as loop_module
-from m2v_lib.training.averaging import share_of_newest
 from m2v_lib.training.clip_loader import ClipLoader
-from m2v_lib.training.distributed import SINGLE
+from m2v_lib.training.engine import loop as loop_module
+from m2v_lib.training.engine.averaging import share_of_newest
+from m2v_lib.training.engine.distributed import SINGLE
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import Finetune, finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import Pretrain, pretrain
 
 Make = Callable[..., Experiment]

@@ -26,8 +26,8 @@ from m2v_lib.models.action_classifier import build_action_model
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.action import load_action, load_stage_1, majority, train_action
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.loop import Trainer
 from m2v_lib.training.pretrain import pretrain
 
 Make = Callable[..., Experiment]

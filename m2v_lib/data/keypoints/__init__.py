@@ -19,8 +19,8 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.foreign_values import as_number, as_whole, shown
-from m2v_lib.data.keypoints.files import Detections, Header, NoPersonError, read_detections
-from m2v_lib.data.keypoints.folders import recordings as recordings
+from m2v_lib.data.keypoints.formats.files import Detections, Header, NoPersonError, read_detections
+from m2v_lib.data.keypoints.formats.folders import recordings as recordings
 from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
 from m2v_lib.data.keypoints.missing import mark_missing

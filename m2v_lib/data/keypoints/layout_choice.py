@@ -9,7 +9,7 @@ from typing import Final
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import shown
-from m2v_lib.data.keypoints.files import Detections
+from m2v_lib.data.keypoints.formats.files import Detections
 from m2v_lib.data.keypoints.joint_names import layout_of_names
 from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout, begins_with, candidates
 from m2v_lib.data.keypoints.proportions import spread_of_bones

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, Tracks, read_keypoints, recordings
-from m2v_lib.data.keypoints.files import NoPersonError, UnrecognisedFile, read_detections
+from m2v_lib.data.keypoints.formats.files import NoPersonError, UnrecognisedFile, read_detections
 from m2v_lib.data.keypoints.timeline import at_rate, dense, fill, sample, unbroken
 from m2v_lib.data.store import Meta, Split, Video, no_labels, write_store
 

@@ -30,10 +30,10 @@ from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
-from m2v_lib.training.distributed import SINGLE
-from m2v_lib.training.loop import Fetched, Trainer, complete
-from m2v_lib.training.parallel import Lane
-from m2v_lib.training.stacked import Member, train_stacked
+from m2v_lib.training.engine.distributed import SINGLE
+from m2v_lib.training.engine.loop import Fetched, Trainer, complete
+from m2v_lib.training.engine.parallel import Lane
+from m2v_lib.training.engine.stacked import Member, train_stacked
 
 STEPS = 20
 #: Relative differences that count as rounding: sums are taken in another order, and steps add

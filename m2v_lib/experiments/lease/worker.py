@@ -25,13 +25,13 @@ from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
+from m2v_lib.training.engine.loop import Steps
+from m2v_lib.training.engine.parallel import Run, train_together
+from m2v_lib.training.engine.stacked import Member, train_stacked
+from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.finetune import Finetune
-from m2v_lib.training.loop import Steps
-from m2v_lib.training.parallel import Run, train_together
 from m2v_lib.training.pretrain import Pretrain
-from m2v_lib.training.stacked import Member, train_stacked
 from m2v_lib.training.stage import Stage, stage_steps
-from m2v_lib.training.stopping import StopRequest
 
 STAGES: dict[str, type[Stage]] = {
     kind.name: kind for kind in (Pretrain, Finetune, ActionRecognition)

@@ -231,7 +231,7 @@ def text_of(path: Path) -> str:
 
 def read_detections(path: Path | str) -> Detections:
     """Whatever a detector wrote: a file of any known kind, or a folder with one file a frame."""
-    from m2v_lib.data.keypoints import csv_files, folders, json_files, tables
+    from m2v_lib.data.keypoints.formats import csv_files, folders, json_files, tables
 
     path = Path(path)
     check_source(path, "keypoints as JSON, .npz or .csv")

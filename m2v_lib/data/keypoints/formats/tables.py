@@ -19,7 +19,13 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_array, as_list, as_table, as_text, as_whole, listed
-from m2v_lib.data.keypoints.files import DetectionBuilder, Detections, Header, rate_of, size_of
+from m2v_lib.data.keypoints.formats.files import (
+    DetectionBuilder,
+    Detections,
+    Header,
+    rate_of,
+    size_of,
+)
 from m2v_lib.data.limits import (
     MAX_DETECTIONS,
     MAX_FRAME_NUMBER,

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from m2v_lib.models.dual_stream.model import DualStreamBlock
-from m2v_lib.training.averaging import WeightAverage
-from m2v_lib.training.loop import Drawn, Steps, Trainer
+from m2v_lib.training.engine.averaging import WeightAverage
+from m2v_lib.training.engine.loop import Drawn, Steps, Trainer
+from m2v_lib.training.engine.stacked_layers import use_stacked_layers
+from m2v_lib.training.engine.step import Batch, TrainingStep
 from m2v_lib.training.optimisers import make_optimisers
-from m2v_lib.training.stacked_layers import use_stacked_layers
-from m2v_lib.training.step import Batch, TrainingStep
 
 # K runs
 

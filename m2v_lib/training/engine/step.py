@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.training.averaging import WeightAverage
-from m2v_lib.training.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.averaging import WeightAverage
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.schedule import ScheduledValues
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import kind_of
-from m2v_lib.data.keypoints import coco_json, frames_json
-from m2v_lib.data.keypoints.files import Detections, UnrecognisedFile, read_json
+from m2v_lib.data.keypoints.formats import coco_json, frames_json
+from m2v_lib.data.keypoints.formats.files import Detections, UnrecognisedFile, read_json
 
 KNOWN = "COCO results or annotations, AlphaPose, OpenPose, MMPose, MediaPipe, Ultralytics"
 

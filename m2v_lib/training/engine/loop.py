@@ -41,14 +41,14 @@ from m2v_lib.runs.records import (
     write_json,
     write_text,
 )
-from m2v_lib.training.averaging import WeightAverage, share_of_newest
 from m2v_lib.training.device import describe
-from m2v_lib.training.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.averaging import WeightAverage, share_of_newest
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.randomness import global_seed, seeded
+from m2v_lib.training.engine.step import TrainingStep, cuda_graph
+from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.optimisers import make_optimisers
-from m2v_lib.training.randomness import global_seed, seeded
 from m2v_lib.training.schedule import ScheduledValues, learning_rate, matrix_rate_ratio
-from m2v_lib.training.step import TrainingStep, cuda_graph
-from m2v_lib.training.stopping import StopRequest
 
 if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage

@@ -11,10 +11,10 @@ from typing import Any
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import read_text
-from m2v_lib.data.keypoints import json_files
-from m2v_lib.data.keypoints.files import DetectionBuilder, Detections, Header, read_json
-from m2v_lib.data.keypoints.frame_numbers import frame_numbers, number_in
-from m2v_lib.data.keypoints.frames_json import (
+from m2v_lib.data.keypoints.formats import json_files
+from m2v_lib.data.keypoints.formats.files import DetectionBuilder, Detections, Header, read_json
+from m2v_lib.data.keypoints.formats.frame_numbers import frame_numbers, number_in
+from m2v_lib.data.keypoints.formats.frames_json import (
     add_frame,
     mmpose_names,
     one_frame,

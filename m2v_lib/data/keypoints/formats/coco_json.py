@@ -15,13 +15,13 @@ from typing import Any
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_list, as_names, as_tables, as_whole, listed, shown
-from m2v_lib.data.keypoints.files import (
+from m2v_lib.data.keypoints.formats.files import (
     DetectionBuilder,
     Detections,
     Header,
     size_of,
 )
-from m2v_lib.data.keypoints.frame_numbers import frame_numbers, number_in
+from m2v_lib.data.keypoints.formats.frame_numbers import frame_numbers, number_in
 from m2v_lib.data.limits import MAX_FRAME_NUMBER
 
 #: an id so large beside the number of images is not counted from the start

@@ -31,7 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import StoppedEarly
-from m2v_lib.training.stopping import STOP_FILE
+from m2v_lib.training.engine.stopping import STOP_FILE
 
 #: How often the launcher starts a run again from its last checkpoint when one of its processes
 #: dies.
@@ -185,7 +185,7 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
             str(config),
         ]
         threads = exp.run.threads or max(1, torch.get_num_threads() // exp.run.devices)
-        package = str(Path(__file__).resolve().parents[2])
+        package = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {
             **os.environ,

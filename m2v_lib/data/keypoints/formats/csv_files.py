@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_text, as_whole, listed, shown
-from m2v_lib.data.keypoints.files import (
+from m2v_lib.data.keypoints.formats.files import (
     DetectionBuilder,
     Detections,
     Header,

@@ -27,8 +27,8 @@ from m2v_lib.data.foreign_values import (
     as_whole,
     kind_of,
 )
-from m2v_lib.data.keypoints.coco_json import entry_of
-from m2v_lib.data.keypoints.files import (
+from m2v_lib.data.keypoints.formats.coco_json import entry_of
+from m2v_lib.data.keypoints.formats.files import (
     DetectionBuilder,
     Detections,
     Header,
