@@ -20,12 +20,15 @@ def report_unexpected(error: Exception) -> int:
     """Write the traceback to a file of its own, say where it is, and return the exit code."""
     if os.environ.get(RAISE_VARIABLE):
         raise error
+
     kind = type(error).__name__
+
     try:
         file = _write_report(error)
         place = f"a report is in {file}"
     except OSError:
         place = "a report could not be written"
+
     print(f"m2v: an unexpected error ({kind}); nothing was saved, {place}", file=sys.stderr)
     return EX_SOFTWARE
 

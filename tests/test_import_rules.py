@@ -39,7 +39,11 @@ WITHOUT_TORCH = (
     "config",
     "skeletons",
     "geometry",
-    "experiments",
+    "experiments.rows",
+    "experiments.tables",
+    "experiments.suite",
+    "experiments.queue",
+    "experiments.run_notebook",
     "notebook.plots",
     "notebook.viewer",
 )

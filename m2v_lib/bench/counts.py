@@ -101,6 +101,7 @@ def count_flops(exp: Experiment, task: str) -> int:
             n = smallest_batch(exp, task)
             clips = torch.empty(n, m.n_frames, m.n_joints, 3)
             return _flops_of_model(model, clips, training=task == "train") // n
+
         features = torch.empty(1, m.n_frames, m.n_joints, m.dim)
         block = DualStreamBlock(m)
         block.path = exp.run.path

@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     command: Command = args.command
+
     try:
         return command(args)
     except (
@@ -63,4 +64,5 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     bench.add(commands)
+
     return top

@@ -111,4 +111,5 @@ def _bench(args: argparse.Namespace) -> int:
     folder = bench(exp, options, out=args.out, say=partial(print, flush=True))
     print((folder / "bench.md").read_text(encoding="utf-8"))
     print(folder)
+
     return 0

@@ -93,6 +93,7 @@ def _data_list(args: argparse.Namespace) -> int:
     found += [(store.meta, "actions") for store in list_action_stores()]
     for meta, what in found:
         print(f"{meta.name:16} {meta.protocol:24} {what}  {meta.fingerprint[:12]}")
+
     if not found:
         print(f"no store under {default_root()}; make one with `m2v data prepare synthetic`")
     return 0

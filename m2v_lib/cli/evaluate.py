@@ -45,6 +45,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         return lifting.evaluate(args)
     if args.cameras == "grid":
         return _evaluate_grid(args)
+
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
@@ -55,6 +56,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     store = open_store(args.data or exp.data.name)
     clips = ClipLoader().evaluation(exp, store, args.split, device)
     print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+
     return 0
 
 
@@ -76,6 +78,7 @@ def _evaluate_action(args: argparse.Namespace) -> int:
         raise ConfigError(
             f"{args.run}: action recognition has no validation people; leave out --split"
         )
+
     model, exp = load_action(args.run, device=args.device)
     samples = make_samples(
         open_actions(args.data or exp.data.name).data,
@@ -86,4 +89,5 @@ def _evaluate_action(args: argparse.Namespace) -> int:
         device=args.device,
     )
     print(json.dumps(evaluate_action(model, samples["test"])))
+
     return 0

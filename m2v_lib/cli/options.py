@@ -45,6 +45,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
         exp = Experiment.from_yaml(args.config)
     else:
         exp = Experiment.preset(args.preset or "smoke", recipe=args.recipe or "paper")
+
     changes = dict(pair(text) for text in args.settings)
     given = {
         "data.name": args.data,
@@ -54,6 +55,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
         "run.max_minutes": args.max_minutes,
     }
     changes |= {key: value for key, value in given.items() if value is not None}
+
     return exp.override(changes)
 
 
@@ -62,8 +64,10 @@ def pair(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ConfigError(f"expected KEY=VALUE, got {text!r}")
+
     with contextlib.suppress(json.JSONDecodeError):  # YAML 1.1 takes 1e-3 for text
         return key, json.loads(value)
+
     try:
         return key, yaml.safe_load(value)
     except yaml.YAMLError as error:

@@ -106,6 +106,7 @@ def _queue(args: argparse.Namespace) -> int:
 
     kept = project_root() / "reports" / "records"
     chosen = args.sweep.split(",") if args.sweep else ["wanted"]
+
     if args.sweep and args.table:
         for name in chosen:
             print(sweep_table(name, find_records(runs_root(), kept), args.data))
@@ -115,13 +116,16 @@ def _queue(args: argparse.Namespace) -> int:
     for name in chosen:
         plan = items(args.preset, args.data) if name == "wanted" else sweep_items(name, args.data)
         wanted += plan
+
     queue = Queue(wanted, runs_root(), kept)
     if args.lease:
         return _lease(args, queue.waiting())
+
     if args.run:
         open_store(args.data)  # one sentence now and not one a run
         settings = {"run.device": args.device, **({"run.compile": True} if args.compile else {})}
         return run_queue(queue, settings, max_minutes=args.max_minutes)
+
     print(listing(queue, find_records(runs_root(), kept), args.device.partition(":")[0]))
     return 0
 
@@ -136,6 +140,7 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
     settings = {"run.device": args.device, **dict(pair(text) for text in args.settings)}
     out = args.out or project_root() / "reports" / "lease"
     jobs = jobs_of(wanted, settings)
+
     lease = Lease(
         jobs,
         args.lease,

@@ -42,12 +42,14 @@ def _rows(args: argparse.Namespace) -> int:
         return 0
 
     by_target = {table.make: list(table.groups) for table in tables() if table.make}
+
     chosen = by_target.get(args.table, [args.table]) if args.table else groups()
     for group in chosen:
         for row in rows(group):
             changes = ", ".join(f"{key}={value}" for key, value in row.overrides.items())
             print(f"{f'{group}/{row.row}':24} {row.label}")
             print(f"{'':24} {changes}")
+
     return 0
 
 
@@ -55,13 +57,16 @@ def _settings(args: argparse.Namespace) -> int:
     exp = Experiment.preset("base")
     if args.model != exp.model.name:
         exp = exp.override({"model.name": args.model})
+
     keys = [k for k in exp.flat() if args.key in (None, k, k.partition(".")[0])]
     if not keys:
         from m2v_lib.config.fields import require_known
 
         require_known("setting", args.key, exp.flat())
+
     for key in keys:
         print("\n".join(describe(exp, key)))
+
     return 0
 
 
@@ -83,6 +88,7 @@ def describe(exp: Experiment, key: str) -> list[str]:
                 differing.append(f"{preset} {_shown(value)}")
             elif recipe != "paper" and value != plain:
                 differing.append(f"{preset}, recipe {recipe}: {_shown(value)}")
+
     if differing:
         lines.append(f"    elsewhere: {'; '.join(differing)}")
     return lines

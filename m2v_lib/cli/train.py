@@ -49,12 +49,14 @@ def _train(args: argparse.Namespace) -> int:
     )
     stage = STAGES[row.stage]
     print(f"{args.row}: {row.label_at(asked.preset_name)}", flush=True)
+
     starts_pretrained = getattr(exp, row.stage).init if row.stage != "pretrain" else ""
     if starts_pretrained == "pretrained":
         from m2v_lib.training.pretrain import pretrain
 
         name = exp.action.pretrained_on if row.stage == "action" else ""
         pretrain(exp.override({"data.name": name}) if name else exp)
+
     return stage(args, exp)
 
 
@@ -70,6 +72,7 @@ def _finetune(args: argparse.Namespace, exp: Experiment | None = None) -> int:
     folder = finetune(exp or experiment_of(args))
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     test = result["test"]
+
     percent = f", PCK {test['pck']:.1f} %, AUC {test['auc']:.1f} %" if "pck" in test else ""
     return _trained(
         args,
@@ -95,9 +98,11 @@ def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:
 
     if not should_report():
         return 0
+
     print(*said, folder, sep="\n")
     if args.keep_record:
         print(keep_record(folder, Path("reports/records")))
+
     return 0
 
 

@@ -87,6 +87,7 @@ class Experiment:
         }
         changed = dataclasses.replace(start, **sections)
         validate(changed)
+
         return changed
 
     def _with_model(self, name: Any) -> Experiment:
@@ -97,6 +98,7 @@ class Experiment:
             raise ConfigError(f"model.name must be str, got {type(name).__name__}")
         if name == self.model.name:
             return self
+
         settings = model_settings(name)
         reduced = settings.preset_sizes.get(SIZES.get(self.preset_name, ""), {})
         kept = {"skeleton": self.model.skeleton}
@@ -107,6 +109,7 @@ class Experiment:
 
         if self.recipe == "own":
             return changed.override(entries()[model.name].own_recipe)
+
         return changed
 
     def flat(self) -> dict[str, Any]:
@@ -145,10 +148,12 @@ class Experiment:
         chosen["run"] = {"max_steps": self.run.max_steps}
         if self.run.precision != "fp32":
             chosen["run"]["precision"] = self.run.precision
+
         if getattr(getattr(self, stage), "select", "last") != "last":
             chosen["run"]["eval_every"] = (
                 self.run.eval_every
             )  # decides which weights can be the best
+
         text = json.dumps(chosen, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -183,6 +188,7 @@ class Experiment:
                 f"model.n_joints must be that of {made.model.skeleton}, "
                 f"{made.model.n_joints}, got {n_joints}"
             )
+
         return made
 
     @staticmethod
@@ -194,6 +200,8 @@ class Experiment:
             raise ConfigError(
                 f"{path}: not readable as YAML ({' '.join(str(error).split())})"
             ) from error
+
         if not isinstance(values, Mapping):
             raise ConfigError(f"{path}: expected a table of settings, got {type(values).__name__}")
+
         return Experiment.from_dict(values)

@@ -84,6 +84,7 @@ def typed(key: str, value: Any, section: Any, name: str) -> Any:
     expected = _types(section.__class__)[name]
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
+
     if type(value) is not expected:
         shown = repr(value) if len(repr(value)) <= 200 else f"{repr(value)[:200]}..."
         raise ConfigError(
@@ -94,6 +95,7 @@ def typed(key: str, value: Any, section: Any, name: str) -> Any:
     choices = spec.metadata.get("choices")
     if choices and value not in choices:
         raise ConfigError(f"{key} must be one of {', '.join(choices)}; got {value!r}")
+
     return value
 
 

@@ -76,11 +76,13 @@ def _entry(path: Path) -> ModelEntry | None:
         return None
 
     settings = _compiled(classes["Settings"], path)
+
     literals: dict[str, Any] = {}
     for node in classes.values():
         for name in ("published_sizes", "own_recipe"):
             if (value := _class_literal(node, name, path)) is not None:
                 literals[name] = value
+
     return ModelEntry(path.stem, settings, **literals)
 
 
@@ -107,6 +109,7 @@ def _compiled(node: ast.ClassDef, path: Path) -> type[ModelSettings]:
     ]
     module = ast.fix_missing_locations(ast.Module(body, type_ignores=[]))
     exec(compile(module, str(path), "exec", dont_inherit=True), space)
+
     return space["Settings"]
 
 
@@ -123,4 +126,5 @@ def _class_literal(node: ast.ClassDef, name: str, path: Path) -> Any:
                 return ast.literal_eval(statement.value)  # type: ignore[arg-type]
             except ValueError as error:
                 raise ConfigError(f"{path}: {name} must be a literal") from error
+
     return None

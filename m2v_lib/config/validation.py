@@ -82,12 +82,15 @@ def validate(exp: Experiment) -> None:
     for key, value in values.items():
         if isinstance(value, float) and not math.isfinite(value) and key not in POSITIVE:
             raise ConfigError(f"{key} must be finite, got {value}")
+
     for key in POSITIVE:
         if not values[key] > 0:
             raise ConfigError(f"{key} must be positive, got {values[key]}")
+
     for key in NOT_NEGATIVE:
         if values[key] < 0:
             raise ConfigError(f"{key} must not be negative, got {values[key]}")
+
     for key, limit in LIMITS.items():
         if key in values and values[key] > limit:
             raise ConfigError(f"{key} must be at most {limit}, got {values[key]}")
@@ -105,6 +108,7 @@ def _validate_cameras(data: DataConfig) -> None:
                 f"data.{name}_min and data.{name}_max must rise within {least:g} to {most:g}, "
                 f"got {low:g} and {high:g}"
             )
+
     for name, limit in CAMERA_LIMITS.items():
         if not 0 <= getattr(data, name) <= limit:
             raise ConfigError(f"data.{name} must lie in 0..{limit:g}, got {getattr(data, name):g}")
@@ -115,12 +119,14 @@ def _validate_model(model: ModelSettings) -> None:
         n_joints = len(model.joints)
     except SkeletonError as error:
         raise ConfigError(f"model.skeleton: {error}") from error
+
     if not isinstance(model, DualStreamSettings):
         return
 
     for key in ("n_layers", "dim", "n_heads", "dim_rep", "mlp_ratio", "n_neighbours"):
         if not getattr(model, key) > 0:
             raise ConfigError(f"model.{key} must be positive, got {getattr(model, key)}")
+
     if model.dim % model.n_heads:
         raise ConfigError(
             f"model.dim={model.dim} is not divisible by model.n_heads={model.n_heads}"

@@ -47,9 +47,11 @@ def prepare(
     )
     for path in (path for path in given if path.exists()):
         check_source(path, "files or folders of a data set")
+
     kind = kind or kind_of(name, given)
     if kind not in READERS:
         raise DataError(f"{name}: kind {kind!r} is not known, expected one of {', '.join(READERS)}")
+
     reader = READERS[kind]
     options = {key: _listed(key, value) for key, value in options.items() if value is not None}
     reader.check_options(kind, options)
@@ -57,6 +59,7 @@ def prepare(
     recipe = _recipe(kind, sources, options, reader.version)
     if _recipe_of(root, name) == recipe:
         return root / name
+
     return reader.call(reader.function)(root, name, sources, recipe=recipe, **options)
 
 
@@ -71,14 +74,17 @@ def verify_store(name: str, root: Path | str | None = None) -> str:
         actions.verify()
         check_actions(actions.data(), name)
         return f"{actions.path}: as written, {len(actions.data())} samples"
+
     store = open_store(name, root)
     store.verify()
+
     counts = []
     for part in SPLITS:
         split = store.split(part)
         if store.meta.labelled or part == "train" or split.n_frames:
             check_split(split, f"{store.path}: split {part}", labelled=store.meta.labelled)
         counts.append(f"{split.n_frames} frames in {part}")
+
     return f"{store.path}: as written, {', '.join(counts)}"
 
 
@@ -107,6 +113,7 @@ def _recipe_of(root: Path, name: str) -> str | None:
             actions = open_action_store(name, root)
             actions.data()
             return actions.meta.recipe
+
         store = open_store(name, root)
         store.split("train"), store.split("test")
         if store.has_world:

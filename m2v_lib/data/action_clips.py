@@ -61,6 +61,7 @@ def make_samples(
     chosen = {part: data.part(protocol, part) for part in ("train", "test")}
     frames = torch.from_numpy(_normalised(data, confidence)).to(device)
     label = torch.from_numpy(np.asarray(data.label)).to(device)
+
     samples = {}
     for part, numbers in chosen.items():
         rng = np.random.default_rng(seed) if part == "train" else None
@@ -68,6 +69,7 @@ def make_samples(
         samples[part] = Samples(
             frames, index, label[torch.from_numpy(numbers).to(device)], data.classes
         )
+
     return samples
 
 

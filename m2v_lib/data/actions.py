@@ -79,6 +79,7 @@ def ntu_layout(store: Store) -> tuple[dict[str, Any], tuple[str, ...]]:
             f"{store.path}: no video shows an action, expected a group other than "
             f"{', '.join(NO_ACTION)}"
         )
+
     classes = tuple(sorted({video.action for _, video in videos}))
     cameras = sorted({video.camera for _, video in videos})
     if len(cameras) < 2:
@@ -86,14 +87,17 @@ def ntu_layout(store: Store) -> tuple[dict[str, Any], tuple[str, ...]]:
             f"{store.path}: all videos are of camera {cameras[0]}, expected a second one to test "
             "X-View on"
         )
+
     annotations: list[dict[str, Any]] = []
     split: dict[str, list[str]] = {key: [] for key in NTU_SPLITS}
+
     for part, name, video in _named(videos, classes, cameras):
         annotations.append(
             {"frame_dir": name, "label": classes.index(video.action), **_seen(splits[part], video)}
         )
         split["xsub_train" if part == "train" else "xsub_val"].append(name)
         split["xview_val" if video.camera == cameras[0] else "xview_train"].append(name)
+
     return {"split": split, "annotations": annotations}, classes
 
 
@@ -150,7 +154,9 @@ def h36m_to_coco(points: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray
     ]
     coco, score = points[:, ours].copy(), confidence[:, ours].copy()
     across = points[:, JOINTS.index("left shoulder")] - points[:, JOINTS.index("right shoulder")]
+
     for name, share in APART.items():
         coco[:, COCO.keypoints.index(f"left_{name}")] += share * across
         coco[:, COCO.keypoints.index(f"right_{name}")] -= share * across
+
     return coco, score

@@ -73,6 +73,7 @@ def random_move(
     angle, size, dx, dy = (first + (last - first) * ramp)[:, :, None, :, None]
     cos, sin = size * torch.cos(torch.deg2rad(angle)), size * torch.sin(torch.deg2rad(angle))
     x, y = x_BMTJC[..., 0], x_BMTJC[..., 1]
+
     moved = torch.stack([cos * x - sin * y + dx, sin * x + cos * y + dy], dim=-1)
     return torch.cat([moved, x_BMTJC[..., 2:]], dim=-1)
 
@@ -92,5 +93,6 @@ def crop_scale(x_BMTJ3: Tensor, ratio_B: Tensor) -> Tensor:
     good = (side > 0) & torch.isfinite(side)
     centre_B2 = torch.where(good[:, None], (low + high) / 2, 0.0)[:, None, None, None]
     half_B = torch.where(good, side / 2, 1.0)[:, None, None, None, None]
+
     cropped = torch.cat([(xy - centre_B2) / half_B, x_BMTJ3[..., 2:]], dim=-1).clamp(-1, 1)
     return torch.where(good[:, None, None, None, None], cropped, 0.0)

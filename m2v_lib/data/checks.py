@@ -75,6 +75,7 @@ def check_finite(array: np.ndarray, where: str, videos: Iterable[Video] = ()) ->
     for start in range(0, len(array), 65536):
         block = array[start : start + 65536]
         good = np.isfinite(block) if block.dtype == np.float16 else np.abs(block) <= LARGEST
+
         bad = ~good.reshape(len(block), -1).all(1)
         if bad.any():
             frame = start + int(bad.argmax())

@@ -110,6 +110,7 @@ def make_clips(
             f"{what}: holds detected 2D alone, which `m2v pretrain` can use; this needs a store "
             "with 3D"
         )
+
     videos = [
         v
         for v in split.videos
@@ -123,24 +124,29 @@ def make_clips(
     # stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
     index = index[[not {videos[i].source, videos[i].recording} & set(blocked) for i in video_of_C]]
+
     if label_subjects:
         video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
         index = index[
             select_labelled_subjects([videos[i].subject for i in video_of_C], label_subjects)
         ]
+
     if label_fraction < 1:
         video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
         index = index[
             select_labelled_recordings([videos[i].recording for i in video_of_C], label_fraction)
         ]
+
     if len(index) == 0:
         raise DataError(f"{what}: no clip of {n_frames} frames in its {len(videos)} videos")
+
     width = _per_frame(split, [v.width for v in split.videos])
     height = _per_frame(split, [v.height for v in split.videos])
     label = normalise_screen(split.label_px, width, height)
     seen = label[..., :2] if input_2d == "gt" else normalise_screen(split.joint_2d, width, height)
     confidence = np.ones_like(split.confidence) if input_2d == "gt" else split.confidence
     actions = tuple(sorted({v.action for v in split.videos}))
+
     action_of = [actions.index(v.action) for v in split.videos]
     return Clips(
         input_nJ3=_tensor(np.concatenate([seen, confidence[..., None]], axis=-1), device),
@@ -239,6 +245,7 @@ def evaluation_clips(
         raise DataError(
             f"{store.path}: the store names no validation subjects; set data.validation=false"
         )
+
     official_3dhp = is_3dhp(store.meta)
     return make_clips(
         store.split("train" if which == "val" else "test"),

@@ -42,6 +42,7 @@ def clip_index(
     """
     rng = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
+
     videos = interleaved(spans, step)
     for i, parts in enumerate(videos):
         for frames in parts:
@@ -52,6 +53,7 @@ def clip_index(
                 )
             elif i < len(videos) - 1:
                 rows.append(frames[resample(len(frames), n_frames, rng)])
+
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
 
 

@@ -90,6 +90,7 @@ def bursts(
     lasts = 1 + torch.floor(torch.log(draw) / (frame_step * math.log(stay)))
     on = (latest >= 0) & (time_T - since < lasts.gather(1, since))
     offset = model.burst_scale * _normal((*shape, 2), generator)
+
     constant = offset.gather(1, since[..., None].expand(*shape, 2))
     return torch.where(on[..., None], constant, 0.0)
 

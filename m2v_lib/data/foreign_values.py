@@ -53,6 +53,7 @@ def shown(value: object) -> str:
         return str(value) if abs(int(value)) < 10**20 else "a whole number of over 20 digits"
     if isinstance(value, float | np.floating):
         return f"{value:.10g}"
+
     return kind_of(value)
 
 
@@ -110,13 +111,16 @@ def as_number(value: object, where: str, low: float, high: float, *, text: bool 
     if isinstance(value, np.ndarray) and value.size == 1 and value.dtype.kind in REAL:
         value = value.reshape(-1)[0]
     number = float("nan")
+
     if isinstance(value, str) and not text:
         pass
     elif isinstance(value, int | float | np.integer | np.floating | str):
         with contextlib.suppress(ValueError, OverflowError):
             number = float(value[:MAX_SHOWN] if isinstance(value, str) else value)
+
     if isinstance(value, bool) or not low <= number <= high:
         raise DataError(f"{where} must be a number from {low:g} to {high:g}, got {shown(value)}")
+
     return number
 
 
@@ -139,12 +143,14 @@ def as_array(value: object, where: str, kinds: str = REAL) -> np.ndarray:
         array = np.asarray(value) if isinstance(value, list | tuple | np.ndarray) else None
     except (ValueError, TypeError, OverflowError):  # ragged, or a number beyond int64
         array = None
+
     if array is None or array.dtype.kind not in kinds:
         raise DataError(
             f"{where} must be an array of {'floats' if kinds == 'f' else 'real numbers'}, "
             f"got {kind_of(value)}"
             + (" of uneven lengths or other things" if isinstance(value, list | tuple) else "")
         )
+
     return array
 
 

@@ -105,6 +105,7 @@ def draw_cameras(
     roll = torch.deg2rad(uniform((-ranges.roll, ranges.roll), B, generator))
     past = torch.deg2rad(uniform((0.0, ranges.aim), B, generator))
     past_where = uniform((0.0, 2 * math.pi), B, generator)
+
     which = torch.randint(len(IMAGE_SIZES), (B,), generator=generator, device=device)
     return place_cameras(
         world_BTJ3,
@@ -153,6 +154,7 @@ def place_cameras(
     slack = half - torch.asin((radius / offset.norm(dim=-1)).clamp(max=1.0))
     past, which = aim
     R = _look_at(-offset, roll, torch.minimum(past, slack.clamp(min=0.0)), which)
+
     zeros = torch.zeros_like(size)
     return Cameras(
         R,
@@ -177,6 +179,7 @@ def _look_at(ahead: Tensor, roll: Tensor, past: Tensor, which: Tensor) -> Tensor
     sideways = _turned(right, down, which)
     across = _turned(down, -right, which)
     forward, sideways = _turned(forward, sideways, past), _turned(sideways, -forward, past)
+
     # back to right and down by undoing the direction of the turn, and on by the roll
     right, down = (
         _turned(sideways, across, roll - which),

@@ -61,6 +61,7 @@ class Views:
         n = len(window_B)
         which = torch.randint(len(self.own.T), (n,), generator=generator, device=generator.device)
         keep = uniform((0.0, 1.0), n, generator) < self.ranges.own
+
         cameras = self.own.at(which).where(keep, drawn)
         return self.seen(world, cameras, generator)
 
@@ -82,6 +83,7 @@ class Views:
         root = self.skeleton.root
         label_px, factor = to_image_and_depth(world_BTJ3, cameras, root)
         label = normalise(label_px, cameras.size)
+
         if self.detector is None:
             points, confidence = label_px[..., :2], torch.ones_like(label_px[..., 0])
         else:
@@ -93,6 +95,7 @@ class Views:
                 self.skeleton,
                 self.frame_step,
             )
+
         x = torch.cat([normalise(points, cameras.size), confidence[..., None]], dim=-1)
         return x, label - label[:, :, root : root + 1]
 
@@ -121,9 +124,11 @@ def make_views(
         [(c.start, c.n_frames) for c in clips], n_frames, data.train_stride, step=data.frame_step
     )
     of_W = np.searchsorted([c.start for c in clips], index[:, 0], side="right") - 1
+
     if labels:
         chosen = _labelled([clips[i].name for i in of_W], [clips[i].subject for i in of_W], data)
         index, of_W = index[chosen], of_W[chosen]
+
     if not len(index):
         raise DataError(f"{store.path}: no window of {n_frames} frames in {len(clips)} clips")
 

@@ -93,6 +93,7 @@ def grid_views(
     """
     if split == "val" and not store.meta.val_subjects:
         raise ConfigError(f"{store.path}: the store names no validation subjects")
+
     people: dict[str, Any] = {"splits": ("test",)}
     if split == "val":
         people = {"splits": ("train",), "subjects": store.meta.val_subjects}
@@ -100,6 +101,7 @@ def grid_views(
     views = make_views(store, whole, n_frames, device, labels=False, **people)
 
     W = len(views.index_WT)
+
     chosen = torch.linspace(0, W - 1, min(n_windows or N_WINDOWS, W)).round().long().to(device)
     return replace(views, index_WT=views.index_WT[chosen], floor_W=views.floor_W[chosen], repeats=1)
 
@@ -124,6 +126,7 @@ def evaluate_grid(model: nn.Module, views: Views, *, flip_test: bool = True) -> 
         cameras = cell_cameras(world, views.floor_W, cell)
         errors = _errors(ways, views, world, cameras, number=number)
         cells.append({**cell._asdict(), "distance_stood": _stood(world, cameras), **errors})
+
     model.train(was_training)
     summaries = {way: {**_summary(cells, way), "own_cameras": by_own[way]} for way in ways}
     return {**summaries, "cells": cells, "n_frames": world.shape[0] * world.shape[1]}
@@ -181,6 +184,7 @@ def _errors(
     x, y = views.seen(world_BTJ3, cameras, generator)
     _, factor = to_image_and_depth(world_BTJ3, cameras, views.skeleton.root)
     mm_per_unit = factor * cameras.size[:, :1] / 2
+
     found = {}
     for name, lift in ways.items():
         pred = torch.cat([lift(rows) for rows in x.split(batch_size)])
@@ -189,16 +193,19 @@ def _errors(
             middle = centre_of(target.shape[1])
             target, scale = y[:, middle : middle + 1], mm_per_unit[:, middle : middle + 1]
         found[name] = float(((pred - target).norm(dim=-1).mean(-1) * scale).mean())
+
     return found
 
 
 def _summary(cells: list[dict[str, Any]], way: str) -> dict[str, Any]:
     errors = [cell[way] for cell in cells]
     best, worst = (choose(cells, key=lambda cell: cell[way]) for choose in (min, max))
+
     along: dict[str, dict[str, float]] = {}
     for axis in Cell._fields:
         values = sorted({cell[axis] for cell in cells})
         along[axis] = {f"{value:g}": _mean(cells, way, axis, value) for value in values}
+
     named = {
         name: {key: cell[key] for key in (*Cell._fields, way)}
         for name, cell in (("best", best), ("worst", worst))

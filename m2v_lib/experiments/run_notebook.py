@@ -35,9 +35,11 @@ def declared_parameters(path: Path | str) -> dict[str, Any]:
         raise ConfigError(f"there is no notebook {path}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is not a notebook: {error}") from None
+
     for cell in cells:
         if cell["cell_type"] == "code" and "parameters" in cell.get("metadata", {}).get("tags", []):
             return _assignments("".join(cell["source"]), path)
+
     return {}
 
 
@@ -60,6 +62,7 @@ def _assignments(source: str, path: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: parameter {name!r} must be a literal, not {ast.unparse(value)}"
             ) from None
+
     return found
 
 
@@ -78,6 +81,7 @@ def check_parameters(path: Path | str, parameters: Mapping[str, Any]) -> None:
             raise ConfigError(
                 f"{Path(path).name}: parameter {name!r} must be {wanted.__name__}, got {value!r}"
             )
+
     chosen = {**declared, **parameters}
     if {"preset", "recipe", "overrides"} <= set(chosen):
         Experiment.preset(chosen["preset"], recipe=chosen["recipe"]).override(chosen["overrides"])
@@ -111,6 +115,7 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     begin = time.monotonic()
     with _passing_on_sigterm():
         error = _execute(path, out, dict(parameters))
+
     stopped = error is not None and f" {StoppedEarly.__name__}: " in error
     if not out.exists():
         shutil.copyfile(path, out)
@@ -122,6 +127,7 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     write_json(status_path(out), status)
     if error:
         print(f"{path.name} {status['state']}: {error}", file=sys.stderr)
+
     return RESUME_EXIT_CODE if stopped else 1 if error else 0
 
 
@@ -140,6 +146,7 @@ def _passing_on_sigterm() -> Iterator[None]:
     except ValueError:  # not the main thread
         yield
         return
+
     try:
         yield
     finally:
@@ -170,6 +177,7 @@ def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
         Exception
     ) as error:  # whatever it was, the notebook must end up red in the book rather than missing
         return f"{type(error).__name__}: {_first_line(str(error))}"
+
     return _killed_quietly(out)
 
 

@@ -67,11 +67,14 @@ class Suite:
             raise ConfigError(
                 f"unknown config key {unknown[0]!r}; the suite takes {', '.join(sorted(known))}"
             )
+
         try:
             numbers = tuple(int(seed) for seed in _words(config.get("seeds", 0)))
         except ValueError:
             raise ConfigError(f"seeds must be whole numbers, got {config['seeds']!r}") from None
+
         texts = {key: str(config[key]) for key in ("data", "preset", "recipe") if key in config}
+
         tables = tuple(_words(config.get("tables", suite_groups())))
         for table in tables:
             if measure_of(table).stage != "finetune":
@@ -79,6 +82,7 @@ class Suite:
                     f"the suite trains no rows of {table}: each is a call of m2v "
                     f"{measure_of(table).stage}"
                 )
+
         return Suite(
             **texts,
             seeds=numbers or (0,),
@@ -128,6 +132,7 @@ def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], lis
             parameters = suite.parameters(seed, row.overrides_at(suite.preset)) | {
                 "recipe": exp.recipe
             }
+
             needs: tuple[str, ...] = ()
             if exp.finetune.init == "pretrained":
                 needs = (
@@ -135,8 +140,10 @@ def _training_jobs(suite: Suite, trained: Iterable[Row]) -> tuple[list[Job], lis
                         pretraining, exp.run_name("pretrain"), PRETRAIN, row, seed, parameters
                     ).name,
                 )
+
             if row.stage == "finetune":
                 _share(finetuning, exp.run_name("finetune"), FINETUNE, row, seed, parameters, needs)
+
     return list(pretraining.values()), list(finetuning.values())
 
 
@@ -158,6 +165,7 @@ def _share(
         kind = notebook.partition("_")[2]
         name, label = f"{notebook}-{row.name}-s{seed}", f"{label}, seed {seed}"
         known[run_name] = Job(name, f"{notebook}.ipynb", kind, label, parameters, needs)
+
     return known[run_name]
 
 
@@ -171,6 +179,7 @@ def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[
     for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
         if path.stem in (PRETRAIN, FINETUNE):
             continue
+
         declared = declared_parameters(path)
         offered: dict[str, Any] = {}
         if OWN_DATA.get(path.stem, suite.data) == suite.data:
@@ -181,6 +190,7 @@ def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[
         chapters.append(
             Job(path.stem, path.name, kind, "", parameters, trained if is_result else ())
         )
+
     return chapters
 
 

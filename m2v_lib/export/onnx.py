@@ -61,6 +61,7 @@ def export_onnx(run: Path | str, out: Path) -> float:
             f"{out}: model.name={exp.model.name} draws the noise it starts from with torch's "
             "generator, which ONNX has not"
         )
+
     outputs = _Outputs(model.use("reference")).eval()
     found = 0.0
 

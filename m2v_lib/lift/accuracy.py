@@ -57,6 +57,7 @@ def accuracy(
         raise DataError(
             f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras"
         )
+
     rows = []
     for fps in rates:
         for length, n_videos in lengths.items():
@@ -74,11 +75,13 @@ def accuracy(
                 f"{fps:g} fps, {length} frames: {found['mpjpe']:.1f} mm, "
                 f"{found['frames_per_second']:.0f} frames/s"
             )
+
     memory = []
     for length in memory_lengths:
         peak, made = (round(n_bytes / 2**20, 1) for n_bytes in lift_memory(split, lifter, length))
         memory.append({"length": length, "peak_mib": peak, "result_mib": made})
         say(f"{length} frames: at most {peak} MiB, {made} of them the result")
+
     data = {
         "name": store.meta.name,
         "protocol": store.meta.protocol,
@@ -123,6 +126,7 @@ def lift_errors(
         else split.videos
     )
     rng, rows, seconds, total = np.random.default_rng(seed), list[dict[str, Any]](), 0.0, 0
+
     for video in videos:
         tracks, truth = _played(split, video, fps, store_fps, n_frames)
         (person,) = tracks.people
@@ -133,6 +137,7 @@ def lift_errors(
         seconds += time.perf_counter() - began
         rows.append(_errors(motion.people[0].pose_mm, motion.people[0].root_mm, truth, fps))
         total += len(truth)
+
     weight = np.array([row.pop("n") for row in rows], float)
     means = {key: _mean([row[key] for row in rows], weight) for key in rows[0]}
     return {
@@ -160,12 +165,14 @@ def _played(
     """A video's detections as tracks at `fps`, and its joints in camera space (n,17,3) mm."""
     frames = slice(video.start, video.start + video.n_frames)
     at = at_rate(video.n_frames, store_fps, fps)
+
     at = at[at <= video.n_frames - 1]
     if 0 < n_frames <= len(at):
         at = at[(len(at) - n_frames) // 2 :][:n_frames]
     elif n_frames:
         there_and_back = np.concatenate([at, at[-2:0:-1]]) if len(at) > 2 else at
         at = np.resize(there_and_back, n_frames)
+
     xy, confidence = (
         sample(np.asarray(v[frames], float), at) for v in (split.joint_2d, split.confidence)
     )
@@ -181,6 +188,7 @@ def _played(
     )
     depth = factor[:, None] * (focal + label[..., 2])
     middle = np.array([video.width / 2, video.height / 2])
+
     joints = np.concatenate(
         [(label[..., :2] - middle) * depth[..., None] / focal, depth[..., None]], axis=-1
     )
@@ -192,6 +200,7 @@ def _errors(pose: np.ndarray, root: np.ndarray, truth: np.ndarray, fps: float) -
     target = truth - truth[:, :1]
     scale = (pose * target).sum() / (pose**2).sum()
     length = bone_lengths(pose)
+
     accel = metrics.accel_error(pose[None], target[None]) * fps**2 if len(pose) > 2 else np.nan
     return {
         "mpjpe": metrics.frame_errors(pose, target).mean(),

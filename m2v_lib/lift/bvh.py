@@ -88,6 +88,7 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
     """
     names = list(dict.fromkeys(person.name for person in motion.people))
     numbers = range(1, len(names) + 1)
+
     targets = (
         [path]
         if len(names) == 1
@@ -96,6 +97,7 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
     for target, name in zip(targets, names, strict=True):
         pieces = [person for person in motion.people if person.name == name]
         _save(target, _lines(_joined(pieces), motion.fps))
+
     return targets
 
 
@@ -107,20 +109,24 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
     offsets = rest_offsets(joints) if offsets is None else offsets
     made, nodes = joints.copy(), list[Node]()
     upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
+
     todo: list[tuple[int, int, np.ndarray, Node | None]] = [(0, 0, upright, None)]
     # joints whose place made[:, joint] is known, their depth, how their parent is turned, a base
     # before
     while todo:
         joint, depth, above, base = todo.pop()
         nodes += [base] if base else []
+
         name, children = JOINTS[joint].replace(" ", "_") if joint else "root_mm", CHILDREN[joint]
         if not children:
             nodes.append(Node("", depth, offsets[joint], None))
             continue
+
         bones = np.stack([joints[:, child] - joints[:, joint] for child in children], axis=1)
         turn = _fit(offsets[children], np.einsum("nji,ncj->nci", above, bones))
         nodes.append(Node(name, depth, offsets[joint], turn))
         above, below_here = above @ turn, list[tuple[int, int, np.ndarray, Node | None]]()
+
         for i, child in enumerate(children):
             below, base = above, None
             if child in BASES:
@@ -129,7 +135,9 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
                 below = above @ turn
             made[:, child] = made[:, joint] + below @ offsets[child]
             below_here.append((child, depth + (2 if base else 1), below, base))
+
         todo += reversed(below_here)
+
     return Rig(tuple(nodes), made[:, 0], made * AXES)
 
 
@@ -144,12 +152,15 @@ def rest_offsets(joints: np.ndarray) -> np.ndarray:
     length[[child for _, child in BONES]] = np.median(lengths, axis=0)
     for right, left in FLIP_PAIRS:
         length[right] = length[left] = (length[right] + length[left]) / 2
+
     offsets = np.zeros((N_JOINTS, 3))
+
     for joint, name in enumerate(JOINTS[1:], start=1):
         direction = np.array(REST[name.split()[-1]], float) * (
             (-1, 1, 1) if name.startswith("right") else (1, 1, 1)
         )
         offsets[joint] = length[joint] * direction / np.linalg.norm(direction)
+
     return offsets
 
 
@@ -177,6 +188,7 @@ def _swing(rest: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     # half a turn goes about any axis across
     across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
     out[cosine < -1 + 1e-9] = 2 * np.outer(across, across) / (across @ across) - np.eye(3)
+
     return out
 
 
@@ -195,6 +207,7 @@ def _joined(pieces: list[Lifted]) -> np.ndarray:
     pieces = sorted(pieces, key=lambda piece: piece.start)
     out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3), np.float32)
     out[: pieces[0].start] = pieces[0].pose_mm[0] + pieces[0].root_mm[0]
+
     for piece in pieces:
         np.add(
             piece.pose_mm,
@@ -202,6 +215,7 @@ def _joined(pieces: list[Lifted]) -> np.ndarray:
             out=out[piece.start : piece.start + piece.n_frames],
         )
         out[piece.start + piece.n_frames :] = out[piece.start + piece.n_frames - 1]
+
     return out
 
 
@@ -223,6 +237,7 @@ def _lines(joints_mm: np.ndarray, fps: float) -> Iterator[str]:
     yield "MOTION"
     yield f"Frames: {len(joints_mm)}"
     yield f"Frame Time: {1 / fps:.8f}"
+
     for rig in (make_rig(block, offsets) for block in blocks):
         angles = [euler_zxy(node.rotation) for node in rig.nodes if node.rotation is not None]
         for row in np.concatenate([rig.root, *angles], axis=1):
@@ -236,9 +251,11 @@ def _hierarchy(rig: Rig) -> Iterator[str]:
         yield pad + ("End Site" if end else f"{'JOINT' if node.depth else 'ROOT'} {node.name}")
         yield pad + "{"
         yield f"{pad}\tOFFSET " + " ".join(f"{value + 0.0:.4f}" for value in node.offset)
+
         if not end:
             place = "3" if node.depth else "6 Xposition Yposition Zposition"
             yield f"{pad}\tCHANNELS {place} Zrotation Xrotation Yrotation"
+
         yield from (
             "\t" * depth + "}" for depth in range(node.depth, after - 1 if end else node.depth, -1)
         )

@@ -90,16 +90,20 @@ def place(
     factor = _smooth(
         np.concatenate([mm_per_px(pose_px[rows], stature, bones) for rows in blocks]), fps
     )
+
     for _ in range(2):  # nearer limbs look longer: measure the bones again once depth is known
         factor *= _smooth(
             np.concatenate([mm_per_px(joints(rows, factor), stature, bones) for rows in blocks]),
             fps,
         )
+
     pose_mm = np.empty_like(pose_px) if out is None else out
     root_mm = np.empty((len(pose_px), 3), pose_mm.dtype)
+
     for rows in blocks:
         found = joints(rows, factor)
         pose_mm[rows], root_mm[rows] = found - found[:, :1], found[:, 0]
+
     return pose_mm, root_mm
 
 

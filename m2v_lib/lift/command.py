@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         return _stream(args)
     if not args.out:
         raise DataError(f"{args.input}: no file to write, name one with -o")
+
     check_outputs(args.input, args.out)
     motion = lift(
         args.input,
@@ -82,18 +83,23 @@ def run(args: argparse.Namespace) -> int:
     )
     for out in args.out:
         check_timeline(out, motion)
+
     for note in (*motion.notes, *motion.warnings):
         print(f"m2v: {printable(note, MAX_MESSAGE)}", file=sys.stderr)
+
     for label, text in motion.report.items():
         print(f"{label}: {printable(text, MAX_MESSAGE)}")
+
     for person in motion.people:
         last = person.start + person.n_frames - 1
         print(
             f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} "
             "of joints filled in"
         )
+
     for path in (path for out in args.out for path in save(motion, out)):
         print(path)
+
     return 0
 
 
@@ -106,6 +112,7 @@ def check_outputs(source: str, outs: Sequence[Path]) -> None:
             raise DataError(f"{out}: is a folder, expected the name of a file to write")
         if out.resolve() == read or read in out.resolve().parents:
             raise DataError(f"{out}: would overwrite or lie in the input, name another file")
+
     if len({out.resolve() for out in outs}) < len(outs):
         raise DataError(f"-o must name each file once, got {', '.join(map(str, outs))}"[:300])
 
@@ -131,6 +138,7 @@ def _stream(args: argparse.Namespace) -> int:
         raise DataError(
             "a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o"
         )
+
     lifter, camera = load_lifter(args.model, args.device), assumed_camera(*size, args.focal)
     for line in stream_lines(
         sys.stdin,
@@ -143,6 +151,7 @@ def _stream(args: argparse.Namespace) -> int:
         note=lambda text: print(f"m2v: {text}", file=sys.stderr),
     ):
         print(line, flush=True)
+
     return 0
 
 
@@ -169,17 +178,20 @@ def export(args: argparse.Namespace) -> int:
 
     if not args.weights and not args.onnx:
         raise ConfigError("nothing to write; name a file (--onnx FILE)")
+
     if args.weights:
         if args.run is None:
             raise ConfigError(
                 "--weights needs a run: m2v export reports/runs/finetune-mocap-... --weights"
             )
         print(*weights.put(args.run), sep="\n")
+
     if args.onnx:
         from m2v_lib.export.onnx import export_onnx
 
         off = export_onnx(args.run or weights.own_weights(), args.onnx)
         print(f"{args.onnx}: under onnxruntime at most {off:.1g} from torch")
+
     return 0
 
 
@@ -194,4 +206,5 @@ def evaluate(args: argparse.Namespace) -> int:
         accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)),
     )
     print(args.lift)
+
     return 0

@@ -73,8 +73,10 @@ def write_npz(path: Path, motion: Motion) -> None:
     }
     for key in ("pose_mm", "root_mm", "seen_px", "confidence", "filled"):
         arrays[key] = np.concatenate([getattr(p, key) for p in people])
+
     for key in BLANKED:
         arrays[key] = without_absent(arrays[key], motion)
+
     arrays["absent"] = np.isin(np.arange(len(JOINTS)), motion.absent)
     about = np.array(json.dumps(header(motion)))
 
@@ -120,6 +122,7 @@ def write_csv(path: Path, motion: Motion) -> None:
         with beside.open("w", newline="", encoding="utf-8") as stream:
             for key, value in header(motion).items():
                 stream.write(f"# {key}: {_one_cell(value)}\n")
+
             table = csv.writer(stream, lineterminator="\n")
             table.writerow(
                 [

@@ -44,6 +44,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
     middle, reach = _room(motion)
     scale = 0.45 * SUPERSAMPLING * PANEL / reach  # drawing pixels a mm
     corners = np.array([[0, 0], [motion.camera.width, motion.camera.height]])
+
     for t in range(0, motion.n_frames, step):
         picture = Image.new("RGB", (2 * SUPERSAMPLING * PANEL, SUPERSAMPLING * PANEL), "white")
         draw = ImageDraw.Draw(picture)
@@ -51,6 +52,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
         _ruler(draw, scale)
         side, swing, seconds = TURN
         view = _view(side + swing * np.sin(2 * np.pi * t / motion.fps / seconds))
+
         for person in motion.people:
             if 0 <= (i := t - person.start) < person.n_frames:
                 at, absent = _in_plane(person.seen_px[i], motion), motion.absent
@@ -62,6 +64,7 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
                     person.filled[i],
                     absent,
                 )
+
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
 
 
@@ -93,9 +96,11 @@ def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray, absent: Sequence[in
         if parent in absent or child in absent:
             continue
         draw.line([*at[parent], *at[child]], fill=_colour(child), width=3 * SUPERSAMPLING)
+
     for joint, (x, y) in enumerate(at):
         if joint in absent:
             continue
+
         r = 3.5 * SUPERSAMPLING
         colour = _colour(joint)
         draw.ellipse(
@@ -131,6 +136,7 @@ def _write_gif(beside: Path, motion: Motion) -> None:
     step = max(1, round(motion.fps / GIF_FPS))
     pictures = (Image.fromarray(picture).quantize(32) for picture in draw_frames(motion, step))
     first = next(pictures)
+
     with beside.open("wb") as stream:
         first.save(
             stream,

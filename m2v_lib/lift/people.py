@@ -110,9 +110,11 @@ def lift_tracks(
         )
     if tracks.fps is None and tracks.n_frames > 1:
         raise DataError(f"{tracks.source}: does not say its frames a second; give them (--fps 25)")
+
     fps, camera = tracks.fps or MODEL_FPS, assumed_camera(tracks.width, tracks.height, focal)
     as_number(stature, f"{tracks.source}: stature (m)", MIN_STATURE_M, MAX_STATURE_M)
     _check_length(tracks, fps)
+
     people = []
     for person in tracks.people:
         for rows in unbroken(person.frames, fps):
@@ -122,6 +124,7 @@ def lift_tracks(
             people.append(
                 lift_person(piece, lifter, fps, camera, stature, min_confidence, tracks.absent)
             )
+
     lifted = tuple(people)
     check = worst([self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera) for p in lifted])
     about = {
@@ -134,6 +137,7 @@ def lift_tracks(
     }
     if tracks.absent:
         about["absent"] = [JOINTS[joint] for joint in tracks.absent]
+
     return Motion(
         source=tracks.source,
         fps=fps,
@@ -159,6 +163,7 @@ def _check_length(tracks: Tracks, fps: float) -> None:
         for rows in unbroken(person.frames, fps):
             frames = person.frames[rows]
             total += int(frames[-1] - frames[0]) + 1
+
     model_frames = total * MODEL_FPS / fps
     if total > MAX_LIFTED_FRAMES or model_frames > MAX_MODEL_FRAMES:
         raise DataError(
@@ -196,6 +201,7 @@ def lift_person(
         )
 
     pose = np.empty((*xy.shape[:2], 3), np.float32)
+
     for first in range(0, n, BLOCK):
         times = np.arange(first, min(first + BLOCK, n)) * MODEL_FPS / fps
         low, high = (
@@ -203,5 +209,6 @@ def lift_person(
             min(m, int(times[-1]) + 3),
         )  # what sampling at these times looks at
         pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
+
     pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose, known=known)
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)

@@ -41,6 +41,7 @@ def reading_lines(tracks: Tracks) -> dict[str, str]:
     rate = f"{tracks.fps:g} frames a second" if tracks.fps else "a single frame"
     people = "1 person" if len(tracks.people) == 1 else f"{len(tracks.people)} people"
     lines["recording"] = f"{size}, {rate}, {tracks.n_frames} frames, {people}"
+
     return lines
 
 
@@ -52,14 +53,17 @@ def motion_lines(
     filled = n_filled / sum(person.filled.size for person in people)
     gaps = sum(person.n_missing_frames for person in tracks.people)
     lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
+
     if tracks.absent:
         names = ", ".join(JOINTS[joint] for joint in tracks.absent)
         lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
+
     focal_text = f"focal length {camera.focal:.0f} px"
     if focal is None:
         focal_text += f" ({FOCAL} x the longer side, assumed)"
     stature_text = f"stature {stature:g} m" + (" (assumed)" if stature == STATURE else "")
     lines["assumed"] = f"{focal_text}, {stature_text}; sizes and depth scale with them"
+
     return lines
 
 
@@ -69,17 +73,20 @@ def certainty_lines(
     """How sure the result is: the measured error for such input, and the lift's own check."""
     longest = max(person.n_frames for person in people)
     error = expected_error(fps, longest)
+
     lines = {}
     if error is not None:
         lines["expected error"] = (
             f"{error:.0f} mm a joint (mean over motion capture seen by a simulated detector, a "
             "fifth of the joints missing)"
         )
+
     if np.isfinite(check.reprojection):
         lines["self-check"] = (
             f"projected back {check.reprojection:.1%} of the body off, bones spread "
             + (f"{check.bone_spread:.2f}" if np.isfinite(check.bone_spread) else "unknown")
         )
+
     return lines
 
 
@@ -93,20 +100,24 @@ def warnings(
             f"the result is doubtful: {'; '.join(check.doubts)}. Is {tracks.layout} the right "
             "layout (--layout), and the image size (--size)?"
         )
+
     unseen = [person.filled.mean(0) > 1 - RARELY_SEEN for person in people]
     rare = np.mean(unseen, axis=0) > 0.5
+
     rare[list(tracks.absent)] = False
     if rare.any():
         names = ", ".join(JOINTS[joint] for joint in np.flatnonzero(rare))
         found.append(
             f"hardly ever seen: {names}; the size comes from the other bones, depth is unsure"
         )
+
     if np.mean([person.filled.mean() for person in people]) > MUCH_FILLED:
         found.append("most joints are filled in, the error is larger than stated")
     if max(person.n_frames for person in people) / fps < SHORT_S:
         found.append(f"shorter than {SHORT_S:g} s, the network knows longer motions only")
     if max(map(_speed, people)) * fps > FAST:
         found.append("people cross the image faster than any the network has seen: is fps right?")
+
     return tuple(found)
 
 

@@ -45,11 +45,13 @@ class SelfCheck:
                 f"projected back it misses the keypoints by {self.reprojection:.1%} of the body "
                 f"(at most {MAX_REPROJECTION:.1%} is usual)"
             )
+
         if self.bone_spread > MAX_BONE_SPREAD:
             found.append(
                 f"its bones have no body's proportions (spread {self.bone_spread:.2f}, at most "
                 f"{MAX_BONE_SPREAD:.2f} is usual)"
             )
+
         return tuple(found)
 
 
@@ -72,6 +74,7 @@ def self_check(
     rows = known.sum(1) >= MIN_JOINTS
     if not rows.any():
         return SelfCheck(float("nan"), float("nan"))
+
     place = np.where(known[rows][..., None], seen[rows], np.nan)
     diagonal = np.linalg.norm(np.nanmax(place, axis=1) - np.nanmin(place, axis=1), axis=-1)
     missed = np.where(known[rows], off[rows], np.nan)
@@ -79,9 +82,11 @@ def self_check(
     parents, children = np.array(BONES).T
     measured = known[:, parents].any(0) & known[:, children].any(0)
     spread = float("nan")
+
     if measured.sum() >= MIN_JOINTS:
         length = np.median(bone_lengths(joints), axis=0)[measured]
         spread = float(np.std(np.log(np.maximum(length, 1.0) / np.array(BONES_MM)[measured])))
+
     return SelfCheck(float(np.median(reprojection)), spread)
 
 

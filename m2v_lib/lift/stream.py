@@ -53,6 +53,7 @@ class Pose:
         pose = np.round(self.pose_mm.astype(float), 1).tolist()
         for joint in self.absent:
             pose[joint] = None
+
         return json.dumps(
             {
                 "frame": self.frame,
@@ -115,15 +116,19 @@ class Stream:
         self.now += 1
         for name in people.keys() - self.bodies.keys():
             self.bodies[name] = Body(self.now, self.now)
+
         unseen = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS)
+
         for name, body in self.bodies.items():
             body.add(*people.get(name, unseen))
             if name in people:
                 body.last_seen = self.now
                 self._lift(body)
+
         due = self.now - self.latency
         poses = [pose for name in self.bodies for pose in self._poses(name, range(due, due + 1))]
         self._forget()
+
         return poses
 
     def flush(self) -> list[Pose]:
@@ -158,6 +163,7 @@ class Stream:
         wanted = [frame - body.start for frame in frames if body.start <= frame <= body.last_seen]
         if not wanted:
             return []
+
         n = body.last_seen + 1 - body.start
         xy, confidence, filled = fill(
             body.xy[:n], body.confidence[:n], self.fps, MIN_CONFIDENCE, self.absent
@@ -167,6 +173,7 @@ class Stream:
         pose, root = place(
             pose_px, xy, confidence, self.camera, self.fps, self.stature, known=known
         )
+
         absent = list(self.absent)
         return [Pose(body.start + i, name, pose[i], root[i], filled[i], absent) for i in wanted]
 
@@ -196,13 +203,16 @@ def stream_lines(
     as_number(fps, "frames a second", MIN_FPS, MAX_FPS)
     if isinstance(lifter, CentreLifter):
         raise ConfigError("a stream needs a model that gives all frames of its window, not one")
+
     delay = round(LATENCY * fps) if latency is None else latency
     as_whole(delay, "latency", 0, MAX_LATENCY)
     stream = Stream(lifter, camera, fps, delay, stature)
     reader = LineReader(camera.width, camera.height, fps, layout, note)
+
     for number, line in enumerate(lines):
         people = reader.read(line, number)
         if reader.layout:
             stream.absent = reader.layout.absent
         yield from (pose.line() for pose in stream.push(people))
+
     yield from (pose.line() for pose in stream.flush())

@@ -61,11 +61,14 @@ class LineReader:
         where = f"line {number + 1}"
         entries = _entries(line, where)
         rows = DetectionBuilder(where)
+
         for entry in entries:
             values = entry.get("keypoints", entry.get("pose_keypoints_2d"))
             rows.add(0, entry.get("id"), values)
+
         if not entries:
             return {}
+
         found = rows.make("stream", Header())
         scores, _ = unit_scores(found.confidence, where)
         confidence, _ = mark_missing(found.points, scores, where)
@@ -82,6 +85,7 @@ class LineReader:
             names = tuple(str(n) for n in self.tracker.step(number, xy, confidence))
         if len(set(names)) < len(names):
             raise DataError(f"{where}: has two people of the same id")
+
         return {str(name): (xy[i], confidence[i]) for i, name in enumerate(names)}
 
     def _layout(self, found: Detections, where: str) -> Layout:
@@ -90,15 +94,18 @@ class LineReader:
         if self.layout is None:
             usual = replace(found, header=Header(usual_layout=OPENPOSE.get(n)))
             self.layout, _ = choose_layout(usual, self.requested_layout, where)
+
         if not begins_with(self.layout, n):
             raise DataError(
                 f"{where}: has {n} keypoints a person, expected {self.layout.n_keypoints} of "
                 f"{self.layout.name}"
             )
+
         if len(self.checked) < N_CHECKED:
             self.checked.append(found)
             if len(self.checked) == N_CHECKED:
                 choose_layout(_joined(self.checked), self.layout.name, where)
+
         return self.layout
 
     def _pixels(self, points: np.ndarray, confidence: np.ndarray, where: str) -> np.ndarray:
@@ -106,21 +113,27 @@ class LineReader:
         seen = points[confidence[:, : points.shape[1]] > 0]
         if not len(seen):
             return points
+
         normalised = bool(np.quantile(np.abs(seen), 0.9) <= NORMALISED)
+
         if self.normalised is None:
             self.normalised = normalised
             if normalised:
                 self.note(
                     f"coordinates are shares of the image, taken x {self.width} x {self.height}"
                 )
+
         if normalised != self.normalised:
             unit = "shares of the image" if self.normalised else "pixels"
             raise DataError(f"{where}: coordinates must be {unit} as in the lines before")
+
         if self.normalised:
             return points * (self.width, self.height)
+
         reach = float(np.abs(seen).max())
         if reach > min(MAX_COORDINATE, 100.0 * max(self.width, self.height)):
             raise DataError(f"{where}: a keypoint lies {reach:.3g} px off, far outside the image")
+
         return points
 
 

@@ -41,37 +41,48 @@ def read_video(
     """
     if fps is not None:
         as_number(fps, f"{path}: frames a second", MIN_FPS, MAX_FPS)
-    root = next(
-        (r for r in (project_root(), Path(m2v_lib.__file__).parents[1]) if (r / SCRIPT).is_file()),
-        None,
-    )
-    python = Path(
-        os.environ.get("M2V_VIDEO_PYTHON") or (root or Path()) / ".venv-video" / "bin" / "python"
-    )
-    if root is None or not python.is_file():
-        raise DataError(
-            f"{path}: a video needs a detector of keypoints; run `make video` once, or give its "
-            "keypoints"
-        )
+    python, script = _detector(path)
+
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / f"{path.name}.json"
         name = f"./{path}" if str(path).startswith("-") else str(path)  # no option
-        command = [str(python), str(root / SCRIPT), name, "-o", str(out)]
+        command = [str(python), str(script), name, "-o", str(out)]
+
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=_environment())
         if done.returncode:
             said = done.stdout.strip().splitlines()
             raise DataError(
                 said[-1] if said else f"{path}: the detector ended with code {done.returncode}"
             )
+
         try:
             tracks = read_keypoints(out, size=size, layout=layout)
         except DataError as error:
             raise DataError(str(error).replace(str(out), str(path))) from error
+
     notes = tuple(note for note in tracks.notes if not note.startswith("coordinates were shares"))
     if fps is not None and tracks.fps and abs(fps - tracks.fps) > 0.01 * fps:
         notes += (f"taken as {fps:g} frames a second (slow motion?), the file says {tracks.fps:g}",)
+
     source = printable(path.name, MAX_NAME_LENGTH)
     return replace(tracks, source=source, notes=notes, fps=fps or tracks.fps)
+
+
+def _detector(video: Path) -> tuple[Path, Path]:
+    """The Python that has the detector, and the script it runs. Raises DataError where one is
+    missing.
+    """
+    roots = (project_root(), Path(m2v_lib.__file__).parents[1])
+    root = next((r for r in roots if (r / SCRIPT).is_file()), None)
+    usual = (root or Path()) / ".venv-video" / "bin" / "python"
+    python = Path(os.environ.get("M2V_VIDEO_PYTHON") or usual)
+
+    if root is None or not python.is_file():
+        raise DataError(
+            f"{video}: a video needs a detector of keypoints; run `make video` once, or give its "
+            "keypoints"
+        )
+    return python, root / SCRIPT
 
 
 def _environment() -> dict[str, str]:

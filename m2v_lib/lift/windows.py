@@ -70,12 +70,14 @@ class Lifter:
         low = int(index.min())
         seen_mJ3 = seen(low, int(index.max()) + 1)
         total, weight = np.zeros((stop - first, *seen_mJ3.shape[1:])), np.zeros(stop - first)
+
         for begin in range(0, len(index), self.batch):
             index_BT = index[begin : begin + self.batch]
             for at, pose in zip(index_BT, self.windows(seen_mJ3[index_BT - low]), strict=True):
                 inside = (first <= at) & (at < stop)
                 np.add.at(total, at[inside] - first, (pose * self.weight_T[:, None, None])[inside])
                 np.add.at(weight, at[inside] - first, self.weight_T[inside])
+
         return total / weight[:, None, None]
 
     def _windows_over(self, n: int, first: int, stop: int) -> np.ndarray:
@@ -85,6 +87,7 @@ class Lifter:
         t, last = np.arange(self.n_frames), n - self.n_frames
         if last < 0:
             return np.floor(t * n / self.n_frames).astype(int)[None]
+
         earliest = max(0, (first - self.n_frames) // self.hop + 1) * self.hop
         starts = {*range(earliest, min(stop, last + 1), self.hop)} | (
             {last} if first < n and last < stop else set()

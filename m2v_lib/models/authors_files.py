@@ -50,6 +50,7 @@ def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
     path = Path(path)
     made_by = model_class(name)
     content = _without_module(read_checkpoint(path))
+
     try:
         chosen, weights = made_by.read_authors_file(content, **settings)
         # sizes cost nothing there, so a wrong file cannot ask for much
@@ -63,6 +64,7 @@ def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
     model = made_by(chosen)
     model.load_state_dict(weights)
     model.n_matched = len(weights)  # type: ignore[assignment]
+
     return model.eval()
 
 
@@ -74,6 +76,7 @@ def read_checkpoint(path: Path | str) -> Any:
     """
     path = Path(path)
     _check_archive(path)
+
     try:
         with torch.serialization.safe_globals(_inert_names()):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -105,6 +108,7 @@ def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     own = model.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
+
     other = sorted(n for n in own.keys() & weights.keys() if own[n].shape != weights[n].shape)
 
     if missing or unknown or other:
@@ -116,6 +120,7 @@ def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         if other:
             shapes = f"{tuple(weights[other[0]].shape)} for {tuple(own[other[0]].shape)}"
             parts.append(f"{other[0]} is {shapes}")
+
         matched = len(own) - len(missing) - len(other)
         raise ValueError(
             f"{path}: holds another model, {matched} of {len(own)} tensors match: "
@@ -186,12 +191,14 @@ def _check_archive(path: Path) -> None:
     """Raises ValueError where a zip unpacks to more than it is; torch packs nothing."""
     if not zipfile.is_zipfile(path):
         return
+
     try:
         with zipfile.ZipFile(path) as archive:
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
             size = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable as a torch file, truncated? ({error})") from error
+
     if packed or size > path.stat().st_size:
         raise ValueError(f"{path}: refused, it unpacks to more than the file's size")
 
@@ -230,6 +237,7 @@ class _Plain:
                 return None
             case torch.device() | torch.dtype():
                 return str(value)
+
         raise _NotPlainError(f"it holds a {type(value).__name__}")
 
     def _tensor(self, tensor: Tensor) -> Tensor:
@@ -248,7 +256,9 @@ class _Plain:
 
         if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
             raise _NotPlainError("a tensor claims more numbers than the file stores of it")
+
         self.n_elements += tensor.numel()
         if self.n_elements > MAX_ELEMENTS:
             raise _NotPlainError(f"its tensors claim more than {MAX_ELEMENTS} numbers")
+
         return tensor.detach()

@@ -120,6 +120,7 @@ class Lifter(nn.Module):
         frames = str(self.settings.n_frames) if self.fixed_length else "T"
         n_joints = self.settings.n_joints
         channels = "3" if self.reads_confidence else "2 or 3"
+
         fits = (
             x_BTJC.ndim == 4
             and (not self.fixed_length or x_BTJC.shape[1] == self.settings.n_frames)
@@ -131,6 +132,7 @@ class Lifter(nn.Module):
             raise ValueError(
                 f"{self.settings.name}: the input must be {expected}, got {tuple(x_BTJC.shape)}"
             )
+
         return x_BTJC if self.reads_confidence else x_BTJC[..., :2]
 
     def use(self, path: str) -> Lifter:

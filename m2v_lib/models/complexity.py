@@ -77,6 +77,7 @@ def part_of(name: str) -> str:
         return "embedding"
     if words[0] in ("norm", "rep_logit", "head"):
         return "head"
+
     if words[0] == "layers" and len(words) > 2:
         if words[2] == "fusion":
             return "fusion"
@@ -84,6 +85,7 @@ def part_of(name: str) -> str:
             return (
                 "MLPs" if words[3] in ("mlp", "norm2", "layer_scale_2") else _STREAM_PARTS[words[2]]
             )
+
     raise ValueError(f"{name!r} belongs to no known part of the network")
 
 
@@ -97,12 +99,14 @@ def count_parts(cfg: ModelSettings) -> list[Part]:
     with torch.device("meta"):
         model = build_model(cfg, path="reference").eval()
         clip = torch.empty(1, cfg.n_frames, cfg.n_joints, 3)
+
     if not isinstance(cfg, DualStreamSettings):
         return _parts_by_first_word(model, clip)
 
     parameters = Counter[str]()
     for name, parameter in model.named_parameters():
         parameters[part_of(name)] += parameter.numel()
+
     linear, every = _macs(model, clip)
     return [Part(p, parameters[p], linear[p], every[p] - linear[p], cfg.n_frames) for p in PARTS]
 
@@ -133,6 +137,7 @@ def _parts_by_first_word(model: Lifter, clip: torch.Tensor) -> list[Part]:
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         n_frames = model(clip).shape[1]
+
     counts = counter.get_flop_counts()
 
     def macs(module: nn.Module, name: str) -> Counter[str]:
@@ -145,6 +150,7 @@ def _parts_by_first_word(model: Lifter, clip: torch.Tensor) -> list[Part]:
     every = {word: macs(child, word) for word, child in model.named_children()}
     every["forward"] = _by_kind(counts["Global"]) - sum(every.values(), Counter[str]())
     linear = Counter({word: found["convolution"] for word, found in every.items()})
+
     for name, module in model.named_modules():
         if name and _is_layer(module):
             linear[name.split(".")[0]] += macs(module, name)["product"]
@@ -152,6 +158,7 @@ def _parts_by_first_word(model: Lifter, clip: torch.Tensor) -> list[Part]:
     parameters = Counter[str]()
     for name, parameter in model.named_parameters():
         parameters[name.split(".")[0]] += parameter.numel()
+
     totals = {word: found.total() for word, found in every.items()}
     words = [word for word in {**parameters, **every} if parameters[word] or totals.get(word)]
     return [
@@ -177,7 +184,9 @@ def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[s
     """Multiply-accumulates by part: those inside linear layers, and all."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(clip)
+
     counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+
     linear, every = Counter[str](), Counter[str]()
     for name, module in model.named_modules():
         macs = counts.get(f"{type(model).__name__}.{name}", 0)
@@ -185,10 +194,12 @@ def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[s
             linear[part_of(name)] += macs
         if _is_unit(name):
             every[part_of(name)] += macs
+
     if every.total() != counts["Global"]:
         raise RuntimeError(
             f"the parts hold {every.total()} of {counts['Global']} multiply-accumulates"
         )
+
     return linear, every
 
 

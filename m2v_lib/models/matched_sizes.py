@@ -93,6 +93,7 @@ def matched_width(settings: ModelSettings, target: float) -> int:
 
     while cost_of(high) < target:
         low, high = high, 2 * high
+
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if cost_of(middle) < target else (low, middle)
@@ -145,6 +146,7 @@ def as_markdown() -> str:
             *(_line(settings_under(preset, name), target) for name in entries()),
             "",
         ]
+
     return "\n".join(lines)
 
 
@@ -158,6 +160,7 @@ def _line(settings: ModelSettings, target: float) -> str:
         if getattr(settings, f.name) != getattr(default, f.name)
         and f.name not in ("name", "n_frames", "skeleton")
     ]
+
     cells = (
         f"`{settings.name}`",
         f"{settings.n_frames}, {counted.n_frames}",

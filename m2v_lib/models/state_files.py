@@ -50,6 +50,7 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
+
     other = [n for n in own.keys() & tensors.keys() if own[n].shape != tensors[n].shape]
     if missing or unknown or other:
         parts = [
@@ -61,9 +62,11 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
             parts.append(
                 f"{name} is {tuple(tensors[name].shape)}, the model's is {tuple(own[name].shape)}"
             )
+
         matched = len(own) - len(missing) - len(other)
         raise CheckpointError(
             f"{path}: holds another model, {matched} of {len(own)} tensors match: "
             f"{'; '.join(p for p in parts if p)}"
         )
+
     module.load_state_dict(dict(tensors))

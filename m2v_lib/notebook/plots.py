@@ -411,9 +411,11 @@ def error_against_cost(
     """
     if not points:
         raise ValueError("nothing to draw")
+
     fig, ax = _axes(7.0, 4.0)
     errors = [error for _, error, _ in points.values() if np.isfinite(error)]
     ground = min(errors, default=0.0)
+
     for name, (cost, error, half) in points.items():
         if np.isfinite(error):
             ax.errorbar(
@@ -429,11 +431,13 @@ def error_against_cost(
             fontsize="x-small",
             rotation=0 if np.isfinite(error) else 60,
         )
+
     if not errors:
         ax.set(ylim=(0, 1), yticks=[])
     ax.set(xlabel=x_label, ylabel=y_label, xscale="log")
     ax.set_title("crosses: not run" if len(errors) < len(points) else "", fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
+
     return fig
 
 

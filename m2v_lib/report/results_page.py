@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2v_lib.bench import find_benches
 from m2v_lib.config import Experiment
-from m2v_lib.experiments.queue import items
+from m2v_lib.experiments.queue import budget, items
 from m2v_lib.results import effects, paper, tables
 from m2v_lib.runs.records import Record
 
@@ -166,20 +166,37 @@ def _changes(run: Record) -> str:
 
 
 def _pretraining(records: Sequence[Record]) -> str:
-    question = tables.on_motion_capture("label-scarcity", records)
-    if not question["n_seeds"].any():
-        return ""
+    """Runs to the end of their schedule and starts, each preset in a part of its own."""
+    parts = []
+    for preset in tables.MOCAP_PRESETS:
+        question = tables.build_table(
+            "label-scarcity",
+            records,
+            data="mocap",
+            preset=preset,
+            overrides=budget(preset, "label-scarcity"),
+        )
+        if question["n_seeds"].any():
+            parts.append(_question_of(question, records))
+    return "\n".join([_QUESTION_HEAD, *parts]) if parts else ""
 
+
+def _question_of(question: pd.DataFrame, records: Sequence[Record]) -> str:
     by_name = {run.name: run.result for run in records}
-    lines = ["| labels | ridge regression | from scratch |", "|---|--:|--:|"]
+    steps = ", ".join(sorted(set(question["schedule"]) - {""}))
+    lines = [
+        f"### Preset `{question.attrs['preset']}`\n",
+        f"{steps}. {effects.describe_seed_noise(question)} {effects.describe_power(question)}\n",
+        "| labels | ridge regression | from scratch |",
+        "|---|--:|--:|",
+    ]
     rows = question.set_index("row")
-
     for labels, (scratch, *_) in QUESTION.items():
         runs = rows.loc[scratch, "runs"]
-        ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"] if runs else float("nan")
-        lines.append(f"| {labels} | {ridge:.1f} | {rows.loc[scratch, 'mpjpe']:.1f} |")
-
-    return "\n".join([_QUESTION_HEAD, *lines, "", pretraining_effects(question)])
+        if runs:
+            ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"]
+            lines.append(f"| {labels} | {ridge:.1f} | {rows.loc[scratch, 'mpjpe']:.1f} |")
+    return "\n".join([*lines, "", pretraining_effects(question)])
 
 
 def _ablations(records: Sequence[Record]) -> str:

@@ -53,6 +53,7 @@ def leaderboard(
         _line(line, of_row, costs[line["row"]], noise)
         for line, of_row in zip(frame.to_dict("records"), runs, strict=True)
     ]
+
     board = pd.DataFrame(lines, index=pd.Index(frame["row"], name="row"))
     return board.sort_values("mpjpe", kind="stable")
 
@@ -71,6 +72,7 @@ def _line(
     }
     for key in METRICS:
         found[key], found[f"{key}_half"] = mean_and_half([test[key] for test in tests], noise[key])
+
     floors = [result["baselines"]["ridge"]["mpjpe"] for result in results]
     return found | {
         "n_frames": tests[0]["n_frames"] if tests else math.nan,
@@ -88,6 +90,7 @@ def mean_and_half(values: Sequence[float], noise: SeedNoise) -> tuple[float, flo
     """
     if not values:
         return math.nan, math.nan
+
     mean = statistics.fmean(values)
     if not noise.freedom:
         return mean, math.nan
@@ -107,11 +110,14 @@ def as_shown(board: pd.DataFrame) -> pd.DataFrame:
         "state": list(board["state"]),
         "seeds": [str(n) for n in board["seeds"]],
     }
+
     for key, name in METRICS.items():
         pairs = zip(board[key], board[f"{key}_half"], strict=True)
         columns[name] = [_with_half(mean, half) for mean, half in pairs]
+
     columns["parameters (k)"] = [f"{n / 1e3:,.0f}" for n in board["parameters"]]
     columns["M MACs a frame"] = [f"{n / 1e6:.2f}" for n in board["macs_per_frame"]]
+
     return pd.DataFrame(columns, index=board.index)
 
 
@@ -126,6 +132,7 @@ def conclusions(board: pd.DataFrame) -> str:
     ran = board[board["seeds"] > 0]
     if ran.empty:
         return f"None of the {len(board)} rows has been run under these settings."
+
     sentences = [f"{len(ran)} of {len(board)} rows have runs, {_seeds(ran)}."]
 
     best = ran.iloc[0]
@@ -145,12 +152,14 @@ def conclusions(board: pd.DataFrame) -> str:
     )
     if ran["mpjpe_half"].isna().any():
         sentences.append("No row has two seeds, so the noise is not known and no order follows.")
+
     if ran["n_frames"].nunique() > 1:
         low, high = ran["n_frames"].min(), ran["n_frames"].max()
         sentences.append(
             f"The frames tested are {low:,.0f} to {high:,.0f}: whole windows leave the tails of "
             "videos out, windows about each frame do not."
         )
+
     return "\n".join(sentences)
 
 

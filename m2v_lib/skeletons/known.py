@@ -17,12 +17,14 @@ def _mpi_inf_3dhp17() -> Skeleton:
     """
     names = [""] * len(H36M_FROM_MPI)
     parents = [-1] * len(H36M_FROM_MPI)
+
     for h36m, mpi in enumerate(H36M_FROM_MPI):
         names[mpi] = {"head": "head top", "nose": "head"}.get(
             H36M17.joints[h36m], H36M17.joints[h36m]
         )
         parent = H36M17.parents[h36m]
         parents[mpi] = H36M_FROM_MPI[parent] if parent >= 0 else -1
+
     pairs = tuple(
         sorted((H36M_FROM_MPI[right], H36M_FROM_MPI[left]) for right, left in H36M17.flip_pairs)
     )

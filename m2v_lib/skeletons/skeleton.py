@@ -112,11 +112,13 @@ class Skeleton:
             if number in twin:
                 entry["twin"] = self.joints[twin[number]]
                 entry["side"] = self.side(number)
+
             if name in self.rest_direction:
                 entry["rest_direction"] = list(self.rest_direction[name])
             if name in self.reference_mm:
                 entry["reference_mm"] = self.reference_mm[name]
             joints.append(entry)
+
         return {"name": self.name, "joints": joints}
 
     @staticmethod
@@ -135,6 +137,7 @@ class Skeleton:
         parents = [-1 if e.get("parent") is None else find(e, "parent") for e in joints]
         pairs = _pairs_of(joints, find, where)
         numbers = {e["name"]: e["reference_mm"] for e in joints if "reference_mm" in e}
+
         directions = {e["name"]: e["rest_direction"] for e in joints if "rest_direction" in e}
 
         return Skeleton(
@@ -157,6 +160,7 @@ class Skeleton:
         except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise SkeletonError(f"{path}: not readable as YAML ({reason})") from error
+
         return Skeleton.from_dict(values, str(path))
 
 
@@ -164,6 +168,7 @@ def _joint_entries(values: Any, where: str) -> list[dict[str, Any]]:
     """The list under `joints`, each a table with a name."""
     if not isinstance(values, dict) or not isinstance(values.get("name"), str):
         raise SkeletonError(f"{where}: must be a table with the keys name and joints")
+
     joints = values.get("joints")
     if not isinstance(joints, list) or not 2 <= len(joints) <= MAX_JOINTS:
         raise SkeletonError(f"{where}: joints must be a list of 2 to {MAX_JOINTS} joints")
@@ -177,6 +182,7 @@ def _joint_entries(values: Any, where: str) -> list[dict[str, Any]]:
                 f"{where}: {entry['name']}: unknown key {unknown[0]!r}, known are "
                 f"{', '.join(sorted(known))}"
             )
+
     return joints
 
 
@@ -186,16 +192,20 @@ def _pairs_of(joints: Sequence[Mapping[str, Any]], find: Any, where: str) -> Any
     for number, entry in enumerate(joints):
         if "twin" not in entry:
             continue
+
         twin = find(entry, "twin")
         if joints[twin].get("twin") != entry["name"]:
             raise SkeletonError(
                 f"{where}: {entry['name']} has the twin {entry['twin']}, whose twin it is not"
             )
+
         side = entry.get("side", "right" if "right" in entry["name"].lower() else "left")
         if side not in ("right", "left"):
             raise SkeletonError(f"{where}: {entry['name']}: side must be right or left")
+
         if side == "right":
             pairs.append((number, twin))
+
     return tuple(pairs)
 
 
@@ -222,6 +232,7 @@ def _check_names(skeleton: Skeleton) -> None:
             f"{skeleton.name}: must have a parent for each of {len(skeleton.joints)} joints, "
             f"got {len(skeleton.parents)}"
         )
+
     seen: set[str] = set()
     for joint in skeleton.joints:
         if not joint or joint in seen:
@@ -237,6 +248,7 @@ def _check_tree(skeleton: Skeleton) -> None:
         raise SkeletonError(
             f"{skeleton.name}: must have one root (a joint without parent), got {found}"
         )
+
     for start, joint in enumerate(skeleton.joints):
         steps, at = 0, start
         while skeleton.parents[at] >= 0:
@@ -249,6 +261,7 @@ def _check_pairs(skeleton: Skeleton) -> None:
     paired = [joint for pair in skeleton.flip_pairs for joint in pair]
     if len(set(paired)) != len(paired) or any(not 0 <= j < len(skeleton) for j in paired):
         raise SkeletonError(f"{skeleton.name}: a joint must be the twin of one other joint")
+
     lone = [
         joint
         for number, joint in enumerate(skeleton.joints)

@@ -73,6 +73,7 @@ class ActionRecognition(Stage):
         require_encoder(exp.model, "action recognition")
         if exp.action.init == "pretrained":
             require_dual_stream(exp.model, "action.init=pretrained")
+
         for key, value, known, instead in (
             ("run.devices", exp.run.devices, 1, "trains on one device"),
             ("data.label_fraction", exp.data.label_fraction, 1.0, "trains on all labels"),
@@ -86,6 +87,7 @@ class ActionRecognition(Stage):
         ):
             if value != known:
                 raise ConfigError(f"{key}={value}: action recognition {instead}")
+
         if exp.data.cameras != "fixed" and exp.action.init == "scratch":
             raise ConfigError(
                 f"data.cameras={exp.data.cameras}: action recognition sees what the store's cameras "
@@ -120,6 +122,7 @@ class ActionRecognition(Stage):
         model = build_action_model(exp.model, cfg, len(data.data.classes), seed=exp.run.seed)
         init = load_stage_1(model, exp, root) if cfg.init == "pretrained" else "scratch"
         prepare_blocks(model.backbone, exp)
+
         return cls(exp, model.to(device), samples, data, device, init)
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -159,6 +162,7 @@ class ActionRecognition(Stage):
         """
         last = self.score()
         selected = last
+
         if self.exp.action.select == "best-on-test":
             tensors, _ = read_tensors(folder / "best.safetensors")
             load_weights(self.model, tensors, folder / "best.safetensors")
@@ -231,7 +235,9 @@ def load_action(path: Path | str, device: str = "cpu") -> tuple[ActionModel, Exp
         raise CheckpointError(
             f"{path}: is no action model; expected a file that `m2v action` wrote"
         )
+
     exp = Experiment.from_dict(state["experiment"])
     model = build_action_model(exp.model, exp.action, len(tensors["fc2.bias"]))
     load_weights(model, tensors, path)
+
     return model.to(device).eval(), exp

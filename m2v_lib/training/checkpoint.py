@@ -29,9 +29,11 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> tuple[Lifter, Expe
         raise CheckpointError(
             f"{path}: says nothing of its experiment; expected a file that `m2v finetune` wrote"
         )
+
     exp = Experiment.from_dict(state["experiment"])
     model = build_model(exp.model)
     load_weights(model, {k: v for k, v in tensors.items() if k != "mask_emb"}, path)
+
     return model.to(device).eval(), exp
 
 

@@ -37,6 +37,7 @@ class ClipLoader:
             mine = key not in self.made
             if mine:
                 self.made[key] = Future()
+
         if mine:
             try:
                 made = make()
@@ -47,6 +48,7 @@ class ClipLoader:
                 self.made.pop(key).set_exception(error)
                 raise
             self.made[key].set_result(made)
+
         return self.made[key].result()
 
     def training(self, exp: Experiment, store: Store, device: torch.device) -> Clips:

@@ -97,11 +97,13 @@ class Finetune(Stage):
         model = build_model(exp.model, seed=exp.run.seed)
         frames_N = train.index_CT.unique()
         model.prepare(train.input_nJ3[frames_N], train.label_nJ3[frames_N])
+
         init = "scratch"
         if exp.finetune.init == "pretrained":
             init = start_from_stage_1(
                 model, exp, root, fingerprint_of(exp, data), setting="finetune.init"
             )
+
         prepare_blocks(model, exp).to(device)
         views = loader.views(exp, data, device) if exp.data.cameras == "random" else None
         return cls(exp, model, train, held_out, data, device, group, init, loader, views)
@@ -143,14 +145,18 @@ class Finetune(Stage):
         )
         if not alike or type(self).draw is not DRAW or self.group.size > 1:
             return None
+
         for other in others:
             other.validated = None  # type: ignore[attr-defined]
+
         K, B = len(chosen), len(chosen[0])
         x, y = self.train.batch(torch.cat(list(chosen)))
+
         if self.exp.data.flip_train:
             uniform = [torch.rand(B, generator=g, device=g.device) for g in generators]
             flipped = torch.cat(uniform) < 0.5
             x, y = (flip_where(flipped, pose, self.train.skeleton) for pose in (x, y))
+
         weight_K = torch.full((K,), self.group.weight(B), device=self.device)
         return {"x": x.unflatten(0, (K, B)), "y": y.unflatten(0, (K, B)), "weight": weight_K}
 

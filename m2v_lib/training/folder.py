@@ -26,6 +26,7 @@ def run_folder_lock(folder: Path, group: ProcessGroup = SINGLE) -> Iterator[None
         return
 
     folder.parent.mkdir(parents=True, exist_ok=True)
+
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,6 +53,7 @@ def is_finished(folder: Path, fingerprint: str) -> bool:
             f"{fingerprint[:12]}; "
             "delete the folder to train again"
         )
+
     return True
 
 

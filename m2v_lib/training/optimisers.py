@@ -57,6 +57,7 @@ def make_optimisers(
         made.append(Muon(matrices, matrix_rate, cfg.weight_decay))
     if rest:
         made.append(make_optimiser(rest, cfg, rate))
+
     return made
 
 
@@ -75,6 +76,7 @@ def make_optimiser(
         settings["capturable"] = True
     if cfg.algorithm == "adam-amsgrad":
         return torch.optim.Adam(parameters, amsgrad=True, **settings)
+
     return torch.optim.AdamW(parameters, **settings)
 
 
@@ -114,6 +116,7 @@ class Muon(torch.optim.Optimizer):
         for p in parameters:
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+
         gradients: list[Any] = [p.grad for p in parameters]
         velocities = [self.state[p]["momentum_buffer"] for p in parameters]
 
@@ -150,12 +153,14 @@ def orthogonal_by_shape(matrices: list[Tensor]) -> list[Tensor]:
     """
     tall = [m.shape[-2] > m.shape[-1] for m in matrices]
     lying = [m.mT if stands else m for m, stands in zip(matrices, tall, strict=True)]
+
     done: dict[int, Tensor] = {}
     for shape in dict.fromkeys(m.shape for m in lying):
         numbers = [i for i, m in enumerate(lying) if m.shape == shape]
         batch = torch.stack([lying[i] for i in numbers])
         moved = newton_schulz(batch.flatten(0, -3)) * (0.2 * max(shape[-2:]) ** 0.5)
         done |= dict(zip(numbers, moved.view(batch.shape).unbind(), strict=True))
+
     return [done[i].mT if stands else done[i] for i, stands in enumerate(tall)]
 
 

@@ -93,9 +93,11 @@ class Pretrain(Stage):
         clips, views = None, None
         if exp.data.cameras == "fixed" or exp.pretrain.extra_2d:
             clips = loader.once(("pretrain", *seen), lambda: unlabelled_clips(exp, data, device))
+
         if exp.data.cameras == "random":
             splits = tuple(exp.pretrain.splits.split("+"))
             views = loader.views(exp, data, device, splits=splits, labels=False)
+
         student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
         generator = seeded(torch.device("cpu"), exp.run.seed, 3)
         return cls(
@@ -120,16 +122,20 @@ class Pretrain(Stage):
         """
         n_views = 0 if self.views is None else len(self.views)
         x = None if self.views is None else self.views.batch(chosen_B, generator)[0]
+
         if self.clips is None:
             assert x is not None
             return x
 
         stored, _ = self.clips.batch((chosen_B - n_views).clamp(min=0))
+
         if self.exp.data.flip_train:
             flipped_B = draw_flips(len(stored), generator)
             stored = flip_where(flipped_B, stored, self.clips.skeleton)
+
         if x is None:
             return stored
+
         return torch.where((chosen_B < n_views)[:, None, None, None], x, stored)
 
     def loss(
@@ -176,6 +182,7 @@ class Pretrain(Stage):
         }
         if self.exp.pretrain.extra_2d:
             data["extra_2d"] = self.exp.pretrain.extra_2d
+
         return lambda: {"data": data, "final": final}
 
 
@@ -213,6 +220,7 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
     }
     stride, validation = exp.data.train_stride, exp.data.validation
     own = exp.data.cameras == "fixed"
+
     parts = []
     if own:
         parts.append(
@@ -220,17 +228,20 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
                 store, stride=stride, validation=validation, input_2d=exp.data.input_2d, **sizes
             )
         )
+
     if own and exp.pretrain.splits == "train+test":
         stride_test = exp.data.test_stride
         parts.append(
             evaluation_clips(store, "test", stride=stride_test, input_2d=exp.data.input_2d, **sizes)
         )
+
     if exp.pretrain.extra_2d:
         extra = open_store(exp.pretrain.extra_2d)
         kind = exp.data.input_2d if extra.meta.labelled else "detected"
         parts.append(
             training_clips(extra, stride=stride, validation=validation, input_2d=kind, **sizes)
         )
+
     first = np.cumsum([0, *(len(part.input_nJ3) for part in parts)])
     return replace(
         parts[0],

@@ -155,12 +155,14 @@ def run_stage(kind: type[Stage], exp: Experiment, root: Path | None = None) -> P
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name(kind.name)
     kind.check_settings(exp)
+
     if must_launch(exp):
         launch(kind.name, exp, root)
         return check_finished(folder)
 
     with process_group(exp) as group, own_stream(pick_device(exp), group):
         complete(stage_steps(kind, exp, root, group=group))
+
     return folder
 
 
@@ -187,6 +189,7 @@ def stage_steps(
             stage = kind.build(exp, root, data, pick_device(exp), group, loader or ClipLoader())
             trainer = Trainer(stage, folder, group)
             trainer.shared = shared
+
             with (
                 nullcontext(stop)
                 if stop is not None
@@ -199,6 +202,7 @@ def stage_steps(
                 result = yield stage.result(folder)
                 trainer.finish(result)
         group.wait()
+
     return folder
 
 
@@ -227,5 +231,6 @@ def start_from_stage_1(
             f"{pretrained.data.name}` with the same "
             "options first"
         )
+
     transfer_encoder(model, folder / "weights.safetensors")  # type: ignore[arg-type]
     return folder.name

@@ -74,14 +74,18 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
         raise ConfigError(
             f"{run}: is a {stage} run on {data}; the package carries one of finetune on mocap"
         )
+
     if not weights.is_file() or weights.stat().st_size > LARGEST:
         size = f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing"
         raise ConfigError(f"{weights}: is {size}, expected at most {LARGEST >> 20} MiB")
+
     names = (WEIGHTS, *RECORD_FILES)
     for name in names:
         write_atomically(folder / name, partial(shutil.copyfile, record.path / name))
+
     write_text(folder / README, _README.format(**_said(record.result), name=record.name))
     (folder / ACCURACY).unlink(missing_ok=True)  # is of the model before
+
     return [folder / name for name in (*names, README)]
 
 

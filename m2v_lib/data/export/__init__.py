@@ -31,12 +31,15 @@ def export_store(
     """
     if form not in FORMS:
         raise DataError(f"there is no layout {form!r}, expected one of {', '.join(FORMS)}")
+
     module, function = FORMS[form]
     export = getattr(importlib.import_module(f"{__name__}.{module}"), function)
+
     known = list(inspect.signature(export).parameters)[2:]
     if unknown := [key for key in options if key not in known]:
         takes = f"takes {', '.join(known)}" if known else "takes none"
         raise DataError(f"{form}: there is no option {unknown[0]!r}, this layout {takes}")
+
     return export(open_store(name, root), Path(out), **options)
 
 

@@ -62,11 +62,14 @@ def export_clips(store: Store, out: Path | str, *, n_frames: int = 243) -> list[
         raise DataError(
             f"{folder}: is there already, expected a new folder (old clips would mix with new ones)"
         )
+
     files = export_pickle(store, out)
+
     for name, stride in (("train", n_frames // 3), ("test", n_frames)):
         (folder / name).mkdir(parents=True)
         for i, clip in enumerate(_clips(store.split(name), n_frames, max(1, stride))):  # type: ignore[arg-type]
             files.append(_write_pickle(folder / name / f"{i:08d}.pkl", clip))
+
     return files
 
 
@@ -82,7 +85,9 @@ def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> 
         raise DataError(
             f"{store.path}: input_2d is {input_2d!r}, expected one of {', '.join(KINDS_2D)}"
         )
+
     _check(store)
+
     world: dict[str, dict[str, np.ndarray]] = {}
     seen: dict[str, dict[str, list[np.ndarray]]] = {}
     for name in SPLITS:
@@ -95,6 +100,7 @@ def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> 
                     f"{store.path}: {videos[0].recording} was not seen by all of "
                     f"{', '.join(CAMERA_NAMES)}"
                 )
+
             key = f"{action.replace(' ', '-')} {number}"
             joints = to_world(split, videos[0])
             world.setdefault(subject, {})[key] = _with_others(joints)
@@ -103,6 +109,7 @@ def export_npz(store: Store, out: Path | str, *, input_2d: str = "detected") -> 
                 for v in sorted(videos, key=lambda v: v.camera)
             ]
             seen.setdefault(subject, {})[key] = views
+
     out = Path(out)
     name_2d = KNOWN[2] if input_2d == "detected" else KNOWN[3]
     return [
@@ -130,6 +137,7 @@ def _check(store: Store) -> None:
         raise DataError(
             f"{store.path}: its labels are in camera space, expected a store of 2.5D labels"
         )
+
     for name in SPLITS:
         for video in store.split(name).videos:
             if video.camera not in CAMERA_NAMES:
@@ -146,6 +154,7 @@ def _recordings(
     subjects = list(dict.fromkeys(v.subject for v in videos))
     renamed = {old: SUBJECTS[name][i % len(SUBJECTS[name])] for i, old in enumerate(subjects)}
     acts = _acts(videos)
+
     counts: dict[tuple[str, str], int] = {}
     found: dict[str, tuple[str, str, int]] = {}
     out: dict[tuple[str, str, int], list[Video]] = {}
@@ -158,8 +167,10 @@ def _recordings(
             counts[subject, action] = number
             found[video.recording] = (subject, action, number)
         out.setdefault(found[video.recording], []).append(video)
+
     if clash := next((v for v in out.values() if len({w.camera for w in v}) < len(v)), None):
         raise DataError(f"{path}: {clash[0].recording} was seen twice by one camera")
+
     return out
 
 
@@ -176,11 +187,13 @@ def _part(store: Store, name: SplitName) -> dict[str, Any]:
     split = store.split(name)
     every = [v for other in SPLITS for v in store.split(other).videos]
     acts = _acts(every)
+
     source_of: dict[str, str] = {}
     for (subject, action, number), videos in _recordings(split.videos, name, store.path).items():
         for video in videos:
             recording = _name(subject, acts[action], number)
             source_of[video.source] = f"{recording}_ca_{CAMERA_NAMES.index(video.camera) + 1:02d}"
+
     arrays: dict[str, Any] = {
         "joint_2d": np.array(split.joint_2d, np.float32),
         "confidence": np.array(split.confidence, np.float32)[..., None],
@@ -190,10 +203,12 @@ def _part(store: Store, name: SplitName) -> dict[str, Any]:
         "camera_name": [v.camera for v in split.videos],
         "source": [source_of[v.source] for v in split.videos],
     }
+
     if name == "test":
         arrays["joints_2.5d_image"] = np.array(split.truth_mm, np.float32)
         arrays["2.5d_factor"] = np.array(split.factor, np.float32)
         texts["action"] = [v.action for v in split.videos]
+
     repeats = [v.n_frames for v in split.videos]
     return arrays | {key: list(_repeated(values, repeats)) for key, values in texts.items()}
 
@@ -251,6 +266,7 @@ def _write(path: Path, write: Any) -> Path:
     """Write beside the target, then move into place."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
+
     try:
         with partial.open("wb") as stream:
             write(stream)
@@ -261,4 +277,5 @@ def _write(path: Path, write: Any) -> Path:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
     return path

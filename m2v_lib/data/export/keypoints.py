@@ -41,6 +41,7 @@ def _seen(tracks: Tracks, layout: Layout) -> Iterator[Seen]:
             (int(frame), person.name, triple)
             for frame, triple in zip(person.frames, triples, strict=True)
         ]
+
     yield from sorted(rows, key=lambda row: row[:2])
 
 
@@ -67,6 +68,7 @@ def _coco_annotations(path: Path, tracks: Tracks, layout: Layout, seen: list[See
         {"id": 10**10 + i, "vid_id": "000001", "file_name": f"images/{i:06d}.jpg", **size}
         for i in range(tracks.n_frames)
     ]
+
     annotations = []
     for i, (frame, person, triples) in enumerate(seen):
         marked = np.where(triples[:, 2:] > 0, [1.0], [0.0])
@@ -75,6 +77,7 @@ def _coco_annotations(path: Path, tracks: Tracks, layout: Layout, seen: list[See
         annotations.append(
             {"id": i, "image_id": 10**10 + frame, "category_id": 1, **track, "keypoints": keypoints}
         )
+
     categories = [{"id": 1, "name": "person", "keypoints": list(layout.keypoints)}]
     _dump(path, {"images": images, "annotations": annotations, "categories": categories})
 
@@ -117,6 +120,7 @@ def _mmpose(path: Path, tracks: Tracks, layout: Layout, seen: list[Seen]) -> Non
         frames[frame]["instances"].append(
             {"keypoints": rounded[:, :2].tolist(), "keypoint_scores": rounded[:, 2].tolist()}
         )
+
     names = {str(i): name for i, name in enumerate(layout.keypoints)}
     _dump(
         path,
@@ -129,12 +133,15 @@ def _mediapipe(path: Path, tracks: Tracks, layout: Layout, seen: list[Seen]) -> 
         raise DataError(
             f"{path}: MediaPipe's coordinates are shares of the image, whose size is not known"
         )
+
     frames: list[dict[str, Any]] = [{"frame": i, "landmarks": []} for i in range(tracks.n_frames)]
+
     for frame, _, triples in seen:
         shares = np.round(triples / (tracks.width, tracks.height, 1), 7)
         frames[frame]["landmarks"].append(
             [{"x": x, "y": y, "z": 0.0, "visibility": c} for x, y, c in shares.tolist()]
         )
+
     _dump(
         path, {"width": tracks.width, "height": tracks.height, "fps": tracks.fps, "frames": frames}
     )
@@ -145,8 +152,10 @@ def _npz(path: Path, tracks: Tracks, layout: Layout, seen: list[Seen]) -> None:
     keypoints = np.zeros((tracks.n_frames, len(names), layout.n_keypoints, 3), np.float32)
     for frame, person, triples in seen:
         keypoints[frame, names.index(person)] = triples
+
     said = {"width": tracks.width, "height": tracks.height, "fps": tracks.fps}
     known: dict[str, Any] = {key: np.asarray(value) for key, value in said.items() if value}
+
     with path.open("wb") as stream:
         np.savez_compressed(
             stream, keypoints=keypoints, ids=np.array(names), layout=layout.name, **known
@@ -166,6 +175,7 @@ def _csv(path: Path, tracks: Tracks, layout: Layout, seen: list[Seen]) -> None:
         )
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(["frame", "person", "joint", "x", "y", "confidence"])
+
         for frame, person, triples in seen:
             for name, values in zip(layout.keypoints, np.round(triples, 4).tolist(), strict=True):
                 table.writerow([frame, person, name, *values])

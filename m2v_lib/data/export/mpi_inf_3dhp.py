@@ -39,10 +39,12 @@ def export(
     for take in train:
         fps = int(take.fps) if take.fps == int(take.fps) else take.fps
         by_sequence.setdefault(take.sequence, [{}, fps])[0][take.camera] = _poses(take)
+
     # the number type of the published `valid` is not on record; 0 and 1 of any type are read
     tests = {take.sequence: {**_poses(take), "valid": take.valid.astype(np.uint8)} for take in test}
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
+
     return [
         write_npz(out / name, data)
         for name, data in ((TRAIN_FILE, by_sequence), (TEST_FILE, tests))
@@ -69,8 +71,10 @@ def takes(
         raise DataError(
             f"{store.path}: holds detected 2D without the true projection, set input_2d=detected"
         )
+
     train, test = store.split("train"), store.split("test")
     training, testing = (_spread(split.videos, videos) for split in (train, test))
+
     names = _train_names(training, store.path)
     return (
         [
@@ -104,12 +108,14 @@ def _train_names(videos: tuple[Video, ...], path: Path) -> list[tuple[str, str]]
                 f"{path}: {video.recording} has more than {len(CAMERAS)} cameras, the layout's "
                 "number"
             )
+
         sequence = (
             f"S{list(subjects).index(video.subject) + 1} "
             f"Seq{list(recordings).index(video.recording) + 1}"
         )
         names.append((sequence, CAMERAS[len(seen)]))
         seen.append(video.camera)
+
     return names
 
 
@@ -133,6 +139,7 @@ def _take(
     )
     valid = np.zeros(video.n_frames, bool)
     valid[counting[::valid_every]] = True
+
     truth = np.array(split.truth_mm[frames], np.float32)
     return Take(sequence, camera, store.meta.fps, px.astype(np.float32), truth, valid)
 
@@ -158,4 +165,5 @@ def write_npz(path: Path, data: dict[str, Any]) -> Path:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
     return path

@@ -31,6 +31,7 @@ def export(store: Store, out: Path) -> list[Path]:
         lambda beside: _dump({"split": content["split"], "annotations": annotations}, beside),
     )
     write_text(names, "".join(f"{name}\n" for name in classes))
+
     return [pickled, names]
 
 

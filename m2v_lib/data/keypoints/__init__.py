@@ -96,6 +96,7 @@ def read_keypoints(
     seen = np.asarray((confidence > 0).any(1))
     if not seen.any():
         raise NoPersonError(f"{where}: no person with a visible joint in {head.n_frames} frames")
+
     people, said = _people(found, seen, xy, confidence, head.fps, where)
     return Tracks(
         source=printable(Path(path).name, MAX_NAME_LENGTH),
@@ -116,6 +117,7 @@ def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, wh
     """The file's header with what the caller knows; a contradiction is an error."""
     for side in size or ():
         as_whole(side, f"{where}: image size", 1, MAX_IMAGE_SIDE, text=True)
+
     if fps is not None:
         as_number(fps, f"{where}: frames a second", MIN_FPS, MAX_FPS, text=True)
     width, height = size or (said.width, said.height)
@@ -126,6 +128,7 @@ def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, wh
         )
     if fps and said.fps and abs(fps - said.fps) > 0.01 * fps:
         raise DataError(f"{where}: says it has {said.fps:g} frames a second, not {fps:g}")
+
     return replace(said, width=width, height=height, fps=fps or said.fps)
 
 
@@ -142,6 +145,7 @@ def _in_pixels(
         raise DataError(f"{where}: units are {shown(head.units)}, expected pixels or normalised")
     if not len(seen):
         return points
+
     looks = float(np.quantile(np.abs(seen), 0.9)) <= 2.0  # nobody stands in two pixels
     if looks != (head.units == "normalised") and head.units:
         raise DataError(
@@ -161,6 +165,7 @@ def _in_pixels(
             f"{where}: coordinates are shares of the image (up to {seen.max():.2f}), not pixels; "
             "give its width and height"
         )
+
     notes.append(f"coordinates were shares of the image, taken times {head.width} x {head.height}")
     return points * (head.width, head.height)
 
@@ -171,6 +176,7 @@ def _check_size(seen: np.ndarray, head: Header, where: str) -> None:
     """
     if not head.width or not head.height or not len(seen):
         return
+
     outside, swapped = (
         _share_outside(seen, *wh) for wh in ((head.width, head.height), (head.height, head.width))
     )
@@ -203,10 +209,12 @@ def _people(
     notes = list[str]()
     frame, xy, confidence = found.frame[seen], xy[seen], confidence[seen]
     ids = [name for name, kept in zip(found.person, seen, strict=True) if kept]
+
     keep = first_of_duplicates(frame, xy, confidence)
     if not keep.all():
         notes.append(f"{(~keep).sum()} detections of a person already there were left out")
         ids = [name for name, kept in zip(ids, keep, strict=True) if kept]
+
     frame = frame[keep]
     xy, confidence = xy[keep].astype(np.float32), confidence[keep].astype(np.float32)
     given, by_motion = person_names(ids, frame, xy, confidence, fps)
@@ -214,12 +222,14 @@ def _people(
     distinct = list(dict.fromkeys(given))
     if len(distinct) > MAX_PEOPLE:
         raise DataError(f"{where}: must hold at most {MAX_PEOPLE} people, got {len(distinct)}")
+
     for name in distinct:
         rows = np.flatnonzero(names == name)
         rows = rows[np.argsort(frame[rows], kind="stable")]
         if len(twice := np.flatnonzero(np.diff(frame[rows]) == 0)):
             raise DataError(f"{where}: frame {frame[rows[twice[0]]]} has person {name} twice")
         people.append(Person(str(name), frame[rows], xy[rows], confidence[rows]))
+
     if by_motion and len(people) > 1:
         notes.append("people are told apart by their motion, the file has no ids of theirs")
     return tuple(sorted(people, key=lambda person: -len(person.frames))), notes

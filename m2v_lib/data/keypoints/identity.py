@@ -28,6 +28,7 @@ def first_of_duplicates(
     order = np.argsort(frame, kind="stable")
     if (np.diff(frame[order]) > 0).all():
         return keep
+
     for rows in np.split(order, np.flatnonzero(np.diff(frame[order])) + 1):
         if len(rows) < 2:
             continue
@@ -35,6 +36,7 @@ def first_of_duplicates(
         for i, row in enumerate(surest):
             better = [other for other in surest[:i] if keep[other]]
             keep[row] = not any(_same(points, confidence, row, other) for other in better)
+
     return keep
 
 

@@ -51,6 +51,7 @@ def layout_of_names(names: Sequence[str], where: str) -> Layout:
     """The layout of keypoints with these names; DataError where they are no person's joints."""
     if known := by_names(names):
         return known
+
     plain = [standard_name(name) for name in names]
     joints = [name for name in plain if name]
     if twice := next((name for name in joints if joints.count(name) > 1), None):
@@ -60,11 +61,13 @@ def layout_of_names(names: Sequence[str], where: str) -> Layout:
             f"{where}: its {len(names)} keypoints ({listed(list(names), 3)}) are those of no known "
             f"layout, among them is no {missing[0]}"
         )
+
     sources = []
     for joint in JOINTS:
         sets = _MADE_OF.get(joint, ((joint.replace(" ", "_"),),))
         complete = (words for words in sets if all(word in joints for word in words))
         sources.append(tuple(plain.index(word) for word in next(complete, ())))
+
     return Layout("by name", tuple(names), tuple(sources))
 
 
@@ -74,15 +77,19 @@ def standard_name(name: str) -> str | None:
     plain = re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")
     if plain in _MIDDLE:
         return _MIDDLE[plain]
+
     parts = plain.split("_")
     sides = [_SIDES[part] for part in parts if part in _SIDES]
     rest = [part for part in parts if part not in _SIDES]
     if not sides and len(parts) == 1 and parts[0][:1] in _SIDES:  # lhip, rwrist
         sides, rest = [_SIDES[parts[0][0]]], [parts[0][1:]]
+
     if not sides and len(parts) == 1:  # leftHip in lower case: lefthip
         for side in ("left", "right"):
             if parts[0].startswith(side):
                 sides, rest = [side], [parts[0][len(side) :]]
+
     if len(sides) == 1 and len(rest) == 1 and rest[0] in _PARTS:
         return f"{sides[0]}_{_PARTS[rest[0]]}"
+
     return None

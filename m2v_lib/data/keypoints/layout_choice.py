@@ -4,7 +4,7 @@ by where the points lie. A count alone decides nothing: two or four layouts have
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from m2v_lib.data.checks import DataError
@@ -30,13 +30,16 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
     n, header = found.points.shape[1], found.header
     for name in filter(None, (requested, header.layout)):
         known_layout(name, f"{where}: ")
+
     if requested and header.layout and requested != header.layout:
         raise DataError(f"{where}: says its layout is {header.layout}, not {requested}")
+
     if header.names:
         layout = layout_of_names(header.names, where)
         if requested and layout.name != requested:
             raise DataError(f"{where}: names its keypoints as {layout.name}, not as {requested}")
         return layout, "by the names of its keypoints"
+
     if stated := requested or header.layout:
         layout = LAYOUTS[stated]
         if not begins_with(layout, n):
@@ -44,8 +47,10 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
                 f"{where}: has {n} keypoints a person, expected {layout.n_keypoints} of "
                 f"{layout.name}"
             )
+
         _check_fit(found, layout, where)
         return layout, "as asked for" if requested else "as the file says"
+
     return _by_points(found, where)
 
 
@@ -63,6 +68,7 @@ def _check_fit(found: Detections, layout: Layout, where: str) -> None:
     own = spread_of_bones(layout, found.points, found.confidence)
     if own is None or own <= FITS:
         return
+
     for other in candidates(found.points.shape[1]):
         spread = spread_of_bones(other, found.points, found.confidence)
         if other is not layout and spread is not None and spread <= min(FITS, own - CLEARLY):
@@ -81,36 +87,62 @@ def _by_points(found: Detections, where: str) -> tuple[Layout, str]:
             f"{where}: {n} keypoints a person are no known layout; expected "
             f"{', '.join(sorted(counts))}"
         )
+
     if len(known) == 1:
-        spread = spread_of_bones(known[0], found.points, found.confidence)
-        if spread is not None and spread > (
-            FAR_OFF if len(found.frame) >= MIN_SEEN else 2 * FAR_OFF
-        ):
-            raise DataError(
-                f"{where}: has {n} keypoints a person that do not lie as those of {known[0].name}, "
-                "the only known layout of so many; name the layout (--layout)"
-            )
-        return known[0], f"the only known layout of {n} keypoints"
+        return _the_only_one(known[0], found, where)
+
+    measured = _spreads(known, found)
+    ranked = sorted(measured, key=lambda name: measured[name])
+    best = ranked[0] if ranked and _is_clear(measured, ranked) else None
+
+    if best and best not in ASK_FIRST:
+        chosen = _of_the_best(best, usual, measured, where)
+        if chosen:
+            return chosen
+        if usual in measured and usual != best:
+            best = None
+
+    if usual and (not measured or usual not in measured or measured[usual] <= 2 * FITS):
+        return LAYOUTS[usual], "as the format usually has"
+    raise DataError(_question(n, [layout.name for layout in known], best, where))
+
+
+def _of_the_best(
+    best: str, usual: str | None, measured: dict[str, float], where: str
+) -> tuple[Layout, str] | None:
+    """The layout that fits clearly best, unless the format's usual one fits well too (None).
+
+    Raises DataError where the points contradict what the format usually has.
+    """
+    if usual in (None, best):
+        return LAYOUTS[best], "its points have a body's proportions in no other"
+    if usual in measured and measured[usual] < FITS + CLEARLY / 2:
+        return None
+    raise DataError(
+        f"{where}: should be {usual}, but its points lie as those of {best}; name the "
+        f"layout (--layout {best})"
+    )
+
+
+def _the_only_one(layout: Layout, found: Detections, where: str) -> tuple[Layout, str]:
+    """The one layout of so many keypoints, unless they do not lie as its do."""
+    n = layout.n_keypoints
+    limit = FAR_OFF if len(found.frame) >= MIN_SEEN else 2 * FAR_OFF
+    spread = spread_of_bones(layout, found.points, found.confidence)
+    if spread is not None and spread > limit:
+        raise DataError(
+            f"{where}: has {n} keypoints a person that do not lie as those of {layout.name}, "
+            "the only known layout of so many; name the layout (--layout)"
+        )
+    return layout, f"the only known layout of {n} keypoints"
+
+
+def _spreads(known: Sequence[Layout], found: Detections) -> dict[str, float]:
+    """Spread of the bones under each layout under which it can be told."""
     spreads = {
         layout.name: spread_of_bones(layout, found.points, found.confidence) for layout in known
     }
-    measured = {name: spread for name, spread in spreads.items() if spread is not None}
-    ranked = sorted(measured, key=lambda name: measured[name])
-    best = ranked[0] if ranked else None
-    if best and _is_clear(measured, ranked) and best not in ASK_FIRST:
-        if usual in measured and usual != best and measured[usual] < FITS + CLEARLY / 2:
-            best = None
-        elif usual in (None, best):
-            return LAYOUTS[best], "its points have a body's proportions in no other"
-        elif usual:
-            raise DataError(
-                f"{where}: should be {usual}, but its points lie as those of {best}; name the "
-                f"layout (--layout {best})"
-            )
-    if usual and (not measured or usual not in measured or measured[usual] <= 2 * FITS):
-        return LAYOUTS[usual], "as the format usually has"
-    likely = best if measured and _is_clear(measured, ranked) else None
-    raise DataError(_question(n, [layout.name for layout in known], likely, where))
+    return {name: spread for name, spread in spreads.items() if spread is not None}
 
 
 #: layouts so rare that a file has to say it is one

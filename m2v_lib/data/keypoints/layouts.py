@@ -82,6 +82,7 @@ class Layout:
                     joints[:, [joint]],
                     confidence[:, [joint]],
                 )
+
         return points, scores
 
 

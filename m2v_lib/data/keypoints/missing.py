@@ -37,9 +37,11 @@ def mark_missing(points: np.ndarray, confidence: np.ndarray, where: str) -> tupl
         or np.abs(np.where(bare[..., None], 0, points)).max(initial=0) > MAX_COORDINATE
     ):
         raise DataError(f"{where}: coordinates must lie within {MAX_COORDINATE:g} px of the image")
+
     missing = bare.copy()
     for mark in (*MARKS, *_repeated_places(points, confidence, bare)):
         missing |= (points == mark).all(-1)
+
     believed = missing & (confidence > 0)
     return np.where(missing, 0.0, confidence), int(believed.sum())
 
@@ -53,11 +55,13 @@ def _repeated_places(
     flat = points[usable]
     if not len(flat):
         return []
+
     as_one = flat[:, 0] + 1j * flat[:, 1]  # sorted many times faster than pairs
     found_at, which, counts = np.unique(as_one, return_inverse=True, return_counts=True)
     places = np.stack([found_at.real, found_at.imag], axis=-1)
     often = np.flatnonzero(counts >= MIN_KEYPOINTS * MIN_DETECTIONS)
     rows, keypoints = np.nonzero(usable)
+
     found = []
     for place in often[:100]:
         here = which == place
@@ -66,6 +70,7 @@ def _repeated_places(
             others = usable & ~(points == places[place]).all(-1)
             if _far_from_body(points, others, np.unique(rows[here]), places[place]):
                 found.append((float(places[place][0]), float(places[place][1])))
+
     return found
 
 
@@ -80,4 +85,5 @@ def _far_from_body(
         low, high = body.min(0), body.max(0)
         margin = MIN_DISTANCE * float((high - low).max())
         inside.append(bool(((place >= low - margin) & (place <= high + margin)).all()))
+
     return bool(inside) and not any(inside)

@@ -51,6 +51,7 @@ def spread_of_bones(layout: Layout, points: np.ndarray, confidence: np.ndarray) 
     some = (score > 0).any(1)
     if not some.any():
         return None
+
     size = _size(place[some])
     length = np.linalg.norm(xy[some][:, children] - xy[some][:, parents], axis=-1)
     share = np.where(seen[some], length / np.maximum(size, 1e-9)[:, None], 0.0)
@@ -58,6 +59,7 @@ def spread_of_bones(layout: Layout, points: np.ndarray, confidence: np.ndarray) 
     kept = longest > 0
     if kept.sum() < MIN_BONES:
         return None
+
     ratio = np.log(np.maximum(longest[kept], 1e-6) / np.array(BONES_MM)[kept])
     return float(np.sqrt(np.mean((ratio - np.median(ratio)) ** 2)))
 

@@ -32,20 +32,24 @@ def unit_scores(scores: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
     known = np.isfinite(scores)
     if np.isinf(scores).any() or (np.abs(scores[known]) > MAX_RAW_SCORE).any():
         raise DataError(f"{where}: scores must be finite and at most {MAX_RAW_SCORE:g}")
+
     scores = np.where(known, scores, 0.0)
     negative = scores < 0
     marks = negative & (scores == -1)
     if negative.any() and not (negative & ~marks).any():
         return unit_scores(np.where(marks, 0.0, scores), where)
+
     if scores.min(initial=0) < LOGIT and negative.mean() > MIN_NEGATIVE:
         notes.append(
             f"scores from {scores.min():.3g} to {scores.max():.3g} taken for logits, put through a "
             "sigmoid"
         )
         return np.where(scores == 0, 0.0, 1 / (1 + np.exp(-np.clip(scores, -50, 50)))), notes
+
     if negative.any():
         notes.append(f"{negative.mean():.1%} of the scores were negative, taken as missing")
         scores = np.maximum(scores, 0.0)
+
     return _from_above(scores, notes), notes
 
 
@@ -53,16 +57,21 @@ def _from_above(scores: np.ndarray, notes: list[str]) -> np.ndarray:
     """Scores of 0 and more, brought below 1."""
     if (scores == 2).any() and np.isin(scores, (0, 1, 2)).all():
         return scores / 2
+
     top = float(scores.max(initial=0))
     if top <= 1:
         return scores
+
     if top <= MAX_PEAK:
         share = (scores > 1).mean()
         notes.append(f"{share:.1%} of the scores were above 1 (up to {top:.2f}) and cut to 1")
         return np.minimum(scores, 1.0)
+
     if 20 < top <= 100:
         notes.append(f"scores up to {top:.3g} taken as per cent")
         return scores / 100
+
     good = float(np.quantile(scores[scores > 0], GOOD))
     notes.append(f"scores up to {top:.3g} divided by {good:.3g}, nine tenths lie below, cut to 1")
+
     return np.minimum(scores / good, 1.0)

@@ -70,12 +70,15 @@ def fill(
     )
     n = len(xy)
     at = np.arange(n)
+
     for joint in range(xy.shape[1]):
         known = np.flatnonzero(seen[:, joint])
         if not len(known) or len(known) == n:
             continue
+
         for axis in range(2):
             xy[:, joint, axis] = np.interp(at, known, xy[known, joint, axis])
+
         after = np.searchsorted(known, at).clip(0, len(known) - 1)
         before = (after - 1).clip(0)
         nearest = np.where(
@@ -84,6 +87,7 @@ def fill(
         confidence[:, joint] = confidence[nearest, joint] * 0.5 ** (
             np.abs(nearest - at) / fps / HALF_LIFE
         )
+
     _put_on_parents(xy, confidence, np.asarray(seen.any(0)), absent)
     return xy, confidence, ~seen
 
@@ -96,14 +100,18 @@ def _put_on_parents(
     """
     if xy.shape[1] != N_JOINTS or ever.all():
         return
+
     if not ever[0]:
         xy[:, 0] = xy[:, ever].mean(1) if ever.any() else 0.0
+
     for joint in range(1, N_JOINTS):
         if not ever[joint]:
             xy[:, joint] = xy[:, PARENTS[joint]]
+
     for joint in absent:
         if from_joints := ABSENT_FROM.get(joint):
             xy[:, joint] = sum(weight * xy[:, other] for other, weight in from_joints)
+
     confidence[:, ~ever] = 0.0
 
 
@@ -132,6 +140,7 @@ def _sample(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     )  # the line goes on at the ends
     later = np.where((i >= n - 2).reshape(u.shape), 2 * after - here, later)
     slope, next_slope = (after - before) / 2, (later - here) / 2
+
     rise = after - here
     return (
         here

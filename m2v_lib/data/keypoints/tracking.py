@@ -63,15 +63,18 @@ class Tracker:
         self.tracks = [track for track in self.tracks if frame - track.frame <= self.max_gap]
         pairs = [(track, b) for track in self.tracks for b in range(len(joints))]
         cost = np.array([_distance(track, frame, joints[b], seen[b]) for track, b in pairs])
+
         cost = cost.reshape(len(self.tracks), len(joints))
         for a, b in assign(np.minimum(cost, 10 * GATE)) if cost.size else []:
             if cost[a, b] <= GATE:
                 self.tracks[a].move(frame, joints[b], seen[b])
                 names[b] = self.tracks[a].name
+
         for b in np.flatnonzero(names < 0).tolist():
             self.tracks.append(_Track(self.n_tracks, frame, joints[b], seen[b], np.zeros(2)))
             names[b] = self.n_tracks
             self.n_tracks += 1
+
         return names
 
 
@@ -113,12 +116,15 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
     """
     if cost.shape[0] > cost.shape[1]:
         return sorted((a, b) for b, a in assign(cost.T))
+
     n, m = cost.shape
     u, v = np.zeros(n + 1), np.zeros(m + 1)
     row_of = np.full(m + 1, n)  # column m is the start of each path, row n means free
+
     for row in range(n):
         row_of[m], column = row, m
         shortest, before, done = np.full(m + 1, np.inf), np.full(m + 1, m), np.zeros(m + 1, bool)
+
         while row_of[column] != n:
             done[column] = True
             reduced = np.append(cost[row_of[column]] - u[row_of[column]] - v[:m], np.inf)
@@ -130,6 +136,8 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
             v[done] -= step
             shortest[~done] -= step
             column = nearest
+
         while column != m:
             row_of[column], column = row_of[before[column]], int(before[column])
+
     return sorted((int(row), column) for column, row in enumerate(row_of[:m]) if row != n)

@@ -69,12 +69,14 @@ def check_sizes(path: Path, members: list[zipfile.ZipInfo]) -> None:
         raise DataError(f"{path}: holds no array, expected an .npz written by numpy")
     if len(members) > MAX_ARRAYS:
         raise DataError(f"{path}: must hold at most {MAX_ARRAYS} arrays, got {len(members)}")
+
     total = sum(info.file_size for info in members)
     packed = min(sum(info.compress_size for info in members), os.path.getsize(path))
     if total > MAX_UNPACKED_BYTES or total > max(SMALL_UNPACKED_BYTES, MAX_PACKING_RATIO * packed):
         raise DataError(
             f"{path}: would unpack {packed} bytes to {total}, which no file of poses does"
         )
+
     for info in members:
         if info.flag_bits & 0x1:
             raise DataError(f"{path}: {info.filename} is encrypted, expected an open archive")
@@ -98,13 +100,16 @@ def array_header(contents: bytearray) -> tuple[np.dtype[Any], tuple[int, ...], b
     """dtype, shape, Fortran order and the offset of the data of a .npy file. Raises NotPlain."""
     if contents[:6] != b"\x93NUMPY" or len(contents) < 12:
         raise NotPlain("has no .npy header")
+
     length_bytes = {1: 2, 2: 4, 3: 4}.get(contents[6])
     if length_bytes is None:
         raise NotPlain(f"has a .npy header of version {contents[6]}, expected 1 to 3")
+
     start = 8 + length_bytes
     length = int.from_bytes(contents[8:start], "little")
     if length > MAX_HEADER or start + length > len(contents):
         raise NotPlain(f"has a .npy header of {length} bytes, must have at most {MAX_HEADER}")
+
     rest = contents[start : start + length].decode("latin-1").strip()
     found: dict[str, str] = {}
     for key, pattern in _HEADER.items():
@@ -113,8 +118,11 @@ def array_header(contents: bytearray) -> tuple[np.dtype[Any], tuple[int, ...], b
                 f"has no .npy header of a plain array ({key}), expected numbers, booleans or text"
             )
         found[key], rest = match[1], rest[: match.start()] + rest[match.end() :]
+
     if re.sub(r"\s", "", rest) != "{}":
         raise NotPlain("has a .npy header that says more than descr, fortran_order and shape")
+
     shape = tuple(int(word.strip("L")) for word in re.split(r"[\s,]+", found["shape"]) if word)
     check_shape(shape)
+
     return make_dtype(found["descr"]), shape, found["fortran_order"] == "True", start + length

@@ -111,12 +111,15 @@ class Machine:
         try:
             if self.size <= self.at or self.view[self.at] != 0x80:
                 raise NotPlain("does not begin as a pickle of protocol 2 or later does")
+
             while not self._stretch(steps):
                 if len(self.stack) + len(self.memo) > self.max_objects:
                     raise NotPlain(f"holds more than {self.max_objects} objects at a time")
+
             result = self.stack.pop()
             if self.n_pending or type(result) is _Name:
                 raise NotPlain("holds an array without contents, or a bare name")
+
             check_unfolded(result, self.max_objects)
         except NotPlain as refusal:
             place = f"(at byte {self.begin} of the pickle)"
@@ -125,6 +128,7 @@ class Machine:
             raise DataError(
                 f"{self.where}: is no pickle of plain data, or is damaged (at byte {self.begin})"
             ) from error
+
         return result
 
     def _stretch(self, steps: Mapping[int, Callable[[Machine], object]]) -> bool:
@@ -135,17 +139,21 @@ class Machine:
                 begin = self.at
                 if begin >= size:
                     raise NotPlain("ends before its last instruction (truncated?)")
+
                 code, self.at = data[begin], begin + 1
                 if code == 0x2E:  # STOP
                     return True
+
                 step = steps.get(code)
                 if step is None:
                     raise NotPlain(
                         f"holds the instruction {bytes([code])!r}, which plain data does not need"
                     )
+
                 step(self)
         finally:
             self.begin = begin
+
         return False
 
     def take(self, n: int) -> memoryview:
@@ -177,12 +185,15 @@ class Machine:
         raw = self.take(n)
         if n > 64:
             return str(raw, "utf-8")
+
         key = bytes(raw)
+
         found = self.texts.get(key)
         if found is None:
             found = key.decode("utf-8")
             if len(self.texts) < 100_000:
                 self.texts[key] = found
+
         return found
 
     def raw(self, n: int) -> bytes | memoryview:
@@ -270,15 +281,18 @@ class Machine:
         state, target = self.stack.pop(), self.stack.pop()
         if type(target) is not _Pending or type(state) is not tuple:
             raise NotPlain(f"sets the inside of a {type(target).__name__}")
+
         if target.dtype is not None:
             value: Any = swap_to(target.dtype, state)
         else:
             *_, shape, dtype, fortran, contents = state
             fortran = type(fortran) is bool and fortran
             value = self.array(dtype, shape, "F" if fortran else "C", contents)
+
         self.n_pending -= 1
         for key in target.keys:
             self.memo[key] = value
+
         self.stack.append(value)
 
     def array(self, dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
@@ -314,6 +328,7 @@ class Machine:
             case "set" | "frozenset", (list(members),):
                 self.charge(32 * len(members))
                 return {self.key(member) for member in members}
+
         raise NotPlain(f"calls {what} with other arguments than numpy does")
 
 

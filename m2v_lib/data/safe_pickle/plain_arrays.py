@@ -44,6 +44,7 @@ def swap_to(dtype: np.dtype[Any], state: tuple[Any, ...]) -> np.dtype[Any]:
         raise NotPlain("holds an array of records, expected numbers, booleans or text")
     if len(inside) < 5 or type(inside[3]) is not int or inside[3] not in (-1, dtype.itemsize):
         raise NotPlain(f"holds a {dtype} of a false size")
+
     return dtype.newbyteorder("<" if order == "<" else ">") if order in "<>" else dtype
 
 
@@ -54,6 +55,7 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
     if not isinstance(dtype, np.dtype) or not DTYPE.fullmatch(dtype.str):
         what = str(dtype)[:40] if isinstance(dtype, np.dtype) else kind_of(dtype)
         raise NotPlain(f"holds an array of {what}, expected numbers, booleans or text")
+
     n = check_shape(shape)
     if not isinstance(order, str) or order not in ("C", "F"):
         raise NotPlain("holds an array in neither C nor Fortran order")
@@ -61,6 +63,7 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
         return _objects(contents, n).reshape(
             shape
         )  # listed row by row, whatever the array's order was
+
     contents = contents.encode("latin-1") if isinstance(contents, str) else contents
     if not isinstance(contents, (bytes, memoryview)):
         raise NotPlain(f"holds an array of {dtype} without bytes")
@@ -68,6 +71,7 @@ def make_array(dtype: Any, shape: Any, order: Any, contents: Any) -> np.ndarray:
         raise NotPlain(
             f"says that an array is {shape} of {dtype}, but has {len(contents)} bytes for it"
         )
+
     return _sound(np.frombuffer(contents, dtype) if n else np.empty(0, dtype)).reshape(
         shape, order="F" if order == "F" else "C"
     )

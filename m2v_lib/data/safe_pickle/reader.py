@@ -41,6 +41,7 @@ def read_object_npz(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     check_file(path, what="an .npz file")
+
     try:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -64,6 +65,7 @@ def read_object_npz(path: Path | str) -> dict[str, Any]:
 def _contents(path: Path) -> bytes | mmap.mmap:
     if (size := check_file(path, what="a pickle")) == 0:
         raise DataError(f"{path}: is empty, expected a pickle")
+
     try:
         with path.open("rb") as stream:
             mapped = (
@@ -72,8 +74,10 @@ def _contents(path: Path) -> bytes | mmap.mmap:
             contents = stream.read() if mapped is None else mapped
     except OSError as error:
         raise _unreadable(path, error) from error
+
     if contents[:2] == b"PK":
         raise DataError(f"{path}: is a zip archive (an .npz, a torch file?), expected a pickle")
+
     return contents
 
 
@@ -94,7 +98,9 @@ def _array(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
             return make_array(dtype, shape, "F" if fortran else "C", memoryview(contents)[start:])
     except NotPlain as refusal:
         raise DataError(f"{where} {refusal}") from None
+
     found = run_pickle(contents, where, start)
     if not isinstance(found, np.ndarray) or not found.dtype.hasobject:
         raise DataError(f"{where} says it holds objects, but its pickle is no array of objects")
+
     return found.item() if found.ndim == 0 else found

@@ -34,6 +34,7 @@ def check_unfolded(root: Any, limit: int) -> None:
 
     if type(root) in _CONTAINERS:
         enter(root)
+
     while path:
         value, items, size = path.pop()
         for item in items:
@@ -42,6 +43,7 @@ def check_unfolded(root: Any, limit: int) -> None:
                 path.append((value, items, size))
                 enter(item)
                 break
+
             size += known
             if size > limit:
                 break
@@ -69,9 +71,11 @@ def _items(value: Any) -> tuple[Iterator[Any], int]:
         held = value.values()
     else:
         held = value
+
     n_items = len(held)  # type: ignore[arg-type]
     if _CONTAINERS.isdisjoint(map(type, held)):
         return iter(()), n_items
+
     return iter([item for item in held if _holds_others(item)]), n_items
 
 

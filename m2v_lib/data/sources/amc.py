@@ -75,15 +75,18 @@ def read_asf(path: Path | str) -> Skeleton:
     """
     path = Path(path)
     sections = _sections(path, _read_text(path))
+
     try:
         units = {line.split()[0]: line.split()[1] for line in sections["units"]}
         if units["angle"] != "deg":
             raise DataError(f"{path}: angles are in {units['angle']}, expected deg")
+
         unit = as_number(units["length"], f"{path}: units: length", 1e-6, 1e6, text=True)
         scale = INCH_MM / unit
         blocks = list(islice(_blocks(sections["bonedata"]), MAX_BONES + 1))
         if len(blocks) > MAX_BONES:
             raise DataError(f"{path}: must have at most {MAX_BONES} bones")
+
         bones = dict(_bone(block, scale) for block in blocks)
         return Skeleton(_in_order(path, bones, sections["hierarchy"]), scale)
     except (KeyError, IndexError) as error:
@@ -116,8 +119,10 @@ def _sections(path: Path, text: str) -> dict[str, list[str]]:
             lines = out.setdefault(line[1:].strip().partition(" ")[0].lower(), [])
         elif line and not line.startswith("#"):
             lines.append(line)
+
     if "bonedata" not in out:
         raise DataError(f"{path}: has no :bonedata, expected an ASF skeleton")
+
     return out
 
 
@@ -138,6 +143,7 @@ def _bone(block: dict[str, list[str]], scale: float) -> tuple[str, Bone]:
     name, axis = block["name"][0], block["axis"]
     if axis[3:] != ["XYZ"]:
         raise ValueError(f"bone {name} has axis order {axis[3:]}, expected XYZ")
+
     direction, length = _numbers(block["direction"], 3), _numbers(block["length"][:1], 1)
     vector = direction * length * scale
     dof = tuple(word[1:].lower() for word in block.get("dof", []))
@@ -145,6 +151,7 @@ def _bone(block: dict[str, list[str]], scale: float) -> tuple[str, Bone]:
         raise ValueError(f"bone {name} is longer than {MAX_BONE_MM:g} mm")
     if set(dof) - set(XYZ):
         raise ValueError(f"bone {name} has dof {dof}, expected rx, ry, rz")
+
     return name, Bone("root", vector, euler(_numbers(axis[:3], 3)), dof)
 
 
@@ -168,6 +175,7 @@ def _in_order(path: Path, bones: dict[str, Bone], hierarchy: Sequence[str]) -> d
         for name in ready:
             bone = bones[name]
             out[name] = Bone(parent[name], bone.vector, bone.frame, bone.dof)
+
     return out
 
 
@@ -181,14 +189,17 @@ def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
         **{name: len(bone.dof) for name, bone in skeleton.bones.items() if bone.dof},
     }
     rows: dict[str, list[list[float]]] = {name: [] for name in widths}
+
     frame = 0
     for number, line in enumerate(_read_text(path).splitlines(), start=1):
         words = line.split()
         if not words or words[0][0] in "#:":
             continue
+
         if len(words) == 1 and words[0].isdigit():
             frame += 1
             continue
+
         try:
             values = [float(word) for word in words[1:]]
             if len(values) != widths[words[0]] or not np.isfinite(values).all():
@@ -200,12 +211,15 @@ def read_amc(path: Path | str, skeleton: Skeleton) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{path}: line {number} ({words[0]}, frame {frame}): expected {expected}"
             ) from None
+
         rows[words[0]].append(values)
+
     for name, given in rows.items():
         if len(given) != frame or frame == 0:
             raise DataError(
                 f"{path}: {name} has {len(given)} of {frame} frames, expected all (truncated?)"
             )
+
     return {name: np.array(given) for name, given in rows.items()}
 
 
@@ -218,12 +232,14 @@ def bone_poses(
     n = len(motion["root"])
     ends = {"root": motion["root"][:, :3] * skeleton.scale}
     turned = {"root": euler(motion["root"][:, 3:])}
+
     for name, bone in skeleton.bones.items():
         angles = np.zeros((n, 3))
         for column, axis in enumerate(bone.dof):
             angles[:, XYZ.index(axis)] = motion[name][:, column]
         turned[name] = turned[bone.parent] @ (bone.frame @ euler(angles) @ bone.frame.T)
         ends[name] = ends[bone.parent] + turned[name] @ bone.vector
+
     return ends, turned
 
 
@@ -261,12 +277,14 @@ def convert(
     skeleton = read_asf(asf)
     if missing := set(RIG_BONES) - skeleton.bones.keys():
         raise DataError(f"{asf}: has no bone {sorted(missing)[0]}, expected CMU's skeleton")
+
     points = to_points(skeleton, read_amc(amc, skeleton))
     feet = points[:, [RIG_JOINTS.index(name) for name in FOOT_POINTS], 2]
     floor = float(np.percentile(feet.min(1), 5))
     subject = f"CMU_{amc.stem.split('_')[0]}"
 
     found = []
+
     joints = points[:, list(RIG_H36M17)]
     for number, (begin, end) in enumerate(steady_segments(joints, SOURCE_FPS)):
         positions = resample(points[begin:end], SOURCE_FPS, fps).astype(np.float32)
@@ -274,6 +292,7 @@ def convert(
         suspect = resample_marks(bad, SOURCE_FPS, fps)
         clip = Clip(f"CMU_{amc.stem}#{number}", subject, action, action_class, positions)
         found.append(Segment(clip, amc.name, (begin, end), floor, suspect))
+
     return tuple(found)
 
 

@@ -50,6 +50,7 @@ def prepare_pack(
         raise DataError(
             f"{store_name}: got {len(sources)} sources, expected one motion capture pack (.npz)"
         )
+
     pack, which = form_pack(read_pack(sources[0]), joints)
     sha256 = hashlib.sha256(sources[0].read_bytes()).hexdigest()
     return prepare_mocap(
@@ -88,6 +89,7 @@ def prepare_mocap(
     groups: dict[str, list[Clip]] = {"train": [], "test": []}
     for clip in pack.clips:
         groups["test" if clip.subject in test_subjects else "train"].append(clip)
+
     for split, clips in groups.items():
         if not clips:
             found = ", ".join(pack.subjects())
@@ -95,6 +97,7 @@ def prepare_mocap(
                 f"{source}: split {split} is empty: test subjects are {', '.join(test_subjects)}, "
                 f"the pack has {found}"
             )
+
     said = (
         f"split by subject, test {' '.join(test_subjects)}; 2.5D frames of four Human3.6M cameras"
     )
@@ -109,6 +112,7 @@ def prepare_mocap(
         recipe=recipe,
         **skeleton_entries(pack.skeleton),
     )
+
     films = [film(clips, detector, skeleton=pack.skeleton) for clips in groups.values()]
     return write_store(root, meta, *films, world=world_of(groups))
 
@@ -145,6 +149,7 @@ def film(
     joint_2d, confidence = np.empty((n, J, 2), np.float32), np.empty((n, J), np.float32)
     label, truth = np.empty((n, J, 3), np.float32), np.empty((n, J, 3), np.float32)
     factor, videos, start = np.empty(n, np.float32), [], 0
+
     for clip, camera in _takes(clips, cameras):
         end = start + len(clip.positions)
         video = Video(
@@ -165,6 +170,7 @@ def film(
         truth[start:end] = label_px * mm_per_px[:, None, None]
         videos.append(video)
         start = end
+
     return Split(joint_2d, confidence, label, truth, factor, tuple(videos))
 
 

@@ -92,6 +92,7 @@ def _kind(path: Path) -> str | None:
             beginning = stream.read(1 << 12)
     except (OSError, KeyError, *BROKEN):
         return None
+
     text = beginning.decode("latin-1")
     return next(
         (
@@ -121,6 +122,7 @@ def prepare_3dhp(
     """
     if scale not in SCALES:
         raise DataError(f"{store_name}: scale is {scale!r}, expected one of {', '.join(SCALES)}")
+
     files = find_files(sources)
     train, test = read_train(files["train"]), read_test(files["test"])
     subjects = sorted({take.sequence.split()[0] for take in train}, key=lambda name: int(name[1:]))
@@ -134,6 +136,7 @@ def prepare_3dhp(
             f"{files['train']}: has no subject {unknown[0]!r} to validate on, it has "
             f"{', '.join(subjects)}"
         )
+
     meta = Meta(
         name=store_name,
         fps=Counter(take.fps for take in train).most_common(1)[0][0],
@@ -157,6 +160,7 @@ def protocol(train: Iterable[Take], test: Iterable[Take], scale: str) -> str:
     )
     files = f"{NAME}: S1-S8 train, TS1-TS6 test, ground-truth 2D, universal skeleton"
     what = files if published else f"other data in the layout of {NAME}"
+
     unit = (
         "one unit for all sequences"
         if scale == "paper"
@@ -176,6 +180,7 @@ def to_split(takes: Sequence[Take], scale: str = "paper") -> Split:
     truth = np.concatenate([take.joints_mm for take in takes])
     joint_2d = np.concatenate([take.joint_2d for take in takes])
     starts = np.cumsum([0, *counts])
+
     videos = tuple(
         Video(
             f"{take.sequence}.{take.camera}",
@@ -214,11 +219,14 @@ def read_train(path: Path | str) -> list[Take]:
                 f"{where} is {_told(entry)}, expected a list of the cameras' poses and the frame "
                 "rate"
             )
+
         cameras, fps = entry
         fps = as_number(fps, f"{where}: frame rate", MIN_FPS, MAX_FPS)
+
         for key, poses in cameras.items():
             name = as_text(str(key) if isinstance(key, int) else key, f"{where}: camera")
             takes.append(_take(f"{where}, camera {name}", sequence, name, fps, poses))
+
     check_inside(
         (take.joint_2d[::20] for take in takes), (TRAIN_WIDTH, TRAIN_WIDTH), f"{path}: data_2d"
     )
@@ -237,6 +245,7 @@ def read_test(path: Path | str) -> list[Take]:
         check_inside(
             (take.joint_2d[take.valid] for take in of_size), size, f"{path}: data_2d of {names}"
         )
+
     return takes
 
 
@@ -252,11 +261,13 @@ def find_files(sources: Sequence[Path | str]) -> dict[str, Path]:
             if kind in files:
                 raise DataError(f"{file}: is a second {kind} file beside {files[kind]}")
             files[kind] = file
+
     for kind, name in (("train", TRAIN_FILE), ("test", TEST_FILE)):
         if kind not in files:
             raise DataError(
                 f"{', '.join(map(str, sources))}: the {kind} split is missing, name {name} too"
             )
+
     return {kind: files[kind] for kind in ("train", "test")}
 
 
@@ -269,12 +280,15 @@ def _sequences(path: Path, kind: str) -> dict[str, Any]:
         )
     if not data:
         raise DataError(f"{path}: holds no sequence")
+
     expected = "names such as 'S1 Seq1'" if kind == "train" else "names such as 'TS1'"
+
     for name in data:
         if not isinstance(name, str) or not SEQUENCE[kind].fullmatch(name):
             raise DataError(
                 f"{path}: {shown(name)} is no sequence of the {kind} file, expected {expected}"
             )
+
     return data
 
 
@@ -286,25 +300,31 @@ def _take(
         isinstance(entry.get(key), np.ndarray) for key in keys
     ):
         raise DataError(f"{where} is {_told(entry)}, expected the arrays {', '.join(keys)}")
+
     arrays = {}
     for key, axes in (("data_2d", 2), ("data_3d", 3)):
         array = entry[key]
         if array.ndim != 3 or array.shape[1:] != (N_JOINTS, axes) or array.dtype.kind != "f":
             expected = f"numbers (n, {N_JOINTS}, {axes})"
             raise DataError(f"{where}: {key} is {array.dtype} {array.shape}, expected {expected}")
+
         if len(array) == 0:
             raise DataError(f"{where}: {key} has no frame")
+
         check_finite(array, f"{where}: {key}")
         arrays[key] = np.asarray(array[:, list(H36M_FROM_MPI)], np.float32)
+
     n = len(arrays["data_3d"])
     if len(arrays["data_2d"]) != n:
         raise DataError(
             f"{where}: data_2d has {len(arrays['data_2d'])} frames and data_3d {n}, expected the "
             "same"
         )
+
     valid = _valid(entry["valid"], n, where) if needs_valid else np.ones(n, bool)
     take = Take(sequence, camera, fps, arrays["data_2d"], arrays["data_3d"], valid)
     _check_poses(take, where)
+
     return take
 
 

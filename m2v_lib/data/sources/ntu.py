@@ -134,8 +134,10 @@ def prepare_ntu60(root: Path, store_name: str, sources: Sequence[Path], *, recip
     """Read the pickle and write the action data ``<root>/<store_name>``. Raises DataError."""
     if len(sources) != 1:
         raise DataError(f"{store_name}: got {len(sources)} files, expected one {FILE_NAME}")
+
     path = Path(sources[0])
     data = read_ntu60(path)
+
     protocol = (
         f"layout of NTU RGB+D 60: {len(data):,} samples, {len(data.classes)} classes, splits of "
         "the file"
@@ -172,13 +174,16 @@ def from_annotations(
     """
     if not isinstance(annotations, list | tuple) or not annotations:
         raise DataError(f"{where}: annotations is no list of samples, expected at least one")
+
     samples = [
         _check(a, f"{where}: annotation {i}", len(classes)) for i, a in enumerate(annotations)
     ]
+
     names = tuple(str(a["frame_dir"]) for a in samples)
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise DataError(f"{where}: frame_dir {twice!r} occurs twice, expected each sample once")
+
     height, width = np.array([a["img_shape"] for a in samples], np.int64).T
     n_frames = np.array([a["total_frames"] for a in samples], np.int64)
     n_persons = np.array([min(2, len(a["keypoint"])) for a in samples], np.int64)
@@ -194,6 +199,7 @@ def from_annotations(
         classes=tuple(classes),
     )
     _check_images(data, where)
+
     return data
 
 
@@ -201,6 +207,7 @@ def _fill(samples: Sequence[Mapping[str, Any]], n: int) -> dict[str, np.ndarray]
     """The rows of all samples, one sample in memory at a time beside them."""
     joints, confidence = np.empty((n, 17, 2), np.float32), np.empty((n, 17), np.float32)
     scores, start = np.empty((n, 17), np.float32), 0
+
     for sample in tqdm(samples, desc="following people", unit="sample", delay=10, leave=False):
         points, score = (
             np.asarray(sample[key], np.float32) for key in ("keypoint", "keypoint_score")
@@ -208,12 +215,14 @@ def _fill(samples: Sequence[Mapping[str, Any]], n: int) -> dict[str, np.ndarray]
         if len(points) > 2:
             chosen = np.sort(np.argsort(-score.sum((1, 2)), kind="stable")[:2])
             points, score = points[chosen], score[chosen]
+
         rows = slice(start, start := start + score.shape[0] * score.shape[1])
         scores[rows] = score.reshape(-1, 17)
         points, score = follow(points, score)
         joints[rows], confidence[rows] = COCO.to_h36m(
             points.reshape(-1, 17, 2), score.reshape(-1, 17)
         )
+
     return {"joint_2d": joints, "confidence": confidence, "coco_score": scores}
 
 
@@ -226,9 +235,11 @@ def follow(points_MTJ2: np.ndarray, score_MTJ: np.ndarray) -> tuple[np.ndarray, 
     """
     if len(points_MTJ2) != 2:
         return points_MTJ2, score_MTJ
+
     seen, far = score_MTJ.max(-1) > 0, 1e3 * (1 + np.abs(points_MTJ2).max())
     last: list[np.ndarray | None] = [None, None]
     order_T2 = np.tile([0, 1], (points_MTJ2.shape[1], 1))
+
     for t, (both, here) in enumerate(zip(points_MTJ2.swapaxes(0, 1), seen.T, strict=True)):
         moved = [
             [np.abs(row - place).sum() if place is not None else far for place in last]
@@ -238,9 +249,11 @@ def follow(points_MTJ2: np.ndarray, score_MTJ: np.ndarray) -> tuple[np.ndarray, 
         change = sum(moved[row][1 - row] for row in (0, 1) if here[row])
         if change < stay:
             order_T2[t] = 1, 0
+
         for person, row in enumerate(order_T2[t]):
             if here[row]:
                 last[person] = both[row]
+
     frames = np.arange(len(order_T2))
     return points_MTJ2[order_T2.T, frames], score_MTJ[order_T2.T, frames]
 
@@ -252,6 +265,7 @@ def _check(sample: Any, where: str, n_classes: int) -> Mapping[str, Any]:
         where = f"{where} ({as_text(sample['frame_dir'], f'{where}: frame_dir')})"
     if missing := [key for key in KEYS if key not in sample]:
         raise DataError(f"{where} has no key {missing[0]!r}, expected {', '.join(KEYS)}")
+
     points, score = (
         as_array(sample[key], f"{where}: {key}", "f") for key in ("keypoint", "keypoint_score")
     )
@@ -264,26 +278,32 @@ def _check(sample: Any, where: str, n_classes: int) -> Mapping[str, Any]:
         raise DataError(
             f"{where}: keypoint_score has shape {score.shape}, expected {points.shape[:3]}"
         )
+
     n_frames = as_whole(sample["total_frames"], f"{where}: total_frames", 1, MAX_FRAME_NUMBER)
     if n_frames != points.shape[1]:
         raise DataError(
             f"{where}: total_frames says {n_frames}, keypoint has {points.shape[1]} frames"
         )
+
     bad = ~(np.isfinite(points).all((2, 3)) & np.isfinite(score).all(2))
     if bad.any():
         person, frame = np.argwhere(bad)[0]
         raise DataError(
             f"{where}: person {person}, frame {frame} holds a number that is not finite"
         )
+
     if score.min() < 0 or score.max() > 1.5:  # the peak of a heat map can be a little over 1
         raise DataError(
             f"{where}: keypoint_score runs from {score.min():g} to {score.max():g}, expected 0 to 1"
         )
+
     sides = as_list(sample["img_shape"], f"{where}: img_shape")
     if len(sides) != 2:
         raise DataError(f"{where}: img_shape has {len(sides)} numbers, expected height and width")
+
     for side in sides:
         as_whole(side, f"{where}: img_shape (height, width)", 1, MAX_IMAGE_SIDE)
+
     as_whole(sample["label"], f"{where}: label", 0, n_classes - 1)
     return sample
 
@@ -293,8 +313,10 @@ def _parts(split: Any, names: Sequence[str], where: str) -> dict[str, np.ndarray
     split = as_table(split, f"{where}: split")
     if missing := [key for key in SPLITS if key not in split]:
         raise DataError(f"{where}: split has no {missing[0]!r}, expected {', '.join(SPLITS)}")
+
     number = {name: i for i, name in enumerate(names)}
     parts = {protocol: np.full(len(names), NEITHER, np.int64) for protocol in ("xsub", "xview")}
+
     for key, (protocol, part) in SPLITS.items():
         listed_names = as_list(split[key], f"{where}: split {key}")
         if not listed_names:
@@ -310,7 +332,9 @@ def _parts(split: Any, names: Sequence[str], where: str) -> dict[str, np.ndarray
                     f"{where}: {name!r} is in both splits of {protocol}, expected it to train or "
                     "to test"
                 )
+
             parts[protocol][at] = part
+
     return parts
 
 
@@ -329,6 +353,7 @@ def _check_images(data: ActionData, where: str) -> None:
         raise DataError(
             f"{where}: keypoint runs to {np.abs(joints[sure]).max():.2g} only, expected pixels"
         )
+
     inside = [
         np.all((joints >= 0) & (joints <= size), axis=-1) for size in (image, image[..., ::-1])
     ]
@@ -346,9 +371,11 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     beside = path.with_name(LABEL_MAP)
     if not beside.is_file():
         return CLASSES
+
     text = read_text(beside, MAX_DESCRIPTION_BYTES)
     lines = (line.strip() for line in text.splitlines())
     classes = tuple(as_text(line, f"{beside}: class") for line in lines if line)
     if not classes:
         raise DataError(f"{beside}: is empty, expected the name of a class on each line")
+
     return classes

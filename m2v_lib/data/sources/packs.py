@@ -86,6 +86,7 @@ def read_pack(path: Path | str) -> Pack:
     raw = _load_arrays(path)
     if missing := [key for key in REQUIRED if key not in raw]:
         raise DataError(f"{path}: has no key {missing[0]!r}, expected {', '.join(REQUIRED)}")
+
     positions, starts = raw["positions"], raw["clip_start"]
     _check_pack(path, raw, positions, starts)
 
@@ -96,6 +97,7 @@ def read_pack(path: Path | str) -> Pack:
             *columns, starts[:-1], starts[1:], strict=True
         )
     )
+
     extra = {key: value for key, value in raw.items() if key not in REQUIRED}
     return Pack(clips, float(raw["fps"]), extra, SKELETONS[positions.shape[1]])
 
@@ -108,6 +110,7 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
     n_joints = len(pack.skeleton)
     if SKELETONS.get(n_joints) != pack.skeleton:
         raise DataError(f"{path}: a pack must hold h36m17 or rig38, got {pack.skeleton.name}")
+
     starts = np.cumsum([0, *(len(clip.positions) for clip in pack.clips)]).astype(np.int64)
     columns: dict[str, Any] = {
         "clip_name": [clip.name for clip in pack.clips],
@@ -130,12 +133,14 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
     }
     arrays = {key: np.asarray(value) for key, value in {**arrays, **pack.extra}.items()}
     _save(path, arrays)
+
     return path
 
 
 def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.part")
+
     try:
         with partial.open("wb") as stream:
             np.savez_compressed(stream, allow_pickle=False, **arrays)
@@ -172,9 +177,11 @@ def _check_pack(
             f"{path}: positions has shape {positions.shape}, expected (frames, 17 joints or the "
             "rig's 38, 3)"
         )
+
     units, up = (_word(raw.get(key, np.array("z")), f"{path}: {key}") for key in UNITS)
     if (units, up) != ("mm", "z"):
         raise DataError(f"{path}: units and up_axis say {units}, {up} up, expected mm, z up")
+
     as_number(raw["fps"], f"{path}: fps", MIN_FPS, MAX_FPS)
 
     _check_clips(path, raw, starts, len(positions))
@@ -188,6 +195,7 @@ def _check_pack(
         raise DataError(
             f"{path}: suspect has shape {raw['suspect'].shape}, expected {positions.shape[:2]}"
         )
+
     check_finite(positions, f"{path}: positions")
     check_millimetres(positions, f"{path}: positions", SKELETONS[positions.shape[1]])
 
@@ -205,6 +213,7 @@ def _check_clips(path: Path, raw: dict[str, np.ndarray], starts: np.ndarray, n_f
         )
     if starts[0] != 0 or starts[-1] != n_frames or (np.diff(starts) < 1).any():
         raise DataError(f"{path}: clip_start must rise from 0 to {n_frames}, the number of frames")
+
     for key in CLIP_KEYS:
         if raw[key].shape != (len(starts) - 1,):
             raise DataError(
@@ -212,5 +221,6 @@ def _check_clips(path: Path, raw: dict[str, np.ndarray], starts: np.ndarray, n_f
                 f"{len(starts) - 1} clips"
             )
         as_names(raw[key], f"{path}: {key}")
+
     if len(set(raw["clip_name"].tolist())) != len(starts) - 1:
         raise DataError(f"{path}: clip_name holds a name twice, expected each clip once")

@@ -60,8 +60,10 @@ def check_projection(joint_2d: np.ndarray, joints_mm: np.ndarray, where: str) ->
         raise DataError(
             f"{where} stays within {most:.2g}, expected pixels and not normalised coordinates"
         )
+
     flat, space = joint_2d - joint_2d[:, :1], (joints_mm - joints_mm[:, :1])[..., :2]
     lengths = np.sqrt((flat**2).sum((0, 1)) * (space**2).sum((0, 1)))
+
     agreement = (flat * space).sum((0, 1)) / np.maximum(lengths, 1e-9)
     if agreement.min() < MIN_AGREEMENT:
         axis = "xy"[int(agreement.argmin())]

@@ -42,6 +42,7 @@ class Reader:
             if p.kind is p.KEYWORD_ONLY
         ]
         known.remove("recipe")
+
         if unknown := [key for key in options if key not in known]:
             takes = f"takes {', '.join(known)}" if known else "takes none"
             raise DataError(f"{kind}: there is no option {unknown[0]!r}, this kind of data {takes}")
@@ -100,6 +101,7 @@ def kind_of(name: str, sources: Sequence[Path]) -> str:
             f"{name}: no such data set, expected one of {', '.join(READERS)} or a name with "
             "--source FILE"
         )
+
     with_files = [kind for kind, reader in READERS.items() if reader.files]
     found = [
         kind
@@ -108,12 +110,14 @@ def kind_of(name: str, sources: Sequence[Path]) -> str:
     ]
     if len(found) > 1 and "keypoints" in found:  # tables of keypoints are many things
         found.remove("keypoints")
+
     if len(found) != 1:
         what = "files of several kinds" if found else "no file that is known"
         raise DataError(
             f"{', '.join(map(str, sources))}: {what}, expected those of "
             f"{', '.join(found or with_files)}"
         )
+
     return found[0]
 
 
@@ -127,15 +131,19 @@ def find_sources(kind: str, given: Sequence[Path]) -> list[Path]:
         if given:
             raise DataError(f"{kind}: takes no source, it is made from nothing")
         return []
+
     if missing := [path for path in given if not path.exists()]:
         raise DataError(f"{missing[0]}: no such file")
     if given:
         return list(given)
+
     base = Path(os.environ.get("M2V_DATA") or "data")
+
     for names in reader.files:
         paths = [_below(base, name) for name in names]
         if all(paths):
             return [path for path in paths if path]
+
     wanted = " or ".join(" with ".join(names) for names in reader.files)
     raise DataError(f"{base}: holds no {wanted}; name the files with --source, or {reader.advice}")
 
@@ -147,6 +155,7 @@ def sha256_of(path: Path) -> str:
     digest = hashlib.sha256()
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
     size = sum(file.stat().st_size for file in files)
+
     with tqdm(
         total=size, desc=f"checking {path.name}", unit="B", unit_scale=True, delay=2, leave=False
     ) as bar:
@@ -157,6 +166,7 @@ def sha256_of(path: Path) -> str:
                 while block := stream.read(1 << 22):
                     digest.update(block)
                     bar.update(len(block))
+
     return digest.hexdigest()
 
 

@@ -27,6 +27,7 @@ def form_pack(pack: Pack, joints: str | None = None) -> tuple[Pack, str]:
     """
     wanted = joints or (H36M_ALIKE if pack.skeleton == RIG38 else H36M17.name)
     layout = rig_layout(wanted)
+
     if pack.skeleton != RIG38:
         if wanted != H36M17.name:
             raise DataError(
@@ -61,6 +62,7 @@ def whole_stretches(pack: Pack, layout: Layout) -> Iterator[Clip]:
         end = start + len(clip.positions)
         bad = np.zeros(end - start, bool) if suspect is None else suspect[start:end, used].any(1)
         start = end
+
         if not bad.any():
             yield clip
             continue

@@ -84,6 +84,7 @@ def rig_layout(name: str) -> Layout:
     if name == RIG38.name:
         quality = ["approximated" if joint in RIG_DERIVED else "exact" for joint in RIG_JOINTS]
         return Layout(name, RIG38, np.eye(len(RIG38)), tuple(quality), (), "the rig itself")
+
     entries = _facts()["layouts"]
     if name not in entries:
         nearest = difflib.get_close_matches(str(name), layout_names(), n=1, cutoff=0.0)[0]
@@ -93,10 +94,12 @@ def rig_layout(name: str) -> Layout:
         )
 
     entry = entries[name]
+
     weights = np.zeros((len(entry["joints"]), len(RIG_JOINTS)))
     for row, joint in zip(weights, entry["joints"], strict=True):
         for point, weight in joint["weights"].items():
             row[RIG_JOINTS.index(point)] = weight
+
     quality = [joint["quality"] for joint in entry["joints"]]
     absent = tuple(entry["absent"])
     return Layout(name, _skeleton(name, entry), weights, tuple(quality), absent, entry["note"])
@@ -114,4 +117,5 @@ def _skeleton(name: str, entry: dict[str, Any]) -> Skeleton:
             if joint["joint"].startswith(f"{side} "):
                 values |= {"twin": joint["joint"].replace(side, other), "side": side}
         joints.append(values)
+
     return Skeleton.from_dict({"name": f"{name}_of_rig", "joints": joints}, name)

@@ -66,14 +66,17 @@ def rig_points(
     """
     points = {name: ends[name] for name in MIDDLE_BONES}
     points["pelvis"] = ends["root"]
+
     for side in "lr":
         points |= {f"{side}{name}": ends[side + bone] for name, bone in SIDE_BONES.items()}
         points |= _foot_points(side, ends, turned, vectors)
+
     points["hip"] = (points["rhip"] + points["lhip"]) / 2
 
     tilt = axis_rotation(0, np.array(-HEAD_TILT))
     for name, offset in HEAD_POINTS.items():
         points[name] = ends["head"] + turned["head"] @ (tilt @ np.array(offset, np.float64))
+
     every = np.stack([points[name] for name in RIG_JOINTS], axis=1)
     return every[..., [0, 2, 1]] * (1, -1, 1)
 
@@ -89,6 +92,7 @@ def _foot_points(
     length = foot[2] + toes[2]
     outward = 1 if side == "l" else -1
     heel = np.array([0.0, foot[1], -HEEL_BEHIND * length])
+
     small_toe = np.array([outward * SMALL_TOE[0] * length, 0.0, SMALL_TOE[1] * length])
     return {
         f"{side}heel": ends[f"{side}tibia"] + turned[f"{side}foot"] @ heel,
@@ -108,6 +112,7 @@ def suspect_points(points: np.ndarray, fps: float, subject: str) -> np.ndarray:
     speed = np.linalg.norm(np.diff(relative, axis=0), axis=-1) * fps
     acceleration = np.linalg.norm(np.diff(relative, 2, axis=0), axis=-1) * fps**2
     bad = np.zeros(points.shape[:2], bool)
+
     for fault, lasts in ((speed > MAX_SPEED, 1), (acceleration > MAX_ACCELERATION, 2)):
         for frame, point in np.argwhere(fault):
             first, last = frame - MARGIN_FRAMES, frame + lasts + MARGIN_FRAMES
@@ -119,10 +124,12 @@ def suspect_points(points: np.ndarray, fps: float, subject: str) -> np.ndarray:
         ]
         wrong = _impossible_ankle(points, side) | (subject in BAD_FEET)
         bad[:, foot] |= wrong[:, None]
+
     bad[:, list(RIG_H36M17)] = False
     for child, parent in enumerate(RIG38.parents):
         if child not in RIG_H36M17 and parent >= 0:
             bad[:, child] |= bad[:, parent]
+
     return bad
 
 

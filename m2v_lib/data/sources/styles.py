@@ -55,6 +55,7 @@ def _gait(
         angles[f"{side} knee"] = (-6 - knee * pulse(time, hertz, phase + 0.18, sharp=2), 0, 0)
         angles[f"{side} shoulder"] = (-0.8 * stride * thigh, 8, 0)
         angles[f"{side} elbow"] = (elbow - 0.3 * stride * thigh, 0, 0)
+
     return angles
 
 
@@ -116,6 +117,7 @@ def wave(time: Wave, rng: np.random.Generator) -> Act:
     angles[f"{side} elbow"] = (15 + up * (70 + 28 * hand), 0, 0)
     angles[f"{other} shoulder"] = (4 * swing(time, 0.25), 8, 0)
     angles[f"{other} elbow"] = (18, 0, 0)
+
     return Act(angles, turn=rng.uniform(15, 40) * swing(time, 0.1))
 
 
@@ -127,6 +129,7 @@ def jump(time: Wave, rng: np.random.Generator) -> Act:
     )
     lift = rng.uniform(220, 380) * pulse(time, hertz, 0.68, sharp=3)
     angles = _crouch(depth, lean=25)
+
     for side in ("right", "left"):
         angles[f"{side} shoulder"] = (
             60 * pulse(time, hertz, 0.68) - 30,
@@ -134,6 +137,7 @@ def jump(time: Wave, rng: np.random.Generator) -> Act:
             0,
         )
         angles[f"{side} elbow"] = (25 + 20 * swing(time, hertz), 0, 0)
+
     return Act(angles, lift=lift, turn=rng.uniform(20, 60) * swing(time, 0.08))
 
 
@@ -149,6 +153,7 @@ def turn_and_reach(time: Wave, rng: np.random.Generator) -> Act:
     angles[f"{side} elbow"] = (60 - 50 * out, 0, 0)
     angles[f"{other} shoulder"] = (-12 * out, 10, 0)
     angles[f"{other} elbow"] = (20, 0, 0)
+
     return Act(angles, turn=rng.uniform(60, 100) * swing(time, hertz / 2))
 
 

@@ -89,9 +89,11 @@ def make_body(rng: np.random.Generator) -> Body:
         for segment, rest in REST.items()
     }
     offsets = np.zeros((N_JOINTS, 3))
+
     for joint, name in enumerate(JOINTS[1:], start=1):
         mirror = (-1, 1, 1) if name.startswith("left") else (1, 1, 1)
         offsets[joint] = sizes[name.split()[-1]] * mirror
+
     return Body(offsets, ANKLE_HEIGHT * stature)
 
 
@@ -111,6 +113,7 @@ def joint_rotations(act: Act, time: np.ndarray, rng: np.random.Generator) -> np.
         out[:, joint] = (
             axis_rotation(1, side * away) @ axis_rotation(0, flex) @ axis_rotation(2, side * twist)
         )
+
     out[:, 0] = axis_rotation(2, np.broadcast_to(act.turn, time.shape)) @ out[:, 0]
     return out
 
@@ -149,6 +152,7 @@ def stand_on_floor(
     root[:, 2] = lift - smooth_lowest
     placed = joints + root[:, None]
     placed[..., 2] += ankle_height - placed[:, FEET, 2].min()
+
     return placed
 
 
@@ -174,6 +178,7 @@ def make_pack(plan: Plan) -> Pack:
                     body, style, plan.n_frames, plan.fps, video_generator(plan.seed, name)
                 )
                 clips.append(Clip(name, subject, style, style, positions))
+
     return Pack(tuple(clips), plan.fps)
 
 

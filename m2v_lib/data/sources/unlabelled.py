@@ -67,6 +67,7 @@ def prepare_keypoints(
     splits: dict[str, list[tuple[Video, Piece]]] = {"train": [], "test": []}
     formats: Counter[str] = Counter()
     found = [(source, path) for source in sources for path in _recordings(source)]
+
     left_out: list[str] = []
     for source, path in tqdm(found, desc="reading keypoints", unit="file", delay=2, leave=False):
         try:
@@ -76,10 +77,12 @@ def prepare_keypoints(
                 raise
             left_out.append(f"{path.name}: {str(error).removeprefix(f'{path}: ')}")
             continue
+
         formats[f"{tracks.format}, {tracks.layout}"] += 1
         split = splits[
             "test" if set(path.relative_to(source).parts[:-1]) & set(TEST_FOLDERS) else "train"
         ]
+
         for label, piece in pieces(tracks, str(path)):
             source_name = f"{path.relative_to(source.parent).as_posix()}#{label}"
             start = split[-1][0].start + split[-1][0].n_frames if split else 0
@@ -94,6 +97,7 @@ def prepare_keypoints(
                 piece.height,
             )
             split.append((video, piece))
+
     meta = Meta(
         name=name,
         fps=FPS,
@@ -103,6 +107,7 @@ def prepare_keypoints(
         units="px",
         recipe=recipe,
     )
+
     if not splits["train"]:
         where = ", ".join(map(str, sources))
         why = f"; left out: {left_out[0]}" if left_out else ""
@@ -110,9 +115,11 @@ def prepare_keypoints(
             f"{where}: nobody is seen for {MIN_SECONDS:g} s in {len(found)} recordings outside "
             f"val and test{why}"
         )
+
     if left_out:
         count = "1 file" if len(left_out) == 1 else f"{len(left_out)} files"
         tqdm.write(f"m2v: {count} left out, {left_out[0]}", file=sys.stderr)
+
     return write_store(root, meta, *(_split(entries) for entries in splits.values()))
 
 
@@ -132,13 +139,16 @@ def parse_size(size: Sequence[int] | str | None) -> tuple[int, int] | None:
     """(width, height) from "1280x720" or two numbers. Raises DataError."""
     if size is None:
         return None
+
     words: Sequence[Any] = size.lower().split("x") if isinstance(size, str) else size
+
     try:
         width, height = (int(word) for word in words)
         if width > 0 and height > 0:
             return width, height
     except (TypeError, ValueError):
         pass
+
     raise DataError(f"size {size!r} is not WIDTHxHEIGHT in pixels, such as 1280x720")
 
 
@@ -158,12 +168,14 @@ def _piece(person: Person, rows: slice, fps: float, tracks: Tracks) -> Piece | N
     xy, confidence = dense(frames, person.xy[rows]), dense(frames, person.confidence[rows])
     if len(xy) < MIN_SECONDS * fps or (confidence > 0).mean() < MIN_SEEN:
         return None
+
     seen = xy[confidence > 0]
     xy, confidence, _ = fill(xy, confidence, fps)
     at = at_rate(len(xy), fps, FPS)
     xy, confidence = sample(xy, at), np.clip(sample(confidence, at), 0.0, 1.0)
     if tracks.width and tracks.height:
         return Piece(xy, confidence, tracks.width, tracks.height)
+
     side = max(1, round(CROP * float(np.ptp(seen, axis=0).max())))
     return Piece(xy - (seen.min(0) + seen.max(0)) / 2 + side / 2, confidence, side, side)
 

@@ -171,8 +171,10 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
         raise DataError(
             f"{target}: is a store of another kind, choose another name for the action data"
         )
+
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
+
     try:
         write_tensors(building / FILE, {key: getattr(data, key) for key in (*ROWS, *SAMPLES)})
         meta = replace(meta, fingerprint=fingerprint([building / FILE]))
@@ -186,6 +188,7 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
         ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
     return target
 
 
@@ -203,19 +206,23 @@ def check_shapes(data: ActionData, where: str) -> None:
     n_samples = len(data)
     if n_samples == 0:
         raise DataError(f"{where}: holds no sample, expected at least one")
+
     for key in SAMPLES:
         if getattr(data, key).shape != (n_samples,):
             raise DataError(
                 f"{where}: {key} has shape {getattr(data, key).shape}, expected one of "
                 f"{n_samples} samples"
             )
+
     for key in ("n_frames", "n_persons", "width", "height"):
         _require(getattr(data, key) > 0, data.names, f"{where}: {key} is not positive")
+
     _require(
         (data.label >= 0) & (data.label < len(data.classes)),
         data.names,
         f"{where}: label is not one of {len(data.classes)} classes",
     )
+
     for key, shape in ROWS.items():
         if getattr(data, key).shape != (data.starts[-1], *shape):
             found = getattr(data, key).shape
@@ -238,8 +245,10 @@ def _read_description(path: Path) -> dict[str, Any]:
     check_name(meta["name"], file)
     for key in ("protocol", "source", "recipe"):
         meta[key] = as_text(meta[key], f"{file}: {key}", MAX_LONG_TEXT)
+
     check_fingerprint(meta["fingerprint"], f"{file}: fingerprint")
     raw["classes"], raw["names"] = (
         as_names(raw[key], f"{file}: {key}") for key in ("classes", "names")
     )
+
     return {**raw, "meta": meta}

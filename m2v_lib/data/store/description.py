@@ -83,15 +83,20 @@ def checked_meta(raw: Any, path: Path) -> dict[str, Any]:
     raw["fps"] = as_number(raw["fps"], f"{path}: fps", MIN_FPS, MAX_FPS)
     for key in ("protocol", "source", "units", "skeleton", "recipe"):
         raw[key] = as_text(raw[key], f"{path}: {key}", MAX_LONG_TEXT)
+
     for key in ("val_subjects", "blocked_sources"):
         raw[key] = tuple(as_names(raw[key], f"{path}: {key}"))
+
     raw["n_joints"] = as_whole(raw["n_joints"], f"{path}: n_joints", 1, 1000)
+
     if raw["skeleton_definition"] is not None:
         raw["skeleton_definition"] = dict(
             as_table(raw["skeleton_definition"], f"{path}: skeleton_definition")
         )
+
     raw["detector"] = dict(as_table(raw["detector"], f"{path}: detector"))
     check_fingerprint(raw["fingerprint"], f"{path}: fingerprint")
+
     return raw
 
 
@@ -105,13 +110,17 @@ def checked_videos(rows: Any, where: str) -> tuple[Video, ...]:
         fields: dict[str, Any] = {}
         for key in TEXTS:
             fields[key] = as_text(row[key], f"{place} {key}", MAX_LONG_TEXT)
+
         for key, (low, high) in LIMITS.items():
             fields[key] = as_whole(row[key], f"{place} {key}", low, high)
+
         video = Video(**fields)
         if video.start != start:
             raise DataError(f"{place} starts at frame {video.start}, expected {start}")
+
         start += video.n_frames
         videos.append(video)
+
     return tuple(videos)
 
 

@@ -53,6 +53,7 @@ def store_folder(root: Path, name: str) -> Path:
         raise DataError(
             f"{target}: {reason}; it is left as it is, choose another name (--name) or M2V_STORE"
         )
+
     return target
 
 
@@ -65,12 +66,14 @@ def swap_in(building: Path, target: Path) -> None:
     remove_store(aside)
     if target.exists():
         os.replace(target, aside)
+
     try:
         os.replace(building, target)
     except OSError:
         if aside.exists():
             os.replace(aside, target)
         raise
+
     remove_store(aside)
 
 
@@ -102,6 +105,7 @@ def _no_store(folder: Path, name: str) -> str:
     held = sorted(path.name for path in folder.iterdir())
     if not held:
         return ""
+
     description = next((file for file in DESCRIPTIONS if file in held), None)
     if description is None:
         return "exists and is no store"
@@ -115,6 +119,7 @@ def _no_store(folder: Path, name: str) -> str:
             if found is None
             else f"is the store {found[:60]!r}"
         )
+
     return ""
 
 

@@ -143,6 +143,7 @@ class Store:
         """
         if name not in SPLITS:
             raise DataError(f"{self.path}: no split {name!r}, expected one of {', '.join(SPLITS)}")
+
         expected = [key for key in ARRAYS if self.meta.labelled or key not in LABELS]
         arrays = map_tensors(self.path / f"{name}.safetensors", expected, ("valid",))
         if not self.meta.labelled:
@@ -151,6 +152,7 @@ class Store:
         check_cheaply(
             split, f"{self.path}: split {name}", self.meta.n_joints, labelled=self.meta.labelled
         )
+
         return split
 
     @cached_property
@@ -197,18 +199,22 @@ def open_store(name: str, root: Path | None = None) -> Store:
         )
     if not (path / "meta.json").is_file():
         raise DataError(f"{path}: no store {name!r} here, make it with `m2v data prepare {name}`")
+
     meta = Meta(**_read_meta(path)["meta"])
     if meta.units not in ("mm", "px"):
         raise DataError(f"{path}/meta.json: units must be mm or px, got {meta.units!r}")
+
     try:
         n_joints = len(meta.joints)
     except SkeletonError as error:
         raise DataError(f"{path}/meta.json: {error}") from error
+
     if n_joints != meta.n_joints:
         raise DataError(
             f"{path}/meta.json: n_joints must be {n_joints}, that of {meta.skeleton}, "
             f"got {meta.n_joints}"
         )
+
     return Store(path, meta)
 
 
@@ -241,6 +247,7 @@ def write_store(
     root, target = Path(root), store_folder(Path(root), meta.name)
     if (target / "actions.json").exists():
         raise DataError(f"{target}: holds action data, choose another name for the store (--name)")
+
     splits = {"train": train, "test": test}
     for name, split in splits.items():
         # keypoints alone need no test split
@@ -248,10 +255,12 @@ def write_store(
             check_split(
                 split, f"{meta.name}: split {name}", labelled=meta.labelled, skeleton=meta.joints
             )
+
     if world is not None:
         check_world(world, f"{meta.name}: world", meta.joints)
     root.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
+
     try:
         _write_files(building, meta, splits, world)
         swap_in(building, target)
@@ -261,6 +270,7 @@ def write_store(
         ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
     return target
 
 
@@ -273,6 +283,7 @@ def check_split(
     n = split.n_frames
     if n == 0 or not split.videos:
         raise DataError(f"{where} is empty, expected at least one video")
+
     for name, shape in array_shapes(len(skeleton)).items():
         array = getattr(split, name)
         if array.shape != (n, *shape):
@@ -282,20 +293,25 @@ def check_split(
             )
         if array.dtype.kind not in "fiu":
             raise DataError(f"{where}: {name} holds {array.dtype}, expected numbers")
+
     _check_valid(split.valid, n, where)
     _check_videos(split.videos, n, where)
+
     for name in ARRAYS:
         if labelled or name not in LABELS:
             check_finite(getattr(split, name), f"{where}: {name}", split.videos)
+
     if split.confidence.min() < 0 or split.confidence.max() > MAX_CONFIDENCE:
         bad = int(np.argmax(((split.confidence < 0) | (split.confidence > MAX_CONFIDENCE)).any(1)))
         raise DataError(f"{where}: confidence at frame {bad} is outside [0, 1]")
+
     if not labelled:
         return
     if split.factor.min() <= 0:
         raise DataError(
             f"{where}: factor at frame {int(split.factor.argmin())} is not positive (mm per px)"
         )
+
     check_millimetres(split.truth_mm, f"{where}: truth_mm", skeleton)
 
 
@@ -309,12 +325,14 @@ def check_cheaply(split: Split, where: str, n_joints: int, *, labelled: bool) ->
             raise DataError(
                 f"{where}: {name} has shape {getattr(split, name).shape}, expected {(n, *shape)}"
             )
+
     if n or split.videos:
         _check_videos(split.videos, n, where)
     step = max(1, n // N_SAMPLED)
     sample = replace(
         split, videos=(), valid=None, **{key: getattr(split, key)[::step] for key in ARRAYS}
     )
+
     for name in ARRAYS if labelled else ("joint_2d", "confidence"):
         values = getattr(sample, name)
         if not np.isfinite(values).all() or (len(values) and np.abs(values).max() > LARGEST):
@@ -347,6 +365,7 @@ def _check_videos(videos: tuple[Video, ...], n: int, where: str) -> None:
                 f"{where}: video {video.source} has image size {video.width} x {video.height}"
             )
         expected += video.n_frames
+
     if expected != n:
         raise DataError(f"{where}: the videos cover {expected} frames, the arrays hold {n}")
 
@@ -360,6 +379,7 @@ def _write_files(
             arrays["valid"] = split.valid
         write_tensors(folder / f"{name}.safetensors", arrays)
         (folder / f"{name}.safetensors").chmod(0o644)
+
     meta = replace(meta, fingerprint=_fingerprint(folder))
     videos = {name: [asdict(v) for v in split.videos] for name, split in splits.items()}
     said: dict[str, Any] = {"meta": asdict(meta), "videos": videos}

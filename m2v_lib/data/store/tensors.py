@@ -42,6 +42,7 @@ def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     header: dict[str, dict[str, Any]] = {}
     size = 0
+
     order = sorted(
         arrays, key=lambda key: (-TYPES[_type(arrays[key])].itemsize, key)
     )  # as safetensors sorts
@@ -50,8 +51,10 @@ def write_tensors(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
         end = size + math.prod(shape) * TYPES[kind].itemsize
         header[key] = {"dtype": kind, "shape": shape, "data_offsets": [size, end]}
         size = end
+
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+
     with (
         file.open("wb") as stream,
         tqdm(
@@ -79,11 +82,13 @@ def map_tensors(
         raise DataError(
             f"{file}: has no {', '.join(sorted(missing))}, expected {', '.join(expected)}"
         )
+
     wanted = [*expected, *(key for key in optional if key in header)]
     header.pop("__metadata__", None)
     entries = {key: _entry(header[key], f"{file}: {shown(key)}", size) for key in header}
     if size != (stated := first + max(end for *_, end in entries.values())):
         raise DataError(f"{file}: is {size} bytes long, its header says {stated} (truncated?)")
+
     _check_order(file, entries)
     return {key: _map(file, entries[key], first) for key in wanted}
 
@@ -98,12 +103,14 @@ def _header(file: Path, size: int) -> tuple[dict[str, Any], int]:
                 f"of {size})"
             )
         text = stream.read(length)
+
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(
             f"{file}: cannot be read as a safetensors file (its header is no JSON)"
         ) from error
+
     return dict(as_table(header, f"{file}: header")), 8 + length
 
 
@@ -113,14 +120,17 @@ def _entry(entry: Any, where: str, size: int) -> tuple[np.dtype[Any], tuple[int,
     kind = entry.get("dtype")
     if not isinstance(kind, str) or kind not in TYPES:
         raise DataError(f"{where}: dtype must be one of {', '.join(TYPES)}, got {shown(kind)}")
+
     lengths = as_list(entry.get("shape"), f"{where}: shape")
     shape = tuple(as_whole(length, f"{where}: shape", 0, size) for length in lengths)
     offsets = as_list(entry.get("data_offsets"), f"{where}: data_offsets")
     if len(offsets) != 2 or len(shape) > MAX_DIMENSIONS:
         raise DataError(f"{where}: must have two data_offsets and at most {MAX_DIMENSIONS} axes")
+
     begin, end = (as_whole(offset, f"{where}: data_offsets", 0, 1 << 62) for offset in offsets)
     if end - begin != math.prod(shape) * TYPES[kind].itemsize:
         raise DataError(f"{where}: data_offsets span {end - begin} bytes, its shape needs others")
+
     return TYPES[kind], shape, begin, end
 
 

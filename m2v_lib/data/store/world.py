@@ -63,6 +63,7 @@ def make_world(
                 WorldClip(name, subject, action, split, start, len(positions), floor_of(positions))
             )
             start += len(positions)
+
     every = [positions for entries in takes.values() for *_, positions in entries]
     return World(np.concatenate(every).astype(np.float32), tuple(clips))
 
@@ -80,6 +81,7 @@ def check_world(world: World, where: str, skeleton: Skeleton = H36M17) -> None:
     shape = (world.n_frames, len(skeleton), 3)
     if world.n_frames == 0 or world.positions.shape != shape:
         raise DataError(f"{where} has shape {world.positions.shape}, expected {shape}")
+
     expected = 0
     for clip in world.clips:
         if clip.start != expected or clip.n_frames < 1:
@@ -88,8 +90,10 @@ def check_world(world: World, where: str, skeleton: Skeleton = H36M17) -> None:
                 f"expected to begin at {expected}"
             )
         expected += clip.n_frames
+
     if expected != world.n_frames:
         raise DataError(f"{where}: the clips cover {expected} frames, it holds {world.n_frames}")
+
     check_finite(world.positions, where)
     check_millimetres(world.positions, where, skeleton)
 
@@ -114,13 +118,17 @@ def read_world(folder: Path, said: Mapping[str, Any] | None) -> World:
             f"{folder}: holds no motion in world space, which data.cameras=random needs; only "
             "motion capture has it: make the store anew with `m2v data prepare`"
         )
+
     positions = map_tensors(folder / WORLD_FILE, ("positions",))["positions"]
+
     try:
         world = World(positions, tuple(WorldClip(**c) for c in said["clips"]), said["fingerprint"])
     except (KeyError, TypeError) as error:
         raise DataError(
             f"{folder}/meta.json: cannot be read as a table of world-space clips ({error})"
         ) from error
+
     if (n := sum(clip.n_frames for clip in world.clips)) != world.n_frames:
         raise DataError(f"{folder}/{WORLD_FILE}: holds {world.n_frames} frames, meta.json says {n}")
+
     return world

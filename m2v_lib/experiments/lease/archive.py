@@ -39,12 +39,14 @@ def pack(folders: Iterable[Path], target: Path, limit: int = MAX_ARCHIVE_BYTES) 
             grown = grown - size
         parts[-1].append(folder)
         size = grown
+
     written = []
     for number, chosen in enumerate(parts, 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
         content = _zipped(chosen)
         write_atomically(path, lambda beside, content=content: beside.write_bytes(content))  # type: ignore[misc]
         written.append(path)
+
     return written
 
 
@@ -77,6 +79,7 @@ def unpack(archive: Path, kept: Path) -> list[Path]:
             write_atomically(target / file, partial(_write, files[file]))
         load_record(target)
         filed.append(target)
+
     return filed
 
 
@@ -99,9 +102,11 @@ def _read(archive: Path) -> dict[str, dict[str, bytes]]:
                     raise ArchiveError(
                         f"{archive}: {entry.filename} is {entry.file_size >> 20} MiB large"
                     )
+
                 found.setdefault(name, {})[file] = opened.read(entry)
     except (OSError, zipfile.BadZipFile, NotImplementedError, EOFError) as error:
         raise ArchiveError(f"{archive}: cannot be read ({error})") from error
+
     return found
 
 
@@ -111,6 +116,7 @@ def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
     """
     if missing := [file for file in RECORD_FILES if file not in files]:
         raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
+
     try:
         exp = Experiment.from_dict(yaml.safe_load(files["config.yaml"]))
         result = json.loads(files["result.json"])
@@ -123,8 +129,10 @@ def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
         raise ArchiveError(
             f"{archive}: {name} is no record of a run ({type(error).__name__}: {error})"
         ) from error
+
     if name != expected:
         raise ArchiveError(f"{archive}: {name} has the settings of {expected}")
+
     last = max((line["step"] for line in lines if line.get("kind") == "train"), default=0)
     if own[:3] != (expected, exp.digest(stage), exp.run.seed) or own[3] != last:
         raise ArchiveError(f"{archive}: {name} has the result of another run")

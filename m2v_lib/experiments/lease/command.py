@@ -75,17 +75,8 @@ class Lease:
         path = self.out / "trial.json"
         path.unlink(missing_ok=True)
         gpu = self.device.startswith("cuda")
-        tried = [
-            str(k)
-            for k in (TRIED_LANES if gpu else (1, 2))
-            if k == 1 or not self.lanes or k == self.lanes
-        ]
-        if self.lanes and str(self.lanes) not in tried:
-            tried.append(str(self.lanes))
-        if gpu and self.stack != 1:
-            tried += [
-                f"{s}x{k}" for s, k in TRIED_STACKS if self.lanes in (0, s) and self.stack in (0, k)
-            ]
+        tried = self.tried(gpu)
+
         bench = min(self.bench_seconds, 60 * BENCH_SHARE * self.minutes)
         words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}", "--lanes", *tried]
         self.call("trial", words, timeout=min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes))
@@ -94,23 +85,30 @@ class Lease:
             json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         )
         self.report["trial"] = found or "did not end in time"
+
         if gpu and not _graphs_hold(found):
-            print("lease: recorded steps do not hold here: training goes on eagerly", flush=True)
-            self.jobs = [
-                replace(job, exp=job.exp.override({"run.cuda_graph": "off"})) for job in self.jobs
-            ]
-        if any(
-            check["name"].startswith("fast path") and not check["holds"]
-            for check in found.get("checks", [])
-        ):
-            print(
-                "lease: the fast path does not hold here: training takes the reference path",
-                flush=True,
+            self.fall_back("run.cuda_graph", "off", "recorded steps do not hold here: eagerly")
+        if not _fast_path_holds(found):
+            self.fall_back(
+                "run.path", "reference", "the fast path does not hold here: by the other"
             )
-            self.jobs = [
-                replace(job, exp=job.exp.override({"run.path": "reference"})) for job in self.jobs
-            ]
         self.choose(found, gpu)
+
+    def tried(self, gpu: bool) -> list[str]:
+        """Numbers of streams, and of streams times stacked runs, that the bench times."""
+        lanes = [k for k in (TRIED_LANES if gpu else (1, 2)) if k == 1 or self.lanes in (0, k)]
+        if self.lanes and self.lanes not in lanes:
+            lanes.append(self.lanes)
+        if not gpu or self.stack == 1:
+            return [str(k) for k in lanes]
+
+        stacks = [(s, k) for s, k in TRIED_STACKS if self.lanes in (0, s) and self.stack in (0, k)]
+        return [*(str(k) for k in lanes), *(f"{s}x{k}" for s, k in stacks)]
+
+    def fall_back(self, key: str, value: str, reason: str) -> None:
+        """Change a setting of all jobs, and say why."""
+        print(f"lease: {reason}", flush=True)
+        self.jobs = [replace(job, exp=job.exp.override({key: value})) for job in self.jobs]
 
     def choose(self, found: dict[str, Any], gpu: bool) -> None:
         """How many streams, and how many runs on each."""
@@ -122,6 +120,7 @@ class Lease:
         else:
             lanes, stack = _fastest(found)
             self.lanes, self.stack = self.lanes or lanes, self.stack or stack
+
         self.report |= {"lanes": self.lanes, "stack": self.stack}
 
     def call(self, module: str, words: Sequence[str], timeout: float) -> None:
@@ -142,6 +141,7 @@ class Lease:
         threads = os.environ.get(
             "OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // max(1, self.workers)))
         )
+
         env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
         return subprocess.Popen(
             [sys.executable, "-m", f"m2v_lib.experiments.lease.{module}", str(jobs), *words],
@@ -169,6 +169,7 @@ class Lease:
             flush=True,
         )
         last = self.until + min(LAST_SECONDS, 12 * self.minutes) * 0.6
+
         restarts = 2
         while running and time.time() < last:
             time.sleep(0.1)
@@ -185,12 +186,15 @@ class Lease:
                         "begins",
                         flush=True,
                     )
+
                     if process.returncode == DEVICE_FAILED:
                         self.jobs = [
                             replace(j, exp=j.exp.override({"run.cuda_graph": "off"}))
                             for j in self.jobs
                         ]
+
                     running.append(self.start("worker", words))
+
         for process in running:
             process.kill()
             process.wait()
@@ -216,7 +220,13 @@ class Lease:
         packed = ", ".join(map(str, archives)) or "no archive"
         counts = f"{len(done)} of {len(self.jobs)} runs are done, {len(begun)} more begun"
         print(f"lease: {counts}, in {self.report['seconds']:.0f} s; {packed}", flush=True)
+
         return 0 if len(done) == len(self.jobs) else RESUME_EXIT_CODE
+
+
+def _fast_path_holds(found: dict[str, Any]) -> bool:
+    checks = [c for c in found.get("checks", []) if c["name"].startswith("fast path")]
+    return all(check["holds"] for check in checks)
 
 
 def _graphs_hold(found: dict[str, Any]) -> bool:
@@ -245,11 +255,14 @@ def _fastest(found: dict[str, Any]) -> tuple[int, int]:
     """
     measured: dict[tuple[int, int], float] = {}
     bench: dict[str, dict[str, float]] = found.get("bench", {})
+
     rates = max(bench.values(), key=len, default={})
     for name, rate in rates.items():
         if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
             lanes, _, stack = name.split(", ")[1].split(" at")[0].partition(" x ")
             measured[int(lanes), int(stack or 1)] = rate
+
     if len(measured) < 2:  # the bench did not get far
         return UNMEASURED_STACKS if _stacks_hold(found) else (UNMEASURED_LANES, 1)
+
     return max(measured, key=lambda key: measured[key])

@@ -65,12 +65,15 @@ def group_key(job: Job) -> str:
     """Jobs with one key can share their steps; empty for one that goes alone."""
     if job.stage not in FREE_SETTINGS or job.exp.run.compile or job.exp.run.devices > 1:
         return ""
+
     settings = job.exp.to_dict()
     for section in FREE_SECTIONS[job.stage]:
         settings.pop(section, None)
+
     for name in FREE_SETTINGS[job.stage]:
         section, _, key = name.partition(".")
         settings.get(section, {}).pop(key, None)
+
     # a name for settings is none of them
     kept = {k: v for k, v in settings.items() if isinstance(v, dict)}
     return json.dumps([job.stage, kept], sort_keys=True)
@@ -96,6 +99,7 @@ def jobs_of(items: Sequence[Item], settings: Mapping[str, Any]) -> list[Job]:
             raise ConfigError(
                 f"a setting among {changed} makes {job.name} of the wanted {item.name}"
             )
+
     return jobs
 
 

@@ -79,6 +79,7 @@ class Trial:
                 False,
                 f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}",
             )
+
         self.checks.append(Check(name, holds, seen, round(time.monotonic() - began, 2)))
         word = {True: "holds", False: "FAILS", None: "does not apply"}[holds]
         print(f"check: {name}: {word} ({seen})", flush=True)
@@ -109,10 +110,12 @@ class Trial:
     def graph_agrees(self, stage: str, eager: list[float]) -> tuple[bool | None, str]:
         if self.device.type != "cuda":
             return None, "no CUDA device"
+
         captured: list[bool] = []
         recorded = self.losses(
             stage, "on", watch=lambda t: captured.append(t.training_step.capture is not None)
         )
+
         difference = _largest_difference(recorded, eager)
         return (
             captured[-1] and difference < SAME_LOSSES,
@@ -130,6 +133,7 @@ class Trial:
         seeds = range(3)
         alone = [self.losses(stage, "auto", {"run.seed": seed}) for seed in seeds]
         short = {"run.max_steps": STEPS, "run.log_every": 1}
+
         ends: list[BaseException | None] = []
         with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
             members = []
@@ -138,10 +142,13 @@ class Trial:
                 members.append(
                     self.member(self.trainer(stage, exp, Path(folder) / str(seed)), ends)
                 )
+
             complete(train_stacked(members))
             if failed := [end for end in ends if end is not None]:
                 raise failed[0]
+
             lines = [read_metrics(Path(folder) / str(seed) / "metrics.jsonl") for seed in seeds]
+
         together = [[n["loss"] for n in own if n["kind"] == "train"] for own in lines]
         stacks = {id(member.stack): member.stack for member in members}
         stack = members[0].stack
@@ -151,6 +158,7 @@ class Trial:
             _largest_difference(a[:n], b[:n]) for a, b in zip(together, alone, strict=True)
         )
         holds = len(stacks) == 1 and stack is not None and difference < SAME_LOSSES
+
         seen = f"{len(stacks)} stack, recorded: {recorded}, losses differ by {difference:.1e}"
         return holds and (recorded or self.device.type != "cuda"), seen
 
@@ -177,6 +185,7 @@ class Trial:
         allowed = "auto" if self.device.type != "cuda" and graph == "on" else graph
         short = {"run.max_steps": STEPS, "run.log_every": 1, "run.cuda_graph": allowed}
         exp = self.jobs[stage].exp.override({**short, **(changes or {})})
+
         with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
             if stop_at:
                 with suppress(StoppedEarly):
@@ -185,6 +194,7 @@ class Trial:
             complete(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
             watch(trainer)
             lines = read_metrics(Path(folder) / "metrics.jsonl")
+
         return [line["loss"] for line in lines if line["kind"] == "train"]
 
     def trainer(self, stage: str, exp: Experiment, folder: Path) -> Trainer:
@@ -210,9 +220,11 @@ class Trial:
             if s == first or "x" not in size
         ]
         found: dict[str, dict[str, float]] = {stage: {} for stage in self.jobs}
+
         for stage, graph, size in cases:
             lanes, _, stack = size.partition("x")
             name = f"{'eager' if graph == 'off' else 'graph'}, {size.replace('x', ' x ')} at a time"
+
             try:
                 rate = self.steps_a_second(
                     stage, graph, int(lanes), seconds / len(cases), int(stack or 1)
@@ -220,6 +232,7 @@ class Trial:
             except Exception as error:
                 print(f"bench: {stage}: {name}: {type(error).__name__}: {error}", flush=True)
                 continue
+
             found[stage][name] = round(rate, 1)
             print(f"bench: {stage}: {name}: {rate:.1f} steps/s", flush=True)
             keep(found)
@@ -252,6 +265,7 @@ class Trial:
             n_warm = WARM_UP if self.device.type == "cuda" else 1
             for _ in range(n_warm):
                 turn()
+
             return _rate(turn, self.device, seconds) * n_lanes * stack
 
     def idle_trainer(self, stage: str, graph: str, seed: int, folder: Path) -> Trainer:
@@ -319,6 +333,7 @@ def main(argv: list[str] | None = None) -> int:
         args.lanes,
         lambda found: write_json(args.out, {**report, "bench": found}),
     )
+
     return 0
 
 

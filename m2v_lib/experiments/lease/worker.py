@@ -57,11 +57,14 @@ class Worker:
         """The next job that can begin now; None where there is none at present."""
         if self.stop or self.device_failed or time.monotonic() < self.looked + LOOK_AGAIN:
             return None
+
         self.waiting = [job for job in self.waiting if not self.is_over(job)]
+
         for job in self.waiting:
             if job.name not in self.claims and self.may_begin(job) and self.claim(job):
                 group = [job, *self.others_like(job)]
                 return self.begin(job) if len(group) == 1 else self.begin_together(group)
+
         self.looked = time.monotonic()
         return None
 
@@ -161,8 +164,10 @@ def main(argv: list[str] | None = None) -> int:
     jobs = read_jobs(args.jobs)
     if not jobs:
         return 0
+
     args.runs.mkdir(parents=True, exist_ok=True)
     device = pick_device(jobs[0].exp)
+
     with StopRequest(max(1e-6, (args.until - time.time()) / 60)) as stop:
         worker = Worker(jobs, args.runs, stop, args.stack)
         while True:
@@ -175,8 +180,10 @@ def main(argv: list[str] | None = None) -> int:
                 break
             if all(not worker.may_begin(job) for job in worker.waiting) and not _others_run(worker):
                 break
+
             with contextlib.suppress(KeyboardInterrupt):
                 time.sleep(LOOK_AGAIN)
+
     return DEVICE_FAILED if worker.device_failed else 0
 
 
@@ -193,6 +200,7 @@ def _others_run(worker: Worker) -> bool:
             with path.open("r+") as stream:
                 if not lock(stream):
                     return True
+
     return False
 
 

@@ -25,6 +25,7 @@ def paces(records: Iterable[Record], device: str) -> Paces:
             seconds = result["seconds"] / result["schedule"]["steps"]
             work = step_work(Experiment.from_dict(record.config), result["stage"])
             found.setdefault(result["stage"], []).append(seconds / work)
+
     return found
 
 
@@ -71,10 +72,12 @@ def count_clips(exp: Experiment, stage: str) -> int | None:
         store = open_store(exp.data.name)
     except DataError:
         return None
+
     held_out = store.meta.val_subjects if exp.data.validation else ()
     spans = [
         (v.start, v.n_frames) for v in store.split("train").videos if v.subject not in held_out
     ]
+
     every = len(
         clip_index(spans, exp.model.n_frames, exp.data.train_stride, step=exp.data.frame_step)
     )

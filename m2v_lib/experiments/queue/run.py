@@ -39,6 +39,7 @@ class Queue:
             self.runs / item.name
         ):
             return True
+
         waiting = [
             other for other in self.items if other.needs == item.name and not self.done(other)
         ]
@@ -128,6 +129,7 @@ def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
     waiting = queue.waiting()
     lines = [f"{len(queue.items) - len(waiting)} of {len(queue.items)} runs are done"]
     total, clips, known = 0.0, {}, paces(records, device)
+
     for number, item in enumerate(waiting, 1):
         data = (item.exp.data, item.exp.model.n_frames, item.stage)
         if not item.exp.run.max_steps and data not in clips:
@@ -141,6 +143,7 @@ def listing(queue: Queue, records: Sequence[Record], device: str) -> str:
         )
         lines.append(f"{number}. {'; '.join(item.labels)} ({about}{began}{running})")
         lines.append("   " + shlex.join(item.command({"run.device": device})))
+
     return "\n".join([*lines, f"together about {total / 60:.1f} hours" if total else ""]).rstrip()
 
 
@@ -165,14 +168,18 @@ def run_queue(
                     return 1  # what is left failed or waits for what failed
                 time.sleep(poll)
                 continue
+
             code = _run(item, settings, queue.runs, deadline)
+
             if _has_result(queue.runs / item.name):
                 print(f"kept {keep_record(queue.runs / item.name, queue.kept)}", flush=True)
             elif code != RESUME_EXIT_CODE:
                 print(f"failed with exit code {code}: {item.name}", file=sys.stderr, flush=True)
                 queue.failed.add(item.name)
+
             if code == RESUME_EXIT_CODE:
                 return code
+
     return 0
 
 
@@ -184,6 +191,7 @@ def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -
     print(shlex.join(command), flush=True)
     environment = {**os.environ, "M2V_RUNS": str(runs)}
     child = subprocess.Popen([sys.executable, "-m", "m2v_lib.cli", *command[1:]], env=environment)
+
     told = list[int]()
 
     def stop(number: int, frame: object) -> None:
@@ -191,6 +199,7 @@ def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -
         child.terminate()  # it stops at a checkpoint, or at once where it has not begun
 
     before = signal.signal(signal.SIGTERM, stop)
+
     try:
         code = child.wait()
         return RESUME_EXIT_CODE if told else code

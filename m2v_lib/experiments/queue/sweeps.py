@@ -44,6 +44,7 @@ def sweep_table(
     """
     by_name = {record.name: record.result for record in records}
     own = preset or _sweep(name)["preset"]
+
     rows: list[tuple[float, str]] = []
     for number, changes in enumerate(variants(name)):
         found = [
@@ -60,6 +61,7 @@ def sweep_table(
             rows.append(
                 (mean, f"| {_label(name, number)} | {mean:.2f} | {spread} | {len(errors)} |")
             )
+
     head = [
         "| change to the base | validation MPJPE (mm) | sd over seeds | seeds |",
         "|---|--:|--:|--:|",

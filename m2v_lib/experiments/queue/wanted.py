@@ -77,6 +77,7 @@ def items(preset: str, data: str = DATA) -> list[Item]:
         for seed in entry["seeds"]:
             for row in chosen:
                 _add(found, row, seed, preset, data)
+
     return list(found.values())
 
 
@@ -86,6 +87,7 @@ def _add(found: dict[str, Item], row: Row, seed: int, preset: str, data: str) ->
         data=data, preset=preset, overrides={**budget(preset, row.table), "run.seed": seed}
     )
     label, needs = f"{row.name} s{seed}", ""
+
     if row.stage == "pretrain" or exp.finetune.init == "pretrained":
         needs = exp.run_name("pretrain")
         # Stage 1 has nothing to do with these, so its command and config.yaml do not name them.
@@ -98,6 +100,7 @@ def _add(found: dict[str, Item], row: Row, seed: int, preset: str, data: str) ->
             {"data.name": data, "run.seed": seed, **own}
         )
         _share(found, Item("pretrain", start, own, (label,)))
+
     if row.stage == "finetune":
         if not needs:
             changes = {

@@ -104,12 +104,14 @@ class ChunkedMlp(torch.autograd.Function):
             w1_FD.new_zeros(len(w1_FD)),
             torch.zeros_like(w2_DF),
         )
+
         for x, g, h in zip(x_ND.split(sizes), g_ND.split(sizes), before, strict=True):
             gw2.addmm_(g.T, gelu(h))
             inner = torch.ops.aten.gelu_backward(dense(g, w2_DF.T), h)
             gw1.addmm_(inner.T, x)
             gb1 += inner.sum(0)
             gx.append(dense(inner, w1_FD.T))
+
         return torch.cat(gx), gw1, gb1, gw2, g_ND.sum(0)
 
 
@@ -140,4 +142,5 @@ class ShortAttention(torch.autograd.Function):
         of_scores.mul_(ctx.scale)
         torch.bmm(of_scores, k, out=out[0])
         torch.bmm(of_scores.mT, q, out=out[1])
+
         return out, None

@@ -40,6 +40,7 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
     """Attention before its output projection (B, T, J, D)."""
     B, T, J, D = x_BTJD.shape
     H, E = layer.n_heads, D // layer.n_heads
+
     spatial = layer.axis == "spatial"
     if x_BTJD.device.type == "cpu" and (J if spatial else T) <= MAX_EXPLICIT_NODES:
         parts = (
@@ -51,6 +52,7 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
             parts.shape[1:]
         )
         return mixed.permute(0, *((1, 3, 2) if spatial else (3, 1, 2)), 4).reshape(B, T, J, D)
+
     if spatial:
         q, k, v = linear(x_BTJD, layer.qkv.weight).view(B * T, J, 3, H, E).permute(2, 0, 3, 1, 4)
     else:  # one product each: then joints and heads are one axis of a view
@@ -58,6 +60,7 @@ def attend(layer: Attention, x_BTJD: Tensor) -> Tensor:
             linear(x_BTJD, w).view(B, T, J * H, E).transpose(1, 2)
             for w in layer.qkv.weight.chunk(3)
         )
+
     return (
         scaled_dot_product_attention(q, k, v, scale=layer.scale).transpose(1, 2).reshape(B, T, J, D)
     )
@@ -72,11 +75,13 @@ def graph_convolution(layer: GraphConv, u_BTJD: Tensor) -> Tensor:
     """ReLU(u + BN(A_hat V(u) + U(u)))."""
     weight = torch.cat((layer.V.weight, layer.U.weight))
     bias = torch.cat((layer.V.bias, layer.U.bias))
+
     folded = layer.bn_axis == "channels" and not layer.training and not torch.is_grad_enabled()
     if folded:
         scale_D, shift_D = _frozen_batch_norm(layer.batch_norm)
         weight, bias = weight * scale_D.repeat(2).unsqueeze(-1), bias * scale_D.repeat(2)
         bias[len(shift_D) :] += shift_D
+
     neighbours, own = linear(u_BTJD, weight, bias).chunk(2, dim=-1)
     mixed = aggregate(layer.aggregation, neighbours, own, u_BTJD)
     return add_residual_(u_BTJD, mixed if folded else layer.normalise(mixed)).relu()
@@ -102,14 +107,17 @@ def aggregate(graph: nn.Module, x_BTJD: Tensor, own_BTJD: Tensor, u_BTJD: Tensor
     """own + A_hat x."""
     if isinstance(graph, SpatialAggregation):
         return own_BTJD + graph.adjacency_JJ.like(x_BTJD) @ x_BTJD
+
     if isinstance(graph, ChainAggregation):
         own_T, neighbour_T = graph.weights(x_BTJD)
         return _Chain.apply(
             x_BTJD, own_BTJD, own_T.view(-1, 1, 1), neighbour_T.view(-1, 1, 1), graph.previous
         )
+
     assert isinstance(graph, SimilarityAggregation)
     near_BJTT = similar_frames(u_BTJD.transpose(1, 2), graph.n_neighbours)
     root_BJT1 = near_BJTT.sum(-1, keepdim=True).to(x_BTJD.dtype).rsqrt()
+
     mixed = root_BJT1 * (near_BJTT.to(x_BTJD.dtype) @ (root_BJT1 * x_BTJD.transpose(1, 2)))
     return own_BTJD + mixed.transpose(1, 2)
 

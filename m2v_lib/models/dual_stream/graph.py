@@ -64,6 +64,7 @@ class SpatialAggregation(nn.Module):
             raise ValueError(
                 f"the {graph} graph has {len(edges)} joints, {skeleton.name} {len(skeleton)}"
             )
+
         self.adjacency_JJ = Constant(lambda: normalise_adjacency(torch.as_tensor(edges)))
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:

@@ -68,9 +68,11 @@ class GraphBlock(nn.Module):
         super().__init__()
         self.literal = cfg.gcn_block == "literal"
         n_nodes = cfg.n_joints if axis == "spatial" else cfg.n_frames
+
         if not self.literal:
             self.norm1 = nn.LayerNorm(cfg.dim)
             self.layer_scale_1 = layer_scale(cfg.dim, cfg.layer_scale)
+
         self.mixer = GraphConv(cfg.dim, n_nodes, axis, _aggregation(cfg, axis), cfg.bn_axis)
         self.norm2 = nn.LayerNorm(cfg.dim)
         self.mlp = Mlp(cfg.dim, cfg.mlp_ratio)
@@ -113,12 +115,15 @@ class DualStreamBlock(nn.Module):
     def __init__(self, cfg: DualStreamSettings) -> None:
         super().__init__()
         self.streams = cfg.streams
+
         if cfg.streams != "gcn":
             self.att_spatial = AttentionBlock(cfg, "spatial")
             self.att_temporal = AttentionBlock(cfg, "temporal")
+
         if cfg.streams != "transformer":
             self.graph_spatial = GraphBlock(cfg, "spatial")
             self.graph_temporal = GraphBlock(cfg, "temporal")
+
         if cfg.streams == "both":
             self.fusion = AdaptiveFusion(cfg.dim) if cfg.fusion == "adaptive" else MeanFusion()
 
@@ -141,6 +146,7 @@ class DualStreamBlock(nn.Module):
             streams.append(self.graph_temporal.fast(self.graph_spatial.fast(x_BTJD)))
         if self.streams != "both":
             return streams[0]
+
         return (
             fast.fuse(self.fusion, *streams)
             if isinstance(self.fusion, AdaptiveFusion)
@@ -173,6 +179,7 @@ class DualStreamModel(Lifter):
             OrderedDict(fc=nn.Linear(cfg.dim, cfg.dim_rep), act=nn.Tanh())
         )
         self.head = nn.Linear(cfg.dim_rep, 3)
+
         if cfg.pos_init_std:  # drawn last, so that it changes nothing else
             for name in ("pos_embed", "temporal_pos_embed"):
                 if hasattr(self, name):

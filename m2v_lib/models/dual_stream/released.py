@@ -37,6 +37,7 @@ def load_released(
         raise ConfigError(
             f"temporal_graph must be similarity or released-fixed, got {temporal_graph!r}"
         )
+
     path = Path(path)
     tensors = _released_tensors(path)
     pretrained = tensors.pop("mask_emb", None) is not None
@@ -50,6 +51,7 @@ def load_released(
     fresh = heads if pretrained and not heads.keys() & tensors.keys() else {}
     load_weights(model, {**fresh, **tensors}, path)
     model.n_matched = len(tensors)  # type: ignore[assignment]
+
     return model.eval()
 
 
@@ -63,6 +65,7 @@ def _released_tensors(path: Path) -> dict[str, Tensor]:
     model = content.get("model") if isinstance(content, dict) else None
     if not isinstance(model, dict) or not all(isinstance(v, Tensor) for v in model.values()):
         raise CheckpointError(f"{path}: must be a dict with a state dict under the key 'model'")
+
     return {str(name).removeprefix("module."): value for name, value in model.items()}
 
 
@@ -105,6 +108,7 @@ def _released_config(
         n_joints = len(tensors["layers.0.graph_spatial.mixer.batch_norm.weight"])
         if n_joints != N_JOINTS:
             raise CheckpointError(f"{path}: must be a model of {N_JOINTS} joints, got {n_joints}")
+
         sizes_by_key = {f"model.{key}": value for key, value in sizes.items()}
         small = {"pretrain.target_layers": 1, **graphs}  # K must not exceed n_layers
         return released.override({**sizes_by_key, **small}).model

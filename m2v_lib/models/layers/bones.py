@@ -46,6 +46,7 @@ def bone_loss(
     }
     length_BS = bone_vectors(target_BTJ3).norm(dim=-1).mean(dim=1)
     parts["length"] = w_length * (outputs["length"] - length_BS).square().mean()
+
     if aug_BRJ3 is not None:
         length_BS = bone_vectors(aug_BRJ3[:, 0]).norm(dim=-1)
         parts["aug_pose"] = distance(outputs["aug_pose"][:, r], aug_BRJ3[:, r])
@@ -53,11 +54,13 @@ def bone_loss(
 
     direction_BD1 = unit(bone_vectors(centre_B1J3).flatten(2).transpose(1, 2))
     shift_B1P3 = centre_B1J3[:, :, TO] - centre_B1J3[:, :, FROM]
+
     for net, share in {"2": 1.0, "1": 0.5}.items():
         error_BD1 = outputs[f"direction_{net}"] - direction_BD1
         squared = error_BD1.unflatten(1, (-1, 3)).square().sum(dim=2).mean()
         parts[f"direction_{net}"] = share * w_direction * squared
         parts[f"shift_{net}"] = share * w_shift * distance(outputs[f"shift_{net}"], shift_B1P3)
+
     return parts
 
 

@@ -35,6 +35,7 @@ class BatchNorm(nn.BatchNorm1d):
         mean = all_reduced(wide.sum(rows)) / count
         centred = wide - mean.view(shape)
         variance = all_reduced(centred.square().sum(rows)) / count
+
         with torch.no_grad():
             assert (
                 self.running_mean is not None
@@ -46,6 +47,7 @@ class BatchNorm(nn.BatchNorm1d):
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)
+
         scale = self.weight * (variance + self.eps).rsqrt()
         return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
 

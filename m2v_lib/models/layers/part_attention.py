@@ -55,6 +55,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         if bias == "full":
             self.B = nn.Parameter(torch.randn(1, n_heads, WINDOW, WINDOW))
+
         if bias == "table":
             self.B = nn.Parameter(torch.empty(1, n_heads, 2 * WINDOW - 1))
             nn.init.trunc_normal_(self.B, std=0.02)
@@ -140,6 +141,7 @@ class ShiftedWindows(nn.Module):
             ("shift_attn2", "shift_mlp2", 3),
         )
         moves = x_BFD.shape[1] > WINDOW
+
         for attention, mlp, i in steps:
             shift = 3 * (i - 1) if moves else 0
             if shift:
@@ -152,6 +154,7 @@ class ShiftedWindows(nn.Module):
             normed_NWD = self.get_submodule(f"norm{i + 3}")(x_NWD)
             x_NWD = x_NWD + self.get_submodule(mlp)(normed_NWD)
             x_BFD = x_NWD.unflatten(0, (x_BFD.shape[0], -1)).flatten(1, 2)
+
         return x_BFD.roll(6, dims=1) if moves else x_BFD
 
 

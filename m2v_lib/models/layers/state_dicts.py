@@ -21,6 +21,7 @@ def weights_in(content: Any, entry: str | None, first: str) -> dict[str, Tensor]
 
     if not isinstance(found, Mapping) or first not in found:
         raise ValueError(f"not the authors' layout: no tensor {first!r}")
+
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 
 

@@ -178,10 +178,12 @@ class StridedTransformer(nn.Module):
         n_left = n_frames
         for stride in strides:
             n_left = -(-n_left // stride)
+
         if n_left != 1:
             raise ValueError(
                 f"strides {tuple(strides)} leave {n_left} of {n_frames} frames, not one"
             )
+
         self.model = StridedLayers(strides, sizes, n_frames)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

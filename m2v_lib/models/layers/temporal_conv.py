@@ -83,6 +83,7 @@ def window_plan(filter_widths: str, n_frames: int, causal: bool) -> WindowPlan:
     """
     n_threes = round(math.log(n_frames, 3))
     text = filter_widths or ",".join("3" * n_threes)
+
     try:
         widths = tuple(int(width) for width in text.split(","))
     except ValueError:
@@ -90,6 +91,7 @@ def window_plan(filter_widths: str, n_frames: int, causal: bool) -> WindowPlan:
 
     if math.prod(widths) != n_frames or any(width < 1 or width % 2 == 0 for width in widths):
         raise ValueError(f"filter widths {text} must be odd with product n_frames={n_frames}")
+
     return WindowPlan(widths, causal)
 
 

@@ -109,6 +109,7 @@ class Anatomy3D(Lifter):
             self.layers_conv.append(nn.Conv1d(dim, dim, 1, bias=False))
             self.layers_conv1.append(nn.Conv1d(2 * dim, dim, width, bias=False))
             self.layers_conv1.append(nn.Conv1d(dim, dim, 1, bias=False))
+
         self.layers_bn = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv)
         self.layers_bn1 = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv1)
 
@@ -131,6 +132,7 @@ class Anatomy3D(Lifter):
         strided = n_frames == self.plan.receptive_field
 
         seen, feature_BCV = self.first_net(x_BTJC, strided)
+
         directions = []
         for v in range(feature_BCV.shape[2]):
             looked_up = seen if strided else self.of_window(seen, v)
@@ -150,10 +152,12 @@ class Anatomy3D(Lifter):
 
         seen, n_channels = [xy_BCT], xy_BCT.shape[1]
         h_BCT = torch.cat([xy_BCT, score_BCT * xy_BCT], dim=1)
+
         for block in range(1, len(self.plan.widths)):
             passed_BCT = self.plan.kept(h_BCT[:, :n_channels], block, strided)
             h_BCT = passed_BCT + self.block(self.layers_conv, self.layers_bn, h_BCT, block, strided)
             seen.append(h_BCT)
+
         return seen[:-1], h_BCT
 
     def of_window(self, seen: Sequence[Tensor], v: int) -> list[Tensor]:
@@ -252,6 +256,7 @@ class Anatomy3D(Lifter):
             "length": length,
             "rand_pose": rand_pose,
         }
+
         if aug_BRJ2 is not None:
             aug_pose = self.frame_poses(aug_BRJ2)
             outputs["length_aug"] = pooled(*self.weighed_lengths(aug_pose.detach()))
@@ -282,6 +287,7 @@ class Anatomy3D(Lifter):
             w_direction=self.settings.w_direction,
             w_shift=self.settings.w_shift,
         )
+
         value = torch.stack(list(parts.values())).sum()
         return value, {name: part.detach() for name, part in parts.items()}
 

@@ -118,6 +118,7 @@ class D3DP(Lifter):
 
         poses_BKHTJ3 = torch.stack(estimates, dim=1)
         poses_BKHTJ3[..., ROOT, :] = 0
+
         return poses_BKHTJ3
 
     def estimate(self, x_BTJ2: Tensor, y_BHTJ3: Tensor, t: int) -> Tensor:
@@ -163,6 +164,7 @@ class D3DP(Lifter):
         weights = weights_in(content, "model_pos", "pose_estimator.Temporal_pos_embed")
         dim = len(weights["pose_estimator.Spatial_norm.weight"])
         hidden = len(weights["pose_estimator.STEblocks.0.mlp.fc1.bias"])
+
         sizes = {
             "n_frames": weights["pose_estimator.Temporal_pos_embed"].shape[1],
             "dim": dim,
@@ -198,6 +200,7 @@ class Denoiser(mixste.MixSTE):
 
         with full_precision(x_BTJ2):
             time_BC = self.time_mlp(t_B.to(self.Spatial_pos_embed.dtype))
+
         time_G11C = time_BC.repeat_interleave(H, dim=0).view(B * H, 1, 1, -1)
         tokens_GTJC = self.Spatial_patch_to_embedding(joined_GTJ5) + self.Spatial_pos_embed
         return self.head(self.mix(tokens_GTJC + time_G11C)).unflatten(0, (B, H))
@@ -228,6 +231,7 @@ def noise_schedule() -> dict[str, Tensor]:
     betas = (1 - share[1:] / share[:-1]).clamp(0, 0.999)
     a = (1 - betas).cumprod(0)
     before = torch.cat([torch.ones_like(a[:1]), a[:-1]])
+
     variance = betas * (1 - before) / (1 - a)
     return {
         "betas": betas,

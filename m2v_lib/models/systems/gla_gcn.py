@@ -73,14 +73,17 @@ class GLAGCN(Lifter):
         n_steps = round(math.log(settings.n_frames, STRIDE))
         if STRIDE**n_steps != settings.n_frames:
             raise ConfigError(f"gla_gcn: n_frames must be a power of 3, got {settings.n_frames}")
+
         C = settings.channels
 
         self.data_bn = nn.BatchNorm1d(2 * N_JOINTS)
         self.expand_gcn = Unit(2, C, residual="convolution")
+
         self.layers_tcngcn = nn.ModuleList()
         for _ in range(n_steps):
             self.layers_tcngcn.append(Unit(C, C, residual="identity"))
             self.layers_tcngcn.append(Unit(C, C, stride=STRIDE, residual="none"))
+
         self.drop = nn.Dropout(settings.dropout)
         self.fc = nn.Conv1d(C, 3, kernel_size=1)
         self.jitter_targets = settings.jitter_targets
@@ -98,6 +101,7 @@ class GLAGCN(Lifter):
 
         with full_precision(x_BCTJ):
             pose_B3J = self.fc(x_BCTJ.to(self.fc.weight.dtype).mean(dim=2))
+
         return pose_B3J.transpose(1, 2).unsqueeze(1)
 
     def normalised(self, x_BTJ2: Tensor) -> Tensor:

@@ -143,6 +143,7 @@ def loss_terms(prediction_BTJ3: Tensor, target_BTJ3: Tensor) -> dict[str, Tensor
     distance_BTJ = (prediction_BTJ3 - target_BTJ3).norm(dim=-1)
 
     step_BTJ3 = prediction_BTJ3.diff(dim=1)
+
     target_step_BTJ3 = target_BTJ3.diff(dim=1)
     return {
         "mpjpe": distance_BTJ.mean(),

@@ -99,6 +99,7 @@ class MotionBERT(Lifter):
 
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.trunc_normal_(self.temp_embed, std=0.02)
+
         for fusion in self.ts_attn:
             assert isinstance(fusion, nn.Linear)
             nn.init.zeros_(fusion.weight)

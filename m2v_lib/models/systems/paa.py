@@ -100,11 +100,13 @@ class PAA(Lifter):
         x_BFD = self.patch_to_embedding(x_BTJ2).flatten(2)
         for i, windows in enumerate(self.blocks):
             x_BFD = shortened(windows(x_BFD), i < self.n_means)
+
         x_BFD = self.Temporal_norm(x_BFD)
 
         # A copy: `renew` changes the poses after this and before the gradients are made.
         poses_SJ3 = self.seed if self.seed.requires_grad else self.seed.clone()
         poses_SD = self.seed_embed(poses_SJ3).flatten(1)
+
         attended = []
         for i, layer in enumerate(self.ext_blocks, start=len(self.blocks)):
             x_BFD, attended_S = layer(x_BFD, poses_SD)
@@ -162,6 +164,7 @@ class PAA(Lifter):
         weights = weights_in(content, "model_pos", first)
         if "seed" not in weights:
             raise ValueError("no dictionary in the file: add poses (1024, 17, 3) as 'seed'")
+
         sizes = {
             "bias": "full" if weights[first].ndim == 4 else "table",
             "dim": weights["patch_to_embedding.weight"].shape[0],

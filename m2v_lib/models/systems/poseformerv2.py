@@ -122,10 +122,12 @@ class PoseFormerV2(Lifter):
         mixed_BND = self.Temporal_norm(self.blocks(tokens_BND))
 
         n_coeffs = self.Temporal_pos_embed_.shape[1]
+
         with full_precision(mixed_BND):
             of_frequencies_B1D = self.weighted_mean(mixed_BND[:, :n_coeffs])
             of_frames_B1D = self.weighted_mean_(mixed_BND[:, n_coeffs:])
             pose_B1P = self.head(torch.cat([of_frequencies_B1D, of_frames_B1D], dim=-1))
+
         return pose_B1P.unflatten(-1, (N_JOINTS, 3))
 
     def frame_tokens(self, x_BTJ2: Tensor) -> Tensor:

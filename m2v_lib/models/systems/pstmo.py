@@ -141,6 +141,7 @@ class PStmo(TwoOutputLifter):
         weights = weights_in(content, None, "encoder.fc_1.weight")
         if "Transformer_reduce.model.pos_embedding_1" not in weights:
             raise ValueError("weights of stage I: no lifter; see PStmo.start_from")
+
         sizes = {
             "n_frames": weights["Transformer.pos_embedding"].shape[1],
             "n_layers": n_numbered(weights, "Transformer.model.layers."),
@@ -182,6 +183,7 @@ class MaskedPoseModel(nn.Module):
         seen_BVE = self.encoder_to_decoder(self.encoder_LN(seen_BVD))
         hidden_E = self.mask_token.expand(len(x_BTJ2), int(hidden_T.sum()), -1)
         tokens_BTE = torch.cat([seen_BVE, hidden_E], dim=1)
+
         places_1TE = self.dec_pos_embedding[:, frame_order(hidden_T)]
         return poses(self.fcn_dec, self.Transformer_dec(tokens_BTE + places_1TE))
 

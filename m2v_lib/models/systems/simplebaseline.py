@@ -91,6 +91,7 @@ class SimpleBaseline(Lifter):
 
         for name, value in unit_statistics(n_in, n_out).items():
             self.register_buffer(name, value)
+
         self.apply(init_kaiming)
 
     @property
@@ -141,6 +142,7 @@ class SimpleBaseline(Lifter):
         weights = weights_in(content, "state_dict", "w1.weight")
         dim, n_in = weights["w1.weight"].shape
         n_out = weights["w2.weight"].shape[0]
+
         sizes: dict[str, Any] = {
             "joint_set": _joint_set(n_in, n_out),
             "dim": dim,

@@ -88,6 +88,7 @@ class SRNet(Lifter):
         width = self.plan.widths[0]
         if set(self.plan.widths) != {width}:
             raise ValueError(f"srnet: filter widths must be equal, got {settings.filter_widths}")
+
         self.form = settings.form
         self.joints = joints_of_parts(settings.parts)
 
@@ -119,12 +120,14 @@ class SRNet(Lifter):
         h_BCT = x_BTJ2[:, :, by_part].flatten(2).transpose(1, 2)
         with full_precision(h_BCT):  # reads coordinates
             h_BCT = self.expand_conv(h_BCT, *self.steps(0, strided))
+
         h_BCT = self.activated(self.expand_bn, h_BCT)
         for block in range(1, len(self.plan.widths)):
             h_BCT = self.plan.kept(h_BCT, block, strided) + self.block(h_BCT, block, strided)
 
         with full_precision(h_BCT):
             y_BCV = self.final_layer(h_BCT.to(x_BTJ2.dtype))[:, self.kept_outputs]
+
         return y_BCV.transpose(1, 2).unflatten(-1, (17, 3))
 
     def block(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
@@ -163,6 +166,7 @@ class SRNet(Lifter):
         recombine = "add" if n_channels % 2 == 0 else "concat"
         if "expand_conv.get_part_info.layers_bn.0.weight" in weights:
             recombine = "multiply"
+
         sizes = {
             "n_frames": width ** len(widths),
             "filter_widths": written(widths),
@@ -209,6 +213,7 @@ class PartConv(nn.Module):
             weight_OCN = self.group_conv[part].weight
             assert isinstance(weight_OCN, Tensor)
             outputs.append(F.conv1d(joined_BCNV.flatten(1, 2), weight_OCN.flatten(1)[..., None]))
+
         return torch.cat(outputs, dim=1)
 
     def taps(self, x_BCT: Tensor, n_places: int, stride: int, dilation: int) -> Tensor:
@@ -221,6 +226,7 @@ class PartConv(nn.Module):
         """A part's input with the signal in it."""
         if self.recombine == "multiply":
             return taps_BCNV * signal_BNV.sigmoid()[:, None]
+
         signal_BNV = F.leaky_relu(signal_BNV, 0.01)
         if self.recombine == "add":
             return taps_BCNV + signal_BNV[:, None]

@@ -124,6 +124,7 @@ class STCFormer(Lifter):
         weights = weights_in(content, None, "pose_emb.weight")
         dim = len(weights["pose_emb.weight"])
         first = "stcformer.stc_block.0"
+
         sizes = {
             "dim": dim,
             "n_layers": n_numbered(weights, "stcformer.stc_block."),
@@ -161,6 +162,7 @@ class CrissCrossAttention(nn.Module):
         super().__init__()
         if dim % (2 * n_heads):
             raise ConfigError(f"{dim} features cannot be cut into twice {n_heads} equal heads")
+
         half = dim // 2
         self.n_heads = n_heads
         self.scale = half**-0.5  # of all heads together, not of one
@@ -203,6 +205,7 @@ class CrissCrossAttention(nn.Module):
         y_BTJHE = mixed if axis == "joints" else mixed.transpose(1, 2)
 
         values_BGTJ = packed_BTJG3[..., 2].permute(0, 3, 1, 2)
+
         near_BTJG = convolution(values_BGTJ).permute(0, 2, 3, 1)
 
         return y_BTJHE + near_BTJG.unflatten(-1, (self.n_heads, -1)) + self.parts(axis)

@@ -141,6 +141,7 @@ class VideoPose3D(Lifter):
 
         target_BV13 = self.output_frames(target_BTJ3)
         distance_BV1 = (self(x_BTJC) - target_BV13).norm(dim=-1)
+
         value = (distance_BV1 / target_BV13[..., 2]).mean()
         return value, {"trajectory": value.detach()}
 
@@ -162,6 +163,7 @@ class VideoPose3D(Lifter):
             for i in range(0, n_numbered(weights, "layers_conv."), 2)
         ]
         widths = [width]
+
         for kernel in kernels:
             dense = settings.get("form") == "dense"
             widths.append((kernel - 1) // math.prod(widths) + 1 if dense else kernel)

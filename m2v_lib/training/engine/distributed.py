@@ -113,9 +113,11 @@ def process_group(exp: Experiment) -> Iterator[ProcessGroup]:
     if not in_launched_process():
         yield SINGLE
         return
+
     if exp.run.device.startswith("cuda"):
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", 0)))
     dist.init_process_group("nccl" if exp.run.device.startswith("cuda") else "gloo")
+
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
     except (ValueError, OSError) as error:
@@ -197,8 +199,10 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         process = subprocess.Popen(command, env=env)
         with on_sigterm(stop.touch):
             code = process.wait()
+
         if user_error.exists():
             raise ConfigError(user_error.read_text(encoding="utf-8"))
+
     if code:
         raise RuntimeError(
             f"{exp.run_name(stage)}: its processes failed (exit code {code}), see their messages "
@@ -216,6 +220,7 @@ def on_sigterm(act: Callable[[], object]) -> Iterator[None]:
     except ValueError:
         yield
         return
+
     try:
         yield
     finally:

@@ -129,6 +129,7 @@ class Trainer:
         found = [name for name, there in obstacles.items() if there]
         if run.cuda_graph == "on" and found:
             raise ConfigError(f"run.cuda_graph=on does not go with {found[0]}")
+
         return run.cuda_graph != "off" and not found
 
     def run(self) -> None:
@@ -150,6 +151,7 @@ class Trainer:
         self.start()
         cfg, n_steps = self.exp.run, self.schedule.n_steps
         began = time.monotonic() - self.trained_seconds
+
         while self.step < n_steps:
             extras = (yield self.drawn()) if self.shared else self.one_step()
             self.trained_seconds = time.monotonic() - began
@@ -157,6 +159,7 @@ class Trainer:
 
             if self.step % cfg.log_every == 0 or last:
                 yield from self.write_log(extras)
+
             if self.stage.has_validation and (
                 self.step % (cfg.eval_every or self.schedule.per_epoch) == 0 or last
             ):
@@ -165,12 +168,15 @@ class Trainer:
             stopping = not last and self.must_stop(stop)
             if self.step % cfg.checkpoint_every == 0 or last or stopping:
                 self.save()
+
             if stopping:
                 self.finish_writing()
                 raise StoppedEarly(
                     f"{self.folder.name}: stopped at step {self.step} of {n_steps}, to be resumed"
                 )
+
             yield None
+
         self.finish_writing()
 
     def start(self) -> None:
@@ -183,6 +189,7 @@ class Trainer:
                 self.folder / "env.json",
                 environment({**machine, "threads": torch.get_num_threads()}),
             )
+
         self.resume()
         self.module.train()
         if self.group.is_main:
@@ -254,6 +261,7 @@ class Trainer:
             raise FloatingPointError(
                 f"{self.folder}: the loss is {line['loss']} at step {self.step}; lower optim.lr"
             )
+
         if self.group.is_main:
             self.log.append(line)
             name, n_steps = self.stage.name, self.schedule.n_steps
@@ -266,9 +274,11 @@ class Trainer:
         """Evaluate on the clips held out, log it, and keep the best weights apart."""
         if not self.group.is_main:
             return
+
         with self.average.in_place() if self.average else nullcontext():
             scores = self.stage.evaluate()
             weights = on_cpu(self.module.state_dict())
+
         values = yield scores
 
         self.log.append(
@@ -276,6 +286,7 @@ class Trainer:
         )
         shown = "  ".join(f"{k} {v:.1f}" for k, v in values.items())
         print(f"{self.stage.name} {self.step}  {shown}", flush=True)
+
         if self.stage.monitor in values and values[self.stage.monitor] < self.best:
             self.best = values[self.stage.monitor]
             save_tensors(self.folder / "best.safetensors", weights, {"step": self.step})
@@ -284,16 +295,19 @@ class Trainer:
         """Checkpoint what is now; another thread writes it while training goes on."""
         if not self.group.is_main:
             return
+
         tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
         tensors |= {f"sums.{k}": v for k, v in self.training_step.sums.items()}
         tensors |= {
             f"average.{k}": v for k, v in (self.average.weights if self.average else {}).items()
         }
+
         for name, parameter in self.named.items():
             for optimiser in self.optimisers:
                 tensors |= {
                     f"optim.{k}.{name}": v for k, v in optimiser.state.get(parameter, {}).items()
                 }
+
         state = {
             "step": self.step,
             "best": self.best,
@@ -326,6 +340,7 @@ class Trainer:
             return
 
         tensors, state = read
+
         for key, now in (
             ("fingerprint", self.stage.fingerprint),
             ("n_steps", self.schedule.n_steps),
@@ -334,6 +349,7 @@ class Trainer:
                 raise CheckpointError(
                     f"{self.checkpoint}: was made with {key} {state.get(key)}, this run has {now}"
                 )
+
         load_weights(self.module, _part(tensors, "module."), self.checkpoint)
         self.training_step.sums.update(
             {k: v.to(self.device) for k, v in _part(tensors, "sums.").items()}
@@ -344,6 +360,7 @@ class Trainer:
 
         self.step, self.best, self.trained_seconds = state["step"], state["best"], state["seconds"]
         self.logged_step = state["logged_step"]
+
         if self.group.is_main:
             print(
                 f"{self.stage.name}: resumed at step {self.step} of {self.schedule.n_steps}",
@@ -397,6 +414,7 @@ class Trainer:
         write_json(self.folder / "result.json", {**head, **result})
         self.checkpoint.unlink(missing_ok=True)
         (self.folder / "best.safetensors").unlink(missing_ok=True)
+
         return self.folder
 
 

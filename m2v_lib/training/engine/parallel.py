@@ -65,6 +65,7 @@ class Lane:
         else:
             if wish is not None:
                 self.waiting = wish if isinstance(wish, Fetched) else pool.submit(wish)
+
         return True
 
     def answer_is_there(self) -> bool:
@@ -100,8 +101,10 @@ def train_together(
             for lane in lanes:
                 if lane.run is None:
                     lane.run = next_run()
+
             running = [lane for lane in lanes if lane.run is not None]
             if not running:
                 return
+
             if not any([lane.advance(pool) for lane in running]):
                 time.sleep(PAUSE)

@@ -59,6 +59,7 @@ class StackedStep(TrainingStep):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
+
         losses_K, extras = self.losses(batch)
         losses_K.sum().backward()
 
@@ -66,6 +67,7 @@ class StackedStep(TrainingStep):
             self.limit_gradients(self.stage.optim.max_grad_norm)
         for optimiser in self.optimisers:
             optimiser.step()
+
         self.stage.after_step(self.values)
         if self.average:
             self.average.update(self.values["average_share"])
@@ -75,6 +77,7 @@ class StackedStep(TrainingStep):
                 **{k: v.detach() for k, v in extras.items() if v.ndim == 1},
             }
         )
+
         return extras
 
     def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
@@ -89,6 +92,7 @@ class StackedStep(TrainingStep):
             return stage.loss(network, batch)  # type: ignore[arg-type]
 
         in_bfloat16 = stage.exp.run.precision == "bf16"
+
         with torch.autocast(
             stage.device.type,
             torch.bfloat16,
@@ -120,7 +124,9 @@ class StackedStep(TrainingStep):
         for name in first.training_step.sums:
             own = [trainer.training_step.sums[name] for trainer in self.trainers]
             self.sums[name] = torch.stack(own)
+
         named = {p: n for n, p in self.stage.module.named_parameters()}
+
         for number, optimiser in enumerate(self.optimisers):
             for group in optimiser.param_groups:
                 for p in group["params"]:
@@ -162,9 +168,11 @@ class Stack:
         self.module = stack_modules([trainer.module for trainer in trainers])
         stage = first.stage.with_module(self.module)
         assert stage is not None
+
         for block in self.module.modules():
             if isinstance(block, DualStreamBlock):  # a student's, a teacher's
                 block.path = "reference"
+
         if first.exp.run.precision == "fp32":  # autocast looks into no function of our own
             use_stacked_layers(self.module)
         self.module.train()
@@ -173,12 +181,14 @@ class Stack:
         optimisers = make_optimisers(
             named, stage.optim, self.values["rate"], self.values["matrix_rate"], stacked=True
         )
+
         average = None
         if first.average:
             average = WeightAverage(named)
             for name, weights in average.weights.items():
                 own = [t.average.weights[name] for t in trainers if t.average]
                 weights.copy_(torch.stack(own))
+
         self.step = StackedStep(
             stage,
             self.module,
@@ -204,14 +214,18 @@ class Stack:
         some = next(wish for wish in wishes if wish is not None)
         if len({len(wish.chosen_B) for wish in wishes if wish is not None}) > 1:
             return self.take_apart(wishes)
+
         batch = self.batch_of([wish or some for wish in wishes])
         self.values.at(some.trainer.step)
         shown = self.step(batch)
+
         if not self.handed_out:
             self.step.hand_out()
             self.handed_out = True
+
         for trainer in self.trainers:
             trainer.step += 1
+
         return [{name: t[k] for name, t in shown.items()} for k in range(len(self.trainers))]
 
     def batch_of(self, drawn: Sequence[Drawn]) -> Batch:
@@ -232,6 +246,7 @@ class Stack:
         """
         buffers = list(self.module.buffers())
         before = [buffer.clone() for buffer in buffers]
+
         try:
             batches = [trainer.draw() for trainer in self.trainers[:1]] * len(self.trainers)
             batch = {name: torch.stack([b[name] for b in batches]) for name in batches[0]}
@@ -250,11 +265,13 @@ class Stack:
         """
         counts = self.counts()
         before = [count.clone() for count in counts]
+
         shown: list[Any] = []
         for wish in wishes:
             for count, value in zip(counts, before, strict=True):
                 count.copy_(value)
             shown.append(_taken(wish) if wish is not None else {})
+
         if not self.handed_out:
             self.step.take_over()
         return shown
@@ -283,6 +300,7 @@ def _check(trainers: Sequence[Trainer]) -> None:
         raise NotStackableError("the loss is the model's own")
     if first.exp.run.compile:
         raise NotStackableError("the blocks are compiled")
+
     for trainer in trainers:
         if trainer.randomness_inside:
             raise NotStackableError("the model has dropout")
@@ -315,6 +333,7 @@ class Member:
         if isinstance(answer, Exception):
             self.end(answer)
             return
+
         try:
             while self.wish is None:
                 self.wish, answer = self.steps.send(answer), None
@@ -338,7 +357,9 @@ def train_stacked(members: list[Member]) -> Steps:
     try:
         for member in members:
             member.advance()
+
         yield from _answered(members)
+
         stacks = _stacks_of([m.wish for m in members if not m.over])
         while any(not m.over for m in members):
             _one_step([m for m in members if not m.over], stacks)
@@ -362,6 +383,7 @@ def _stacks_of(drawn: list[Drawn]) -> list[Stack]:
     by_step: dict[int, list[Drawn]] = {}
     for run in drawn:
         by_step.setdefault(run.trainer.step, []).append(run)
+
     stacks = []
     for alike in by_step.values():
         if len(alike) > 1:
@@ -371,6 +393,7 @@ def _stacks_of(drawn: list[Drawn]) -> list[Stack]:
                 stacks.append(stack)
             except NotStackableError as error:
                 print(f"{len(alike)} runs are not stacked: {error}", flush=True)
+
     return stacks
 
 
@@ -392,7 +415,9 @@ def _one_step(members: list[Member], stacks: list[Stack]) -> None:
             for member, extras in zip(mine, shown, strict=True):
                 if member is not None:
                     member.answer, member.stack = extras, stack
+
     for member in drawn.values():
         member.answer = _taken(member.wish)
+
     for member in members:
         member.advance()

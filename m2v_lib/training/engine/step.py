@@ -68,6 +68,7 @@ class TrainingStep:
                 self.capture = None
                 self.recorded.clear()
                 return self.compute(batch)
+
         return self.recorded[key].replay(batch)
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
@@ -75,20 +76,25 @@ class TrainingStep:
         exp, stage = self.stage.exp, self.stage
         for optimiser in self.optimisers:
             optimiser.zero_grad(set_to_none=True)
+
         device = stage.device.type
         in_bfloat16 = exp.run.precision == "bf16"
+
         with torch.autocast(
             device, torch.bfloat16, enabled=in_bfloat16, cache_enabled=self.capture is None
         ):
             loss, extras = stage.loss(self.network, batch)
+
         loss.backward()
 
         if stage.optim.max_grad_norm:
             nn.utils.clip_grad_norm_(
                 stage.module.parameters(), stage.optim.max_grad_norm, foreach=True
             )
+
         for optimiser in self.optimisers:
             optimiser.step()
+
         stage.after_step(self.values)
         if self.average:
             self.average.update(self.values["average_share"])
@@ -96,6 +102,7 @@ class TrainingStep:
         self.add_to_sums(
             {"loss": loss.detach(), **{k: v.detach() for k, v in extras.items() if v.ndim == 0}}
         )
+
         return extras
 
     @torch.no_grad()
@@ -141,12 +148,15 @@ class TrainingStep:
         """All tensors that a step changes."""
         for name, tensor in self.stage.module.state_dict().items():
             yield ("module", name), tensor
+
         for number, optimiser in enumerate(self.optimisers):
             for parameter, state in optimiser.state.items():
                 for name, tensor in state.items():
                     yield ("optimiser", number, id(parameter), name), tensor
+
         for name, tensor in self.sums.items():
             yield ("sums", name), tensor
+
         for name, tensor in (self.average.weights if self.average else {}).items():
             yield ("average", name), tensor
 
@@ -195,4 +205,5 @@ def cuda_graph(compute: Callable[[], None], device: torch.device) -> Callable[[]
     # watched for in this one.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
         compute()
+
     return graph.replay

@@ -49,9 +49,11 @@ def joint_span_masks(
     covered = torch.zeros(B, T, J, device=device)
     for offset in range(SPAN):
         covered[..., offset : offset + n_starts] += starts
+
     hidden = covered > 0
     fewest = hidden.sum(-1).amin(-1, keepdim=True)  # (B, 1)
     scores = torch.rand(B, T, J, generator=generator, device=device).masked_fill(~hidden, -1.0)
+
     rank = scores.argsort(-1, descending=True).argsort(-1)
     return rank < fewest.unsqueeze(-1)
 

@@ -51,6 +51,7 @@ class MaskedPrediction(nn.Module):
         }
         if self.cfg.fill == "noise":
             drawn["noise"] = self.draw_noise(every_mask.shape, generator)[views]
+
         return drawn
 
     def draw_noise(self, shape_BTJ: torch.Size, generator: torch.Generator) -> Tensor:
@@ -73,6 +74,7 @@ class MaskedPrediction(nn.Module):
         if isinstance(drawn, torch.Generator):
             B, T, J, _ = x_BTJ3.shape
             drawn = self.draw((B, T, J), drawn)
+
         mask = drawn["mask"]
 
         embedded = self.student.embed(x_BTJ3)
@@ -84,12 +86,14 @@ class MaskedPrediction(nn.Module):
         x = self.hide(embedded, clean, mask, self.fill(mask, drawn))
         for block in self.student.layers:
             x = block(x)
+
         predicted = self.student.norm(x)
 
         loss = masked_mse(predicted, target.repeat_interleave(self.cfg.n_masks, dim=0), mask)
         loss = loss * (mask.sum().to(loss.dtype) / drawn["n_masked"])
         if self.cfg.loss_scale == "sqrt-dim":
             loss = loss / target.shape[-1] ** 0.5
+
         return loss, {"mask_ratio": drawn["mask_ratio"], "targets": target, "clean": clean.detach()}
 
     def fill(self, mask_BTJ: Tensor, drawn: dict[str, Tensor]) -> Tensor:

@@ -51,9 +51,11 @@ class Teacher(nn.Module):
         for block in self.layers:
             x = block(x)
             outputs.append(x)
+
         chosen = torch.stack(outputs[-n_layers:])
         if not normalise:
             return chosen.mean(0)
+
         width = chosen.shape[-1:]
         return nn.functional.layer_norm(nn.functional.layer_norm(chosen, width).mean(0), width)
 

@@ -40,7 +40,7 @@ def keypoints(layout: str) -> np.ndarray:
             points[:, i] = XY[:, JOINTS.index("head")] + side * across
             scores[:, i] = 0.9
         if name in ("neck", "head_bottom", "mid_hip", "hip", "spine", "head_top"):
-            joint = {"mid_hip": "root", "hip": "root", "spine": "belly", "head_top": "head"}
+            joint = {"mid_hip": "root", "hip": "root", "spine": "spine", "head_top": "head"}
             points[:, i] = XY[:, JOINTS.index(joint.get(name, "neck"))]
             scores[:, i] = 0.9
     return np.concatenate([points, scores[..., None]], axis=-1)

@@ -35,17 +35,21 @@ def read_results(path: Path, content: list[Any]) -> Detections:
     numbers = _numbers_of(path, images)
     first = min(numbers.values(), default=0)
     offset = first if first > MAX_FIRST + 10 * len(numbers) else 0
+
     for item, image in zip(items, images, strict=True):
         person = item.get("idx", item.get("track_id"))
         rows.add(numbers[_key(image)] - offset, person, entry_of(path, item, "keypoints"))
+
     distinct, n_frames = len(set(rows.frame)), max(rows.frame, default=-1) + 1
     if n_frames > MAX_FIRST * (distinct + 1):
         raise DataError(
             f"{path}: image_id runs up to {n_frames - 1} in {distinct} images, expected a video's "
             "frames"
         )
+
     alphapose = any("idx" in item for item in items) or any(isinstance(i, str) for i in images)
     n_keypoints = len(rows.values[0]) if rows.values and isinstance(rows.values[0], list) else 0
+
     header = Header(n_frames=n_frames, usual_layout="coco17" if n_keypoints == 17 else None)
     return rows.make("AlphaPose" if alphapose else "COCO results", header)
 
@@ -56,23 +60,28 @@ def read_annotations(path: Path, content: Mapping[str, Any]) -> Detections:
     _check_one_video(path, images)
     numbers = _image_numbers(path, images)
     rows = DetectionBuilder(path)
+
     for item in as_tables(content["annotations"], f"{path}: annotations"):
         keypoints = item.get("keypoints")
         if not keypoints:  # a crowd, or a person without marked joints
             continue
         if not any(as_list(keypoints, f"{path}: keypoints")):
             continue
+
         image = _key(item.get("image_id"))
         if image not in numbers:
             raise DataError(
                 f"{path}: an annotation names image {shown(item.get('image_id'))}, which the list "
                 "of images lacks"
             )
+
         rows.add(numbers[image], item.get("track_id"), keypoints)
+
     names = _keypoint_names(path, content.get("categories"))
     width, height = size_of(images[0], f"{path}: images") if images else (None, None)
     n_frames = max(numbers.values(), default=-1) + 1
     usual = None if names else "coco17"
+
     header = Header(None, width, height, n_frames=n_frames, names=names, usual_layout=usual)
     return rows.make("COCO annotations", header)
 
@@ -100,6 +109,7 @@ def _numbers_of(path: Path, images: Sequence[Any]) -> dict[str, int]:
                 f"{path}: image_id {shown(odd[0])} holds no frame number, expected 7 or '7.jpg'"
             )
         return dict(zip(names, frame_numbers(texts, str(path)), strict=True))
+
     where = f"{path}: image_id"
     return {key: as_whole(image, where, 0, 10**15, text=True) for key, image in names.items()}
 
@@ -109,15 +119,19 @@ def _image_numbers(path: Path, images: Sequence[Mapping[Any, Any]]) -> dict[str,
     keys = [_key(entry_of(path, image, "id")) for image in images]
     if len(set(keys)) < len(keys):
         raise DataError(f"{path}: two images have the same id, expected each once")
+
     names = [image.get("file_name") for image in images]
     numbers = list(range(len(images)))
+
     if names and all(isinstance(name, str) and number_in(name) is not None for name in names):
         numbers = frame_numbers([str(name) for name in names], str(path))
     elif images and all(type(image["id"]) is int for image in images):
         numbers = [as_whole(image["id"], f"{path}: id", 0, 10**18, text=True) for image in images]
+
     first = min(numbers, default=0)
     if max(numbers, default=0) - first > MAX_FRAME_NUMBER:
         numbers, first = [sorted(numbers).index(number) for number in numbers], 0
+
     return {key: number - first for key, number in zip(keys, numbers, strict=True)}
 
 
@@ -136,6 +150,7 @@ def _check_one_video(path: Path, images: Sequence[Mapping[Any, Any]]) -> None:
             raise DataError(
                 f"{path}: holds {len(found)} videos ({key}), expected the frames of one a file"
             )
+
     if len(sizes := {size_of(image, f"{path}: images") for image in images}) > 1:
         raise DataError(
             f"{path}: its images have {len(sizes)} different sizes, expected the frames of one "

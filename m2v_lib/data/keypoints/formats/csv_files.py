@@ -69,13 +69,16 @@ def read_csv(path: Path) -> Detections:
     columns = table.columns
     if columns[:1] == ["scorer"] or columns[:1] == ["bodyparts"]:
         return _deeplabcut(table)
+
     frame = next((name for name in FRAMES if name in columns), None)
     joint = next((name for name in JOINTS if name in columns), None)
     if frame and joint and {"x", "y"} <= set(columns):
         return _long(table, frame, joint)
+
     wide = _wide_columns(columns)
     if frame and wide:
         return _wide(table, frame, wide)
+
     raise UnrecognisedFile(
         f"{path}: its first line has no columns frame, joint, x, y; found {listed(columns, 6)}"
     )
@@ -89,17 +92,21 @@ def _parsed(path: Path) -> Table:
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
     first = numbered[0][1] if numbered else ""
     separator = max(",;\t", key=first.count)
+
     try:
         rows = list(csv.reader((line for _, line in numbered), delimiter=separator))
     except csv.Error as error:
         raise DataError(f"{path}: cannot be read as CSV ({error})") from error
+
     if len(rows) != len(numbered):
         raise DataError(f"{path}: has a quoted cell that goes over several lines")
     if rows and len(rows[0]) > MAX_COLUMNS:
         raise DataError(f"{path}: must have at most {MAX_COLUMNS} columns, got {len(rows[0])}")
+
     columns = [name.strip().lower() for name in rows[0]] if rows else []
     if len(set(columns)) < len(columns) and columns[:1] not in (["scorer"], ["bodyparts"]):
         raise DataError(f"{path}: two columns have the same name, expected each once")
+
     body = [
         (number, [cell.strip() for cell in row])
         for (number, _), row in zip(numbered[1:], rows[1:], strict=True)
@@ -125,6 +132,7 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     """A line a keypoint."""
     score = next((name for name in SCORES if name in table.columns), None)
     person_column = next((name for name in PEOPLE if name in table.columns), "")
+
     cells: dict[tuple[int, str], dict[str, list[float]]] = {}
     for line, values in table.lines:
         row = _row(table, line, values)
@@ -134,12 +142,15 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
         joint = row[joint_column]
         if joint in one:
             raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
+
         one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
+
     joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
     order, names, notes = _order(table.path, joints)
     rows = DetectionBuilder(table.path)
     for (frame, person), one in sorted(cells.items()):
         rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
+
     return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
 
 
@@ -155,12 +166,14 @@ def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | 
         raise DataError(f"{path}: must have at most {MAX_KEYPOINTS} joints, got {len(joints)}")
     if not all(joint.isascii() and joint.isdigit() for joint in joints):
         return joints, tuple(as_text(joint, f"{path}: joint") for joint in joints), []
+
     by_number = {
         as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS, text=True): joint for joint in joints
     }
     first, last = min(by_number, default=0), max(by_number, default=-1)
     if first == 1 and len(by_number) == last:
         return [by_number[i] for i in range(1, last + 1)], None, ["joints are counted from 1"]
+
     return [by_number.get(i, "") for i in range(last + 1)], None, []
 
 
@@ -179,11 +192,13 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
     """A line a frame and person."""
     rows = DetectionBuilder(table.path)
     person_column = next((name for name in PEOPLE if name in table.columns), "")
+
     for line, values in table.lines:
         row = _row(table, line, values)
         frame = _frame(row[frame_column], table.where(line))
         person = row.get(person_column) or None
         rows.add(frame, person, _triples(table, line, values, wide.values()))
+
     order, names, notes = _order(table.path, list(wide))
     if names is None:
         notes = [*notes, "keypoints by the number in their columns"]
@@ -191,6 +206,7 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
         rows.values = [
             [one[i] if i is not None else [0.0, 0.0, 0.0] for i in wanted] for one in rows.values
         ]
+
     return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
 
 
@@ -210,18 +226,23 @@ def _deeplabcut(table: Table) -> Detections:
     for _, cells in table.lines[:3]:
         if cells[0].lower() in ("individuals", "bodyparts", "coords"):
             titles[cells[0].lower()] = cells
+
     if table.columns[:1] == ["bodyparts"]:
         titles["bodyparts"] = table.columns
     n = len(table.columns)
     if not {"bodyparts", "coords"} <= titles.keys() or any(len(t) != n for t in titles.values()):
         raise DataError(f"{table.path}: has no lines bodyparts and coords, expected DeepLabCut's")
+
     people = titles.get("individuals", [""] * n)
+
     found: dict[str, dict[str, dict[str, int]]] = {}
     for i in range(1, n):
         axis = titles["coords"][i].lower()
         axis = axis if axis in ("x", "y") else "score"
         found.setdefault(people[i], {}).setdefault(titles["bodyparts"][i], {})[axis] = i
+
     names = list(dict.fromkeys(titles["bodyparts"][1:]))
+
     rows, begin = DetectionBuilder(table.path), len(titles) - (table.columns[0] == "bodyparts")
     for line, cells in table.lines[begin:]:
         if len(cells) != n:
@@ -232,6 +253,7 @@ def _deeplabcut(table: Table) -> Detections:
             if len(axes) != len(names):
                 raise DataError(f"{table.path}: {shown(person)} lacks x and y of a body part")
             rows.add(frame, person or None, _triples(table, line, cells, axes))
+
     order = tuple(as_text(name, f"{table.path}: body part") for name in names)
     return rows.make("DeepLabCut", _header(table, max(rows.frame, default=-1) + 1, order, []))
 

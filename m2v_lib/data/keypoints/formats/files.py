@@ -107,17 +107,20 @@ class DetectionBuilder:
                     "confidence for each keypoint"
                 )
             values = [values[i : i + 3] for i in range(0, len(values), 3)]
+
         if type(frame) is int and 0 <= frame <= MAX_FRAME_NUMBER:
             number = frame
         else:
             where = f"{self.path}: {self._here()}: frame"
             number = as_whole(frame, where, 0, MAX_FRAME_NUMBER, text=True)
+
         self.per_frame[number] += 1
         if self.per_frame[number] > MAX_PEOPLE_PER_FRAME or len(self.frame) >= MAX_DETECTIONS:
             raise DataError(
                 f"{self.path}: must hold at most {MAX_PEOPLE_PER_FRAME} people a frame and "
                 f"{MAX_DETECTIONS} detections"
             )
+
         self.frame.append(number)
         self.person.append(None if person is None else _name(person, self.path))
         self.values.append(values)
@@ -132,6 +135,7 @@ class DetectionBuilder:
             raise NoPersonError(
                 f"{self.path}: no person{frames}, expected at least one detection ({format})"
             )
+
         points = self._array()
         return Detections(
             format,
@@ -154,15 +158,18 @@ class DetectionBuilder:
             raise DataError(
                 f"{self.path}: must have at most {MAX_KEYPOINTS} keypoints a person, got {counts[0]}"
             )
+
         try:
             array = np.array(self.values, np.float64)
         except (TypeError, ValueError, OverflowError):
             array = np.empty(0)
+
         if array.ndim != 3 or array.shape[2] != 3:
             bad = next((i for i, v in enumerate(self.values) if not _is_triples(v)), 0)
             raise DataError(
                 f"{self.path}: detection {bad} is not made of numbers x, y, confidence a keypoint"
             )
+
         return array
 
 
@@ -215,14 +222,18 @@ def text_of(path: Path) -> str:
     """The text of a file, unpacked if it is packed by gzip. Raises DataError."""
     if beginning_of(path, 2) != GZIP:
         return read_text(path, MAX_TEXT_BYTES)
+
     check_file(path, MAX_TEXT_BYTES)
+
     try:
         with gzip.open(path) as stream:
             raw = stream.read(MAX_TEXT_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: is not a whole gzip file (truncated?)") from error
+
     if len(raw) > MAX_TEXT_BYTES:
         raise DataError(f"{path}: must unpack to at most {MAX_TEXT_BYTES >> 20} MiB")
+
     try:
         return raw.decode("utf-8-sig")
     except UnicodeError as error:
@@ -237,9 +248,11 @@ def read_detections(path: Path | str) -> Detections:
     check_source(path, "keypoints as JSON, .npz or .csv")
     if path.is_dir():
         return folders.read_folder(path)
+
     head = beginning_of(path)
     if head.startswith(b"PK"):
         return tables.read_npz(path)
+
     if head.startswith(GZIP):
         head = text_of(path)[:64].encode()
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
@@ -248,6 +261,7 @@ def read_detections(path: Path | str) -> Detections:
         raise DataError(f"{path}: is {kind_of(head)}, expected keypoints as JSON, .npz or .csv")
     if path.suffix.lower() == ".trc" or head.startswith(b"PathFileType"):
         raise DataError(f"{path}: is a .trc file, whose markers are in space already")
+
     return csv_files.read_csv(path)
 
 
@@ -272,6 +286,7 @@ def kind_of(head: bytes) -> str:
     )
     if head[:1] == head[188:189] == head[376:377] == b"G":
         return "a video (MPEG-TS)"
+
     return next(
         (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"
     )
@@ -289,10 +304,12 @@ def _name(person: object, where: Path | str) -> str:
     for _ in range(4):
         if isinstance(person, list | tuple) and len(person):
             person = person[0]
+
     if isinstance(person, int | float) and abs(person) < 10**15 and person == int(person):
         return str(int(person))
     if isinstance(person, str):
         return as_text(person, f"{where}: id")
     if isinstance(person, float) and not person.is_integer():
         return shown(person)
+
     return str(as_whole(person, f"{where}: id", -(10**15), 10**15, text=True))

@@ -30,14 +30,17 @@ def read_folder(folder: Path) -> Detections:
     files = sorted(islice(_visible(folder, (".json",)), MAX_FILES + 1))
     if len(files) > MAX_FILES:
         raise DataError(f"{folder}: must hold at most {MAX_FILES} files")
+
     if not files:
         labels = sorted(_visible(folder, (".txt",)))
         if labels:
             return _read_labels(folder, labels)
         raise DataError(f"{folder}: no .json file in this folder, expected one a frame (OpenPose)")
+
     first = read_json(files[0])
     if one_frame(first) is None and len(files) == 1:
         return json_files.read(files[0])
+
     return _read_frames(folder, files, first)
 
 
@@ -45,6 +48,7 @@ def _read_frames(folder: Path, files: list[Path], first: Any) -> Detections:
     numbers = frame_numbers([file.name for file in files], str(folder))
     rows, form, names = DetectionBuilder(folder), "", None
     start = min(numbers)
+
     for number, file in sorted(zip(numbers, files, strict=True)):
         content = first if file == files[0] else read_json(file)
         if not (form := one_frame(content) or ""):
@@ -52,12 +56,15 @@ def _read_frames(folder: Path, files: list[Path], first: Any) -> Detections:
                 f"{file}: not the keypoints of one frame, expected OpenPose's `people` or MMPose's "
                 "instances in all files here; if it is a recording, lift the file itself"
             )
+
         if isinstance(content, dict) and names is None:
             names = mmpose_names(file, content.get("meta_info"))
         add_frame(rows, number - start, content)
+
     n_frames = max(numbers) - start + 1
     if form == "OpenPose":
         return rows.make(form, openpose_header(rows, None, None, n_frames))
+
     return rows.make(form, Header(n_frames=n_frames, names=names))
 
 
@@ -67,14 +74,17 @@ def _read_labels(folder: Path, files: list[Path]) -> Detections:
     """
     numbers = frame_numbers([file.name for file in files], str(folder))
     rows, start = DetectionBuilder(folder), min(numbers)
+
     for number, file in sorted(zip(numbers, files, strict=True)):
         for i, line in enumerate(read_text(file, MAX_TEXT_BYTES).splitlines(), 1):
             try:
                 values = [float(word) for word in line.split()]
             except ValueError as error:
                 raise DataError(f"{file}: line {i} holds something that is no number") from error
+
             if not values:
                 continue
+
             extra = (len(values) - 5) % 3  # a score, or a track's number, at the end
             keypoints = values[5 : len(values) - extra]
             if len(values) < 8 or extra > 1:
@@ -82,7 +92,9 @@ def _read_labels(folder: Path, files: list[Path]) -> Detections:
                     f"{file}: line {i} has {len(values)} numbers, expected class, box and x, y, "
                     "visibility for each keypoint (Ultralytics labels)"
                 )
+
             rows.add(number - start, None, keypoints)
+
     n_frames = max(numbers) - start + 1
     header = Header(units="normalised", n_frames=n_frames, usual_layout="coco17")
     return rows.make("Ultralytics labels", header)
@@ -96,8 +108,10 @@ def recordings(folder: Path | str) -> Iterator[Path]:
 def _recordings(folder: Path, seen: set[Path]) -> Iterator[Path]:
     if (real := folder.resolve()) in seen:  # a link that leads back
         return
+
     seen.add(real)
     files = sorted(_visible(folder, ENDINGS))
+
     numbered = bool(files) and all(
         p.suffix.lower() == ".json" and number_in(p.name) is not None for p in files
     )
@@ -105,6 +119,7 @@ def _recordings(folder: Path, seen: set[Path]) -> Iterator[Path]:
         yield folder
     else:
         yield from files
+
     for inner in sorted(p for p in folder.iterdir() if p.is_dir() and p.name[:1] != "."):
         yield from _recordings(inner, seen)
 

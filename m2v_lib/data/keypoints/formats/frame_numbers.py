@@ -32,14 +32,17 @@ def frame_numbers(names: Sequence[str], where: str) -> list[int]:
     """
     if len(names) == 1:
         return [number_in(names[0]) or 0]
+
     stems = [_stem(name) for name in names]
     patterns = [_DIGITS.sub("#", stem) for stem in stems]
     if len(set(patterns)) > 1:
         return _of_several_patterns(names, patterns, where)
+
     columns = list(zip(*(_DIGITS.findall(stem) for stem in stems), strict=True))
     moving = [column for column in columns if len({int(text) for text in column}) > 1]
     if not moving:
         return list(range(len(names)))
+
     whole = [column for column in moving if len({int(text) for text in column}) == len(names)]
     if not whole:
         fewest = min(moving, key=lambda column: len({int(text) for text in column}))
@@ -48,10 +51,12 @@ def frame_numbers(names: Sequence[str], where: str) -> list[int]:
             f"{where}: holds {len(values)} recordings, their names differ in a second number "
             f"({listed(values)}); lift them one by one"
         )
+
     numbers = [[int(text) for text in column] for column in whole]
     best = min(numbers, key=lambda column: max(column) - min(column))
     if max(best) >= 10**MAX_DIGITS:
         return [sorted(best).index(number) for number in best]
+
     return best
 
 
@@ -63,6 +68,7 @@ def _of_several_patterns(names: Sequence[str], patterns: Sequence[str], where: s
         raise DataError(
             f"{where}: holds {len(counts)} recordings ({listed(first, 3)}); lift them one by one"
         )
+
     numbers = [number_in(name) for name in names]
     known = [number for number in numbers if number is not None]
     return known if len(set(known)) == len(names) else list(range(len(names)))

@@ -47,10 +47,12 @@ def openpose_frames(path: Path, frames: list[Any]) -> Detections:
     for number, frame in enumerate(as_tables(frames, str(path))):
         add_people(rows, number, frame)
         sizes.add(_canvas(path, frame))
+
     if len(sizes) > 1:
         raise DataError(
             f"{path}: its frames have {len(sizes)} different canvas sizes, expected one"
         )
+
     width, height = next(iter(sizes), (None, None))
     return rows.make("OpenPose", openpose_header(rows, width, height, len(frames)))
 
@@ -83,6 +85,7 @@ def add_instances(rows: DetectionBuilder, frame: int, instances: Any) -> None:
             raise DataError(
                 f"{rows.path}: frame {frame} has not one score for each of its keypoints"
             )
+
         values = [
             [*p[:2], c] if isinstance(p, list) else p for p, c in zip(points, scores, strict=True)
         ]
@@ -95,12 +98,15 @@ def mmpose(path: Path, frames: Any, meta: Any) -> Detections:
     if entries and "instances" not in entries[0] and "keypoints" in entries[0]:
         entries = [{"instances": entries}]
     rows, numbers = DetectionBuilder(path), list[int]()
+
     for i, frame in enumerate(entries):
         where = f"{path}: frame_id"
         numbers.append(as_whole(frame.get("frame_id", i), where, 0, MAX_FRAME_NUMBER, text=True))
         add_instances(rows, numbers[-1], entry_of(path, frame, "instances"))
+
     first = min(numbers, default=0)
     rows.frame = [frame - first for frame in rows.frame]
+
     header = Header(n_frames=max(numbers, default=0) - first + 1, names=mmpose_names(path, meta))
     return rows.make("MMPose", header)
 
@@ -111,8 +117,10 @@ def mmpose_names(path: Path, meta: Any) -> tuple[str, ...] | None:
     names = table.get("keypoint_id2name")
     if not names:
         return None
+
     names = as_table(names, f"{path}: keypoint_id2name")
     where = f"{path}: keypoint_id2name: number"
+
     numbered = {as_whole(key, where, 0, len(names) - 1, text=True): names[key] for key in names}
     return tuple(
         as_text(numbered[number], f"{path}: keypoint_id2name: name") for number in sorted(numbered)
@@ -126,6 +134,7 @@ def ultralytics(path: Path, frames: list[Any]) -> Detections:
         for person in as_tables(frame, f"{path}: frame {number}"):
             if not person.get("keypoints"):
                 continue
+
             keypoints = as_table(person["keypoints"], f"{path}: keypoints")
             x, y = (as_list(entry_of(path, keypoints, axis), f"{path}: {axis}") for axis in "xy")
             seen = keypoints.get("visible")
@@ -135,8 +144,10 @@ def ultralytics(path: Path, frames: list[Any]) -> Detections:
                     f"{path}: frame {number} has {len(x)} x, {len(y)} y and {len(seen)} visible "
                     "(Ultralytics), expected as many of each"
                 )
+
             triples = [list(triple) for triple in zip(x, y, seen, strict=True)]
             rows.add(number, person.get("track_id"), triples)
+
     return rows.make("Ultralytics", Header(n_frames=len(frames), usual_layout="coco17"))
 
 
@@ -156,12 +167,14 @@ def mediapipe(path: Path, head: Mapping[str, Any], frames: Any) -> Detections:
         people = as_list(found or [], f"{path}: landmarks of frame {number}")
         for person in _persons(people):
             rows.add(number, None, [_landmark(path, number, mark) for mark in person])
+
     width, height = size_of(head, str(path))
     layout, units = (
         as_text(head[key], f"{path}: {key}") if head.get(key) else None
         for key in ("layout", "units")
     )
     n_frames = max(number + 1, len(entries))
+
     rate = rate_of(head, str(path))
     return rows.make(
         "MediaPipe", Header(layout or "mediapipe33", width, height, rate, units, n_frames)

@@ -34,22 +34,26 @@ def _of_object(path: Path, content: dict[str, Any]) -> Detections | None:
         return frames_json.mediapipe(path, content, content["frames"])
     if "people" in content:
         return frames_json.openpose_frames(path, [content])
+
     values = list(content.values())
     if any(isinstance(v, dict) and {"people", "bodies"} & v.keys() for v in values):
         raise DataError(
             f"{path}: AlphaPose's output for another program; run it without --format open or cmu"
         )
+
     return None
 
 
 def _of_list(path: Path, content: Any) -> Detections | None:
     if not isinstance(content, list):
         raise UnrecognisedFile(f"{path}: unrecognised keypoint JSON, got {kind_of(content)}")
+
     first = next((entry for entry in content if entry), {"image_id": 0} if not content else None)
     if isinstance(first, list):
         if isinstance(first[0], dict) and "keypoints" in first[0]:
             return frames_json.ultralytics(path, content)
         return frames_json.mediapipe(path, {}, content)
+
     if not isinstance(first, dict):
         return frames_json.mediapipe(path, {}, content) if content else None
     if "image_id" in first:
@@ -64,4 +68,5 @@ def _of_list(path: Path, content: Any) -> Detections | None:
         return frames_json.ultralytics(path, [content])
     if frames_json.landmarks_of(first) is not None:
         return frames_json.mediapipe(path, {}, content)
+
     return None

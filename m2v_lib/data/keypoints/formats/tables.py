@@ -43,11 +43,13 @@ def read_npz(path: Path) -> Detections:
     arrays = read_object_npz(path)
     if "positions_2d" in arrays:
         return _videopose(path, arrays)
+
     key = next((key for key in KEYS if key in arrays), None)
     if key is None:
         raise DataError(f"{path}: has no key 'keypoints', its keys are {listed(list(arrays))}")
     if key == "keypoints" and "boxes" in arrays:
         return _detectron(path, arrays)
+
     points, scores, notes = _shaped(path, key, arrays)
     confidence = _confidence(path, points, scores)
     n, people = points.shape[:2]
@@ -57,6 +59,7 @@ def read_npz(path: Path) -> Detections:
     triples = np.concatenate([points[..., :2], confidence[..., None]], axis=-1)
     for i, person in np.argwhere((confidence != 0).any(-1)):  # who is absent leaves a gap
         rows.add(frames[i], names[person] if names else None, triples[i, person])
+
     scalars = {
         key: value.item()
         for key, value in arrays.items()
@@ -64,6 +67,7 @@ def read_npz(path: Path) -> Detections:
     }
     if key == "reconstruction":
         scalars.setdefault("layout", "h36m17")
+
     return rows.make("npz", _header(path, scalars, max(frames, default=-1) + 1, tuple(notes)))
 
 
@@ -77,29 +81,44 @@ def _shaped(
             f"{path}: {key} has shape {points.shape}, expected (frames, K, 2 or 3) "
             "or (frames, people, K, 2 or 3)"
         )
-    name = next((name for name in SCORES if name in arrays), None)
-    scores = None if name is None else _floats(arrays[name], f"{path}: {name}")
-    if scores is not None and scores.size != points[..., 0].size:
-        raise DataError(
-            f"{path}: {name} has shape {scores.shape}, expected one number for each of the "
-            f"{points[..., 0].size} keypoints"
-        )
+
+    scores = _scores_of(path, arrays, points[..., 0].size)
     if points.ndim == 3:
         points = points[:, None]
     scores = None if scores is None else scores.reshape(points.shape[:3])
+
     notes = []
     if "ids" not in arrays and "frames" not in arrays and is_people_first(points):
         points, scores = points.swapaxes(0, 1), None if scores is None else scores.swapaxes(0, 1)
         people = "1 person" if points.shape[1] == 1 else f"{points.shape[1]} people"
         notes.append(f"the array is people first, taken as {people} of {points.shape[0]} frames")
+
+    _check_size(points, f"{path}: {key}")
+    return points, scores, notes
+
+
+def _scores_of(path: Path, arrays: dict[str, Any], n_keypoints: int) -> np.ndarray | None:
+    """The scores that a file gives, one a keypoint, or None."""
+    name = next((name for name in SCORES if name in arrays), None)
+    if name is None:
+        return None
+    scores = _floats(arrays[name], f"{path}: {name}")
+    if scores.size != n_keypoints:
+        raise DataError(
+            f"{path}: {name} has shape {scores.shape}, expected one number for each of the "
+            f"{n_keypoints} keypoints"
+        )
+    return scores
+
+
+def _check_size(points: np.ndarray, where: str) -> None:
     if points.shape[1] > MAX_PEOPLE_PER_FRAME or points.shape[2] > MAX_KEYPOINTS:
         raise DataError(
-            f"{path}: {key} must have at most {MAX_PEOPLE_PER_FRAME} people and {MAX_KEYPOINTS} "
+            f"{where} must have at most {MAX_PEOPLE_PER_FRAME} people and {MAX_KEYPOINTS} "
             f"keypoints, got shape {points.shape}"
         )
     if points.shape[0] * points.shape[1] > MAX_DETECTIONS:
-        raise DataError(f"{path}: {key} must have at most {MAX_DETECTIONS} rows of keypoints")
-    return points, scores, notes
+        raise DataError(f"{where} must have at most {MAX_DETECTIONS} rows of keypoints")
 
 
 def is_people_first(points: np.ndarray) -> bool:
@@ -121,9 +140,11 @@ def _step(points: np.ndarray) -> float:
     known = np.isfinite(xy).all(-1)
     if not np.isfinite(step).any() or not known.any():
         return np.inf
+
     body = xy[np.isfinite(xy).all((-1, -2))]
     if not len(body):
         return np.inf
+
     size = float(np.median(np.linalg.norm(np.ptp(body, axis=1), axis=-1)))
     return float(np.nanmedian(step)) / max(size, 1e-9)
 
@@ -139,25 +160,32 @@ def _videopose(path: Path, arrays: dict[str, Any]) -> Detections:
             f"{path}: positions_2d holds {len(positions)} videos, expected one (Human3.6M's own "
             "file is no video)"
         )
+
     ((video, actions),) = positions.items()
     where = f"{path}: positions_2d: {as_text(video, f'{path}: positions_2d: video')}"
     views = []
     for action in as_table(actions, where).values():
         views += as_list(action, where) if not isinstance(action, np.ndarray) else list(action)
+
     if len(views) != 1:
         raise DataError(f"{where} holds {len(views)} views, expected one")
+
     points = _floats(views[0], where)
     if points.ndim != 3 or points.shape[2] != 2:
         raise DataError(f"{path}: positions_2d has shape {points.shape}, expected (frames, K, 2)")
+
     rows = DetectionBuilder(path)
+
     for frame, values in enumerate(points):
         if not np.isnan(values).all():
             rows.add(frame, None, np.column_stack([values, np.ones(len(values))]))
+
     where = f"{path}: metadata"
     videos = as_table(metadata.get("video_metadata") or {}, f"{where}: video_metadata")
     size = as_table(videos.get(video) or {}, f"{where}: video_metadata: {video}")
     name = metadata.get("layout_name")
     layout = None if name is None else as_text(name, f"{where}: layout_name")
+
     head = {
         "width": size.get("w"),
         "height": size.get("h"),
@@ -174,7 +202,9 @@ def _detectron(path: Path, arrays: dict[str, Any]) -> Detections:
     frames = arrays["keypoints"]
     if not isinstance(frames, np.ndarray) or frames.ndim < 1:
         raise DataError(f"{path}: keypoints must be a list of frames, as VideoPose3D writes it")
+
     rows = DetectionBuilder(path)
+
     for number, classes in enumerate(frames):
         where = f"{path}: keypoints of frame {number}"
         found = classes[1] if isinstance(classes, list | np.ndarray) and len(classes) > 1 else []
@@ -183,10 +213,12 @@ def _detectron(path: Path, arrays: dict[str, Any]) -> Detections:
             raise DataError(f"{where} has shape {people.shape}, expected (people, 4, 17)")
         for person in people:
             rows.add(number, None, person[[0, 1, -1]].T.astype(np.float64))
+
     metadata = arrays.get("metadata", {})
     size = as_table(metadata, f"{path}: metadata") if metadata else {}
     head = {"width": size.get("w"), "height": size.get("h"), "fps": size.get("fps")}
     width, height = size_of(head, str(path))
+
     header = Header(
         None, width, height, rate_of(head, str(path)), None, len(frames), None, "coco17"
     )

@@ -75,10 +75,12 @@ def prepare_h36m(
     """
     if faulty not in ("left-out", "kept"):
         raise DataError(f"{store_name}: faulty is {faulty!r}, expected left-out or kept")
+
     files = sort_sources(sources)
     layout = "npz" if "3d" in files else "pickle"
     train, test, detector = read(files)
     blocked = FAULTY if layout == "pickle" and faulty == "left-out" else ()
+
     meta = Meta(
         name=store_name,
         fps=FPS,
@@ -142,22 +144,27 @@ def sort_sources(sources: Sequence[Path | str]) -> dict[str, Path]:
                 raise DataError(
                     f"{file}: is a second {kind} file beside {files[kind]}, name one of them"
                 )
+
             files[kind] = file
+
     if set(files) == {"clips"}:
         raise DataError(
             f"{files['clips']}: clip files hold no millimetres, actions or names of recordings, "
             "name the "
             f"pickle they were cut from too ({KNOWN[0]})"
         )
+
     for missing, other in (("3d", "2d"), ("2d", "3d")):
         if other in files and missing not in files:
             raise DataError(
                 f"{files[other]}: the {missing} file is missing, name data_{missing}_h36m*.npz too"
             )
+
     if {"3d", "pickle"} <= set(files):
         raise DataError(
             f"{files['3d']}: is of another layout than {files['pickle']}, name the files of one"
         )
+
     return files
 
 
@@ -176,9 +183,11 @@ def _validation(
     subjects = sorted({v.subject for v in train.videos}, key=lambda name: int(name[1:]))
     if asked is None:
         return tuple(("S8",) if "S8" in subjects else subjects[-1:]) if len(subjects) > 1 else ()
+
     if unknown := [name for name in asked if name not in subjects]:
         first = next(iter(files.values()))
         raise DataError(
             f"{first}: has no subject {unknown[0]!r} to validate on, it has {', '.join(subjects)}"
         )
+
     return tuple(asked)

@@ -48,6 +48,7 @@ def _put(folder: Path, split: Split, *, thirds: bool) -> Split:
             f"{folder}: holds {len(files)} clips, expected 00000000.pkl, 00000001.pkl ... without "
             "a gap"
         )
+
     n_frames = len(_read(files[0])["data_input"])
     stride = n_frames // 3 if thirds else n_frames
     index = clip_index([(v.start, v.n_frames) for v in split.videos], n_frames, stride)
@@ -56,8 +57,10 @@ def _put(folder: Path, split: Split, *, thirds: bool) -> Split:
             f"{folder}: holds {len(files)} clips, but the pickle's {len(split.videos)} videos give "
             f"{len(index)} of {n_frames} frames, one every {stride}"
         )
+
     starts = [v.start for v in split.videos]
     seen, confidence = np.array(split.joint_2d, np.float32), np.array(split.confidence, np.float32)
+
     for file, frames in zip(
         tqdm(files, desc=f"reading {folder}", delay=2, leave=False), index, strict=True
     ):
@@ -67,6 +70,7 @@ def _put(folder: Path, split: Split, *, thirds: bool) -> Split:
         given = clip["data_input"]
         seen[frames] = (given[..., :2] + (1, video.height / video.width)) * (video.width / 2)
         confidence[frames] = given[..., 2]
+
     return replace(split, joint_2d=seen, confidence=confidence)
 
 
@@ -81,12 +85,14 @@ def _match(
         all_frames = np.arange(video.start, video.start + video.n_frames)
         there = _relative(split.label_px[all_frames])
         frames = all_frames[[int(np.abs(there - pose).sum((1, 2)).argmin()) for pose in given]]
+
     off = float(np.abs(given - _relative(split.label_px[frames])).max())
     if off > MAX_LABEL_OFFSET_PX:
         place = f"frames {frames[0]} to {frames[-1]} of the pickle ({video.source})"
         raise DataError(
             f"{file}: data_label is up to {off:.3g} px from {place}, expected the same labels"
         )
+
     return frames
 
 
@@ -100,8 +106,10 @@ def _read(file: Path, n_frames: int | None = None) -> dict[str, np.ndarray]:
         isinstance(content.get(key), np.ndarray) for key in KEYS
     ):
         raise DataError(f"{file}: is no dict of the arrays {' and '.join(KEYS)}")
+
     clip = {key: content[key] for key in KEYS}
     expected = n_frames or len(clip["data_input"])
+
     for key, array in clip.items():
         if array.shape != (expected, N_JOINTS, 3) or array.dtype.kind not in "fiu" or expected < 3:
             raise DataError(
@@ -109,6 +117,7 @@ def _read(file: Path, n_frames: int | None = None) -> dict[str, np.ndarray]:
                 f"{N_JOINTS}, 3)"
             )
         check_finite(array, f"{file}: {key}")
+
     if np.abs(clip["data_input"][..., :2]).max() > 8:
         raise DataError(
             f"{file}: data_input reaches {np.abs(clip['data_input'][..., :2]).max():.4g}, "
@@ -118,4 +127,5 @@ def _read(file: Path, n_frames: int | None = None) -> dict[str, np.ndarray]:
         raise DataError(
             f"{file}: data_input holds a negative confidence, expected x, y, confidence"
         )
+
     return clip

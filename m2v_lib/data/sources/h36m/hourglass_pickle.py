@@ -85,9 +85,11 @@ def _part(content: Any, name: str, path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: {name} has no key {missing[0]!r}, expected {', '.join(NEEDED[name])}"
         )
+
     n = len(_column(part["source"], f"{path}: {name}: source"))
     if n == 0:
         raise DataError(f"{path}: {name} holds no frame")
+
     return {
         key: _checked(part[key], key, n, f"{path}: {name}: {key}")
         for key in part
@@ -106,8 +108,10 @@ def _checked(value: Any, key: str, n: int, where: str) -> Any:
                 f"{where} has {len(column)} entries, expected one for each of {n} frames"
             )
         return column
+
     if key not in (*SHAPES, "confidence", "2.5d_factor"):
         return None
+
     array = _numbers(value, where)
     if key == "confidence" and array.shape == (n, N_JOINTS, 1):
         array = array[..., 0]
@@ -120,6 +124,7 @@ def _checked(value: Any, key: str, n: int, where: str) -> Any:
         raise DataError(
             f"{where} has shape {array.shape}, expected {shape} (frames, {N_JOINTS} joints)"
         )
+
     return array
 
 
@@ -151,7 +156,9 @@ def _names(part: dict[str, Any], where: str) -> Names:
             f"{where}: source changes {len(starts)} times in {len(part['source'])} frames, "
             "expected the frames of a video one after another"
         )
+
     sources = [str(part["source"][i]) for i in starts]
+
     found = [SOURCE.fullmatch(source) for source in sources]
     for start, source, match in zip(starts, sources, found, strict=True):
         if match is None:
@@ -159,6 +166,7 @@ def _names(part: dict[str, Any], where: str) -> Names:
                 f"{where}: source at frame {start} is {shown(source)}, "
                 "expected names such as s_09_act_05_subact_02_ca_01"
             )
+
     groups = [match.groups() for match in found if match]
     return Names(
         starts,
@@ -189,6 +197,7 @@ def _actions(part: dict[str, Any], names: Names, where: str) -> dict[int, str]:
                 f"{where}: action at frame {start} is {action!r}, but source says act {act:02d}, "
                 f"which was {found[act]!r} before"
             )
+
     return found
 
 
@@ -214,9 +223,11 @@ def _split(
             names.starts, counts, names.sources, names.subjects, names.acts, named, strict=True
         )
     )
+
     for key in SHAPES:
         if part.get(key) is not None:
             check_finite(part[key], f"{where}: {key}", videos)
+
     label, factor, truth = (
         part["joint3d_image"],
         part.get("2.5d_factor"),
@@ -225,6 +236,7 @@ def _split(
     if factor is None:
         assert test is not None
         factor = estimate_factor(label, test.truth_mm)
+
     if truth is None:
         truth = label * factor.astype(np.float32)[:, None, None]
     confidence = part.get("confidence")
@@ -234,6 +246,7 @@ def _split(
         _as_seen(part["joint_2d"], videos, height), confidence, label, truth, factor, videos
     )
     _check_values(split, where)
+
     return split
 
 
@@ -251,15 +264,18 @@ def _cameras(column: Sequence[Any], names: Names, where: str) -> tuple[list[str]
             f"{where}: camera_name at frame {starts[unknown[0]]} is {shown(named[unknown[0]])}, "
             f"expected one of {', '.join(CAMERA_NAMES)}"
         )
+
     video_of = np.searchsorted(names.starts, starts, side="right") - 1
     seen: list[set[str]] = [set() for _ in names.starts]
     for video, name in zip(video_of, named, strict=True):
         seen[video].add(name)
+
     numbered = [CAMERA_NAMES[number - 1] for number in names.camera_numbers]
     cameras = [
         min(found) if len(found) == 1 else number
         for found, number in zip(seen, numbered, strict=True)
     ]
+
     lenses = load_cameras()
     return cameras, np.repeat(
         [lenses[name].height for name in named], np.diff([*starts, len(column)])
@@ -303,6 +319,7 @@ def _check_values(split: Split, where: str) -> None:
     """Ranges, units, joint order, and whether 2D, label, factor and truth belong together."""
     check_finite(split.factor, f"{where}: 2.5d_factor", split.videos)
     check_finite(split.confidence, f"{where}: confidence", split.videos)
+
     wrong = (split.confidence < 0) | (split.confidence > MAX_CONFIDENCE)
     if wrong.any():
         frame, joint = np.argwhere(wrong)[0]
@@ -310,11 +327,13 @@ def _check_values(split: Split, where: str) -> None:
             f"{where}: confidence at frame {frame} is {split.confidence[frame, joint]:.4g}, "
             "expected 0 to 1"
         )
+
     if split.factor.min() <= 0:
         raise DataError(
             f"{where}: 2.5d_factor at frame {int(split.factor.argmin())} is not positive (mm per "
             "px)"
         )
+
     step = max(1, split.n_frames // SAMPLE)
     seen, label, truth = (
         np.asarray(a[::step], np.float64) for a in (split.joint_2d, split.label_px, split.truth_mm)
@@ -331,5 +350,6 @@ def _check_values(split: Split, where: str) -> None:
             f"{where}: joints_2.5d_image is {off:.0f} mm from joint3d_image times 2.5d_factor, "
             "expected the same pose"
         )
+
     check_projection(seen, truth, f"{where}: joint_2d")
     check_inside([seen], (1000, 1002), f"{where}: joint_2d")

@@ -60,6 +60,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
     held = read_object_npz(path_2d)
     seen = _by_subject(held, "positions_2d", path_2d)
     _check_metadata(held.get("metadata"), path_2d)
+
     takes = {
         name: list(_takes(world, seen, subjects, path_3d, path_2d))
         for name, subjects in SUBJECTS.items()
@@ -70,6 +71,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
                 f"{path_3d}: split {name} is empty: it needs {' or '.join(SUBJECTS[name])}, "
                 f"the file has {listed(list(world))}"
             )
+
     every = [take for found in takes.values() for take in found]
     off = np.median([_check_take(take, path_2d) for take in every])
     check_inside(
@@ -77,6 +79,7 @@ def read_h36m_npz(path_3d: Path | str, path_2d: Path | str) -> tuple[Split, Spli
         (1000, 1002),
         str(path_2d),
     )
+
     detector = (
         {"model": GROUND_TRUTH}
         if off < MAX_COMPUTED_OFFSET_PX
@@ -92,6 +95,7 @@ def to_split(takes: Sequence[Take]) -> Split:
     starts = np.cumsum([0, *(len(take.world) for take in takes)])
     n = int(starts[-1])
     joint_2d, truth = np.empty((n, N_JOINTS, 2), np.float32), np.empty((n, N_JOINTS, 3), np.float32)
+
     videos = []
     for take, start in zip(takes, starts[:-1], strict=True):
         here, camera = slice(start, start + len(take.world)), take.camera
@@ -110,6 +114,7 @@ def to_split(takes: Sequence[Take]) -> Split:
                 camera.height,
             )
         )
+
     factor = np.broadcast_to(np.float32(MM_PER_PX), n)
     confidence = np.broadcast_to(np.float32(1), (n, N_JOINTS))
     return Split(joint_2d, confidence, truth / np.float32(MM_PER_PX), truth, factor, tuple(videos))
@@ -130,14 +135,17 @@ def _check_metadata(metadata: Any, path: Path) -> None:
     """
     if not isinstance(metadata, Mapping):
         return
+
     where = f"{path}: metadata"
     name = as_text(metadata.get("layout_name", "h36m"), f"{where}: layout_name")
     n = as_whole(metadata.get("num_joints", N_JOINTS), f"{where}: num_joints", 1, MAX_KEYPOINTS)
     where = f"{where}: keypoints_symmetry"
+
     sides = []
     for side in as_list(metadata.get("keypoints_symmetry", SYMMETRY), where):
         joints = as_list(side, where)
         sides.append(sorted(as_whole(joint, where, 0, MAX_KEYPOINTS) for joint in joints))
+
     if name != "h36m" or n != N_JOINTS or sides != SYMMETRY:
         raise DataError(
             f"{path}: metadata says {n} joints of layout {shown(name)} with other left and right "
@@ -162,12 +170,14 @@ def _takes(
             views = seen.get(subject, {}).get(action)
             where = f"{path_2d}: {subject}, {action}"
             row = isinstance(views, np.ndarray) and views.ndim > 0
+
             listed_views = list(views) if row or isinstance(views, list | tuple) else []
             if len(listed_views) != len(CAMERA_NAMES):
                 told = "is missing" if views is None else "is no list of them"
                 raise DataError(
                     f"{where} {told}, expected an array for each of {len(CAMERA_NAMES)} cameras"
                 )
+
             for camera, view in zip(subject_cameras(subject).values(), listed_views, strict=True):
                 yield Take(
                     subject,
@@ -186,9 +196,11 @@ def _positions(positions: Any, where: str) -> np.ndarray:
         raise DataError(
             f"{where} has shape {positions.shape}, expected (frames, {N_PUBLISHED} joints, 3)"
         )
+
     joints = positions[:, list(KEPT_JOINTS)].astype(np.float64) * 1000
     check_finite(joints, where)
     check_millimetres(joints[:: max(1, len(joints) // SAMPLE)], f"{where}, metres times 1000")
+
     return joints
 
 
@@ -214,10 +226,13 @@ def _check_take(take: Take, path: Path) -> float:
     where = f"{path}: {take.subject}, {take.action}, {take.camera.name}"
     space = world_to_camera(take.world[::step], take.camera)
     seen = take.seen[::step].astype(np.float64)
+
     try:
         projected = project(space, take.camera, h36m=True)
     except ValueError as error:
         raise DataError(f"{where}: {error}; are positions_3d in world metres, z up?") from error
+
     check_limbs(space, where, "the 32 joints of Human3.6M in their order")
     check_projection(seen, space, where)
+
     return float(np.median(np.linalg.norm(seen - projected, axis=-1)))
