@@ -139,7 +139,7 @@ def test_a_table_alone_trains_its_rows_and_its_chapter_waits_for_them(folder: Pa
 def test_a_row_with_a_recipe_of_its_own_keeps_it(folder: Path) -> None:
     made = jobs(Suite.from_config({"tables": "label-scarcity", "recipe": "released"}), folder)
     recipes = [job.parameters["recipe"] for job in made if job.kind == "finetune"]
-    assert recipes == ["paper"] * 6 + ["released"] * 4 + ["paper"] * 3
+    assert recipes == ["paper"] * 6 + ["released"] * 4 + ["paper"] * 12
 
 
 @pytest.mark.parametrize("given", [3, "3", [3], "3 4", "3,4", (3, 4)])
