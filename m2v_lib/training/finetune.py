@@ -140,6 +140,7 @@ class Finetune(Stage):
         alike = all(
             isinstance(other, Finetune)
             and other.train is self.train
+            and other.views is None
             and other.exp.data.flip_train == self.exp.data.flip_train
             for other in others
         )
