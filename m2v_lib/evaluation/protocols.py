@@ -236,6 +236,7 @@ def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int
     once = (np.diff(index_CT, axis=1) > 0).all(1)  # clips without a repeated frame: nearly all
     frames = index_CT[once].ravel()
     total = np.bincount(frames, weights=errors_CT[once].ravel(), minlength=n_frames)
+    total = total.astype(float)  # of no frame at all it is whole numbers
     count = np.bincount(frames, minlength=n_frames)
     for errors, index in zip(errors_CT[~once], index_CT[~once], strict=True):
         total[index] += errors

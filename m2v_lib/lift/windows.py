@@ -145,6 +145,11 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     """
     check_device(device)
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
+    if network.settings.skeleton != "h36m17":
+        raise ConfigError(
+            f"{model}: m2v lift takes keypoints as the joints of h36m17, the model has those of "
+            f"{network.settings.skeleton}; call the model itself (m2v_lib.load_checkpoint)"
+        )
     if device == "cpu":
         keep_freed_memory()
     kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.store import Store
 from m2v_lib.data.views import Views, make_views
@@ -91,6 +91,16 @@ class ClipLoader:
             lambda: evaluation_clips(
                 store, which, stride=stride, centred=centred, **_sizes(exp, device)
             ),
+        )
+
+
+def check_skeleton(exp: Experiment, store: Store) -> None:
+    """Raise ConfigError unless the model has the joints of the store."""
+    mine, theirs = exp.model.joints, store.meta.joints
+    if len(mine) != len(theirs):
+        raise ConfigError(
+            f"model.skeleton={exp.model.skeleton} has {len(mine)} joints, the store "
+            f"{store.meta.name} has {len(theirs)} of {theirs.name}; they must be the same"
         )
 
 

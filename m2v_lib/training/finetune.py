@@ -22,7 +22,7 @@ from m2v_lib.models.base import Lifter
 from m2v_lib.models.losses import lifting_loss
 from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
-from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
@@ -78,6 +78,7 @@ class Finetune(Stage):
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:
         store = open_store(exp.data.name)
+        check_skeleton(exp, store)
         return store, store.meta.fingerprint
 
     @classmethod

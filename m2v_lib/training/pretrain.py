@@ -22,7 +22,7 @@ from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
 from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.runs.records import read_metrics
-from m2v_lib.training.clip_loader import ClipLoader
+from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.engine.randomness import seeded
@@ -70,6 +70,7 @@ class Pretrain(Stage):
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:
         store = open_store(exp.data.name)
+        check_skeleton(exp, store)
         return store, fingerprint_of(exp, store)
 
     @classmethod

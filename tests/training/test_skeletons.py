@@ -1,0 +1,108 @@
+"""Other skeletons and other lengths go through both stages and the metrics by the same commands;
+what does not fit together is refused in one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.store import Split, Store, open_store, write_store
+from m2v_lib.lift.windows import load_lifter
+from m2v_lib.notebook import plots
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.training.finetune import finetune
+from m2v_lib.training.pretrain import pretrain
+
+#: Joints of the store that each own joint copies; those past 16 hang at the one they copy.
+COPIES = {16: list(range(16)), 17: list(range(17)), 21: [*range(17), 3, 6, 13, 16]}
+
+
+def own_skeleton(n_joints: int) -> Skeleton:
+    parents = [*H36M17.parents[:n_joints], *COPIES[n_joints][17:]]
+    return Skeleton(f"own{n_joints}", tuple(f"j{k}" for k in range(n_joints)), tuple(parents))
+
+
+def copied(split: Split, joints: list[int]) -> Split:
+    truth = np.array(split.truth_mm[:, joints])
+    truth[:, 17:] += 60.0  # no bone without a length
+    arrays: dict[str, Any] = {
+        key: np.ascontiguousarray(getattr(split, key)[:, joints])
+        for key in ("joint_2d", "confidence", "label_px")
+    }
+    return replace(split, **arrays, truth_mm=truth)
+
+
+@pytest.fixture
+def own_store(tiny_store: Store, tmp_path: Path) -> Callable[[int], Path]:
+    """`own_store(J)` writes the store own<J> and returns the skeleton's YAML file."""
+
+    def make(n_joints: int) -> Path:
+        skeleton = own_skeleton(n_joints)
+        meta = replace(
+            tiny_store.meta,
+            name=skeleton.name,
+            skeleton=skeleton.name,
+            n_joints=n_joints,
+            skeleton_definition=skeleton.to_dict(),
+        )
+        splits = (copied(tiny_store.split(name), COPIES[n_joints]) for name in ("train", "test"))
+        write_store(tiny_store.path.parent, meta, *splits)
+        file = tmp_path / f"{skeleton.name}.yaml"
+        file.write_text(yaml.safe_dump(skeleton.to_dict()))
+        return file
+
+    return make
+
+
+@pytest.mark.parametrize(("n_joints", "n_frames"), [(16, 1), (16, 27), (17, 50), (21, 9), (21, 2)])
+def test_any_skeleton_and_length_trains_and_is_measured(
+    n_joints: int,
+    n_frames: int,
+    own_store: Callable[[int], Path],
+    tiny_experiment: Callable[..., Experiment],
+    tmp_path: Path,
+) -> None:
+    file = own_store(n_joints)
+    changes = {
+        "data.name": f"own{n_joints}",
+        "model.skeleton": str(file),
+        "model.n_frames": n_frames,
+        "finetune.init": "pretrained",
+        "run.max_steps": 2,
+    }
+    exp = tiny_experiment("paper", changes)
+    pretrain(exp, tmp_path)
+    folder = finetune(exp, tmp_path)
+
+    result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+    assert np.isfinite(result["test"]["mpjpe"]) and len(result["test"]["per_joint"]) == n_joints
+    drawn = plots.per_joint_error(result["test"]["per_joint"], skeleton=own_skeleton(n_joints))
+    assert len(drawn.axes[0].patches) == n_joints
+    if n_joints != 17:
+        with pytest.raises(ConfigError, match="takes keypoints as the joints of h36m17"):
+            load_lifter(folder)
+
+
+def test_what_does_not_fit_is_one_sentence(
+    own_store: Callable[[int], Path],
+    tiny_experiment: Callable[..., Experiment],
+    tiny_store: Store,
+    tmp_path: Path,
+) -> None:
+    file = own_store(16)
+    exp = tiny_experiment("paper", {"model.skeleton": str(file), "data.name": tiny_store.meta.name})
+    for stage in (pretrain, finetune):
+        with pytest.raises(ConfigError, match="has 16 joints, the store .* has 17 of h36m17"):
+            stage(exp, tmp_path)
+    with pytest.raises(ConfigError, match="a graph of Human3.6M's 17 joints alone"):
+        tiny_experiment("released", {"model.skeleton": str(file)})
+    assert open_store("own16").meta.joints == own_skeleton(16)
