@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments.rows import Row
 from m2v_lib.results import tables
 from m2v_lib.results.tables import PUBLISHED_PROTOCOL, build_table, rows
 from m2v_lib.runs.records import Record
@@ -107,6 +108,11 @@ def test_rows_are_different_experiments_under_every_preset_and_recipe(
     assert len({exp.digest(tables.measure_of(name).stage) for exp in asked}) == len(asked)
 
 
+def printed_rows(name: str) -> list[Row]:
+    """A table's rows that stand in the paper: a reader may add others."""
+    return [row for row in rows(name) if row.published]
+
+
 def marks(name: str, *columns: str) -> list[tuple[Any, ...]]:
     """The labels of the printed rows of a table, in order."""
     return [
@@ -118,7 +124,7 @@ def marks(name: str, *columns: str) -> list[tuple[Any, ...]]:
 
 def test_rows_of_tables_5_to_7_are_the_printed_ones() -> None:
     exps = {
-        name: [row.experiment(data="h36m", preset="base") for row in rows(name)]
+        name: [row.experiment(data="h36m", preset="base") for row in printed_rows(name)]
         for name in EVERY[3:6]
     }
     stage_1 = [
@@ -141,7 +147,7 @@ def test_rows_of_tables_5_to_7_are_the_printed_ones() -> None:
 
 def test_figure_6_is_the_pre_training_of_table_5() -> None:
     for preset in ("small", "base"):
-        pairs = zip(rows("figure6"), rows("table5"), strict=True)
+        pairs = zip(rows("figure6"), printed_rows("table5"), strict=True)
         asked = [
             [r.experiment(data="mocap", preset=preset).digest("pretrain") for r in pair]
             for pair in pairs
@@ -154,7 +160,7 @@ def test_each_ablation_row_stands_beside_its_printed_values(name: str) -> None:
     frame = build_table(name, [], data="h36m", preset="base")
     for key, metric in (("mpjpe", "MPJPE"), ("p_mpjpe", "P-MPJPE")):
         printed = [line["value"] for line in tables.paper.table(name) if line["metric"] == metric]
-        assert list(frame[f"published_{key}"]) == printed
+        assert list(frame[f"published_{key}"].dropna()) == printed
 
 
 def test_no_difference_where_the_printed_label_is_uncertain() -> None:

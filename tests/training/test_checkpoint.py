@@ -311,7 +311,7 @@ PARTIAL: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "an empty model": (lambda s: s.clear(), "not in the authors' layout"),
     "16 joints": (
         lambda s: s.update({"layers.0.graph_spatial.mixer.batch_norm.weight": torch.ones(16)}),
-        "16 joints, expected 17",
+        "must be a model of 17 joints, got 16",
     ),
     "a width that 8 heads do not divide": (
         lambda s: s.update({"joints_embed.weight": torch.ones(20, 3)}),
@@ -359,7 +359,7 @@ def test_a_foreign_pickle_is_refused_and_nothing_runs(place: str, tmp_path: Path
     sentence(
         lambda: load_released(file),
         str(file),
-        "refused, expected a torch file of tensors and numbers alone",
+        "refused, expected tensors and numbers alone",
     )
     assert not ran.exists()
     with warnings.catch_warnings():
@@ -384,7 +384,7 @@ def test_another_layout_is_one_sentence(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "x")
     sentence(
         lambda: load_released(tmp_path / "x"),
-        "expected a dict with a state dict under the key 'model'",
+        "must be a dict with a state dict under the key 'model'",
     )
 
 

@@ -33,7 +33,7 @@ def test_each_ablation_row_is_wanted_and_each_run_once(preset: str) -> None:
                 data="mocap", preset=preset, overrides=queue.budget(preset, group)
             )
             assert asked.run_name(row.stage) in names, row.name
-    assert sum(len(rows(group)) for group in ABLATIONS[:-1]) == 35
+    assert sum(bool(row.published) for group in ABLATIONS[:-1] for row in rows(group)) == 35
 
 
 @pytest.mark.parametrize("preset", ["small", "base"])
@@ -101,7 +101,7 @@ def test_released_pre_training_is_the_whole_pretrain_section_of_the_released_rec
 
 def test_rows_that_do_not_fit_a_small_network_say_what_is_run_instead() -> None:
     for group in ("table5", "table6"):
-        for row in rows(group):
+        for row in (row for row in rows(group) if row.published):
             exp, paper_sized = (
                 row.experiment(data="mocap", preset=preset) for preset in ("small", "base")
             )

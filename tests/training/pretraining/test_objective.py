@@ -201,5 +201,7 @@ def test_mask_ratio_and_collapse_diagnostics() -> None:
 
 
 def test_wrong_input_is_refused() -> None:
-    with pytest.raises(ValueError, match="the model takes"):
-        make()(torch.zeros(B, T + 1, J, 3), generator())
+    with pytest.raises(ValueError, match=rf"the input must be \(B, T, {J}, 3\), got"):
+        make()(torch.zeros(B, T, J + 1, 3), generator())
+    with pytest.raises(ValueError, match=rf"the input must be \(B, {T}, {J}, 3\), got"):
+        make("released")(torch.zeros(B, T + 1, J, 3), generator())
