@@ -30,7 +30,7 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report gpu-queue lease video lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -64,10 +64,17 @@ report: $(STAMP) ## build the book again from what has run
 	@m2v report --suite $(SUITE)
 
 # One table alone: m2v_lib/experiments/tables.yaml says which groups of rows and which chapter that is.
-table% figure% scarcity leaderboard: $(STAMP)
-	@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" -- \
-	    $(addprefix reports/executed/$(SUITE)/,suite.json) reports/executed/$(SUITE)/$${words%% *}.ok
-	@m2v report --suite $(SUITE)
+define one-table
+@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" -- \
+    reports/executed/$(SUITE)/suite.json reports/executed/$(SUITE)/$${words%% *}.ok
+@m2v report --suite $(SUITE)
+endef
+
+table% figure%: $(STAMP)
+	$(one-table)
+
+scarcity leaderboard: $(STAMP)
+	$(one-table)
 
 gpu-queue: $(STAMP) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
 	@m2v queue --preset base --device cuda $(if $(RUN),--run)

@@ -7,12 +7,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from m2v_lib import cli, lift
 from m2v_lib.experiments import queue
+from m2v_lib.experiments import tables as listed
 from m2v_lib.report.results_page import QUESTION, results_page
 from m2v_lib.results import effects, tables
 from m2v_lib.runs.records import find_records
@@ -150,3 +153,12 @@ def test_results_give_the_effects_of_pretraining() -> None:
 def test_no_records_make_a_page_without_numbers(tmp_path: Path) -> None:
     page = results_page([], tmp_path)
     assert "## Lifting" not in page and "## Speed" not in page and "mm (95" not in page
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("target", [t.make for t in listed.tables() if t.make])
+def test_each_table_has_its_make_target(target: str) -> None:
+    asked = subprocess.run(
+        ["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert asked.returncode == 0 and f"m2v rows {target} --targets" in asked.stdout, asked.stderr
