@@ -95,12 +95,17 @@ class ClipLoader:
 
 
 def check_skeleton(exp: Experiment, store: Store) -> None:
-    """Raise ConfigError unless the model has the joints of the store."""
+    """Raise ConfigError unless the model has the joints of the store, by name and in order."""
     mine, theirs = exp.model.joints, store.meta.joints
     if len(mine) != len(theirs):
         raise ConfigError(
             f"model.skeleton={exp.model.skeleton} has {len(mine)} joints, the store "
             f"{store.meta.name} has {len(theirs)} of {theirs.name}; they must be the same"
+        )
+    if mine.joints != theirs.joints:
+        raise ConfigError(
+            f"model.skeleton={exp.model.skeleton} has other joints than the store "
+            f"{store.meta.name} of {theirs.name}, or in another order; they must be the same"
         )
 
 

@@ -103,6 +103,11 @@ def test_what_does_not_fit_is_one_sentence(
     for stage in (pretrain, finetune):
         with pytest.raises(ConfigError, match="has 16 joints, the store .* has 17 of h36m17"):
             stage(exp, tmp_path)
+    other = tiny_experiment(
+        "paper", {"model.skeleton": "mpi_inf_3dhp17", "data.name": tiny_store.meta.name}
+    )
+    with pytest.raises(ConfigError, match="has other joints than the store"):
+        finetune(other, tmp_path)
     with pytest.raises(ConfigError, match="a graph of Human3.6M's 17 joints alone"):
         tiny_experiment("released", {"model.skeleton": str(file)})
     assert open_store("own16").meta.joints == own_skeleton(16)

@@ -59,7 +59,7 @@ def test_the_raw_data_set_of_the_same_name_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    "name", ["../x", "a/b", "..", ".", "", "/tmp/x", ".hidden", "x" * 101, "a\nb", "a\x1b[2J", "-x"]
+    "name", ["../x", "a/b", "..", ".", "", "/x", ".hidden", "x" * 101, "a\nb", "a\x1b[2J", "-x"]
 )
 def test_a_name_must_be_one_plain_folder_name(name: str) -> None:
     with pytest.raises(DataError, match="store name must be") as caught:
