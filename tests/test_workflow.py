@@ -167,3 +167,8 @@ def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(proje
 
     assert snakemake(project).returncode == 0
     assert calls(project) == [], "a third call has nothing to do"
+
+    (project / EXECUTED / "13_broken.ok").unlink()
+    (project / "reports/html/index.html").touch()
+    assert snakemake(project).returncode == 0
+    assert runs(calls(project)) == ["13_broken"], "a newer book does not stand for the chapters"
