@@ -51,6 +51,16 @@ class DataConfig:
     )
     person_size_min: float = new_setting(0.85, "smallest size that random cameras make a person")
     person_size_max: float = new_setting(1.15, "largest size that random cameras make a person")
+    skeletons: str = new_setting(
+        "",
+        "which joints of the store each training step sees, one drawn from a list: known skeletons, "
+        "YAML files, random (a random choice of joints); empty: those of model.skeleton",
+    )
+    lengths: str = new_setting(
+        "",
+        "frames that each training step sees, one drawn from a list, none longer than "
+        "model.n_frames; empty: model.n_frames",
+    )
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,12 @@ class DualStreamSettings(ModelSettings):
     )
     input_scale: float = new_setting(
         1.0, "the input is multiplied by this before the joints embedding"
+    )
+    joint_embedding: str = new_setting(
+        "order",
+        "rows of the joints' position embedding: the skeleton's joints in their order, or every "
+        "name of the vocabulary of joints, so that any skeleton shares the weights",
+        "name",
     )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from m2v_lib.config.fields import ConfigError, ModelSettings
 from m2v_lib.config.sections import DataConfig, DualStreamSettings
 from m2v_lib.skeletons import SkeletonError
+from m2v_lib.skeletons.vocabulary import rows_of
 
 if TYPE_CHECKING:
     from m2v_lib.config.experiment import Experiment
@@ -141,8 +142,28 @@ def _validate_model(model: ModelSettings) -> None:
             f"the skeleton {model.skeleton} ({n_joints} joints) needs model.spatial_graph=bones "
             "(recipe paper)"
         )
+    if model.joint_embedding == "name":
+        _validate_any_skeleton(model)
     if model.layer_scale < 0 or model.pos_init_std < 0:
         raise ConfigError("model.layer_scale and model.pos_init_std must not be negative")
+
+
+def _validate_any_skeleton(model: DualStreamSettings) -> None:
+    bound = {
+        f"model.spatial_graph={model.spatial_graph}": model.spatial_graph != "bones",
+        f"model.bn_axis={model.bn_axis}": model.bn_axis != "channels",
+        "model.temporal_pos=true": model.temporal_pos,
+    }
+    for setting, there in bound.items():
+        if there:
+            raise ConfigError(
+                f"model.joint_embedding=name must have no weight bound to joints or frames, got "
+                f"{setting} (recipe paper has none)"
+            )
+    try:
+        rows_of(model.joints)
+    except SkeletonError as error:
+        raise ConfigError(f"model.skeleton: {error}") from error
 
 
 def _validate_stages(exp: Experiment) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,6 +56,8 @@ def predict_normalised(
     """`predict_clips` in normalised units: the part that needs the model's device."""
     was_training = model.training
     model.eval()
+    if hasattr(model, "use_skeleton"):
+        cast(Any, model).use_skeleton(clips.skeleton)
     kept = _frames_that_count(clips)
     device = clips.index_CT.device
     if device.type == "cuda":

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ConfigError, ModelSettings
 from m2v_lib.models.layers.stochastic_depth import StochasticDepth
+from m2v_lib.skeletons import Skeleton
 
 # B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
 # representation
@@ -36,6 +37,8 @@ class Lifter(nn.Module):
     #: Whether weights are bound to `settings.n_frames`; else any number of frames may come in.
     #: An instance may say otherwise than its class, where a setting decides it.
     fixed_length: bool = True
+    #: Whether `use_skeleton` takes any choice of the vocabulary's joints.
+    any_skeleton: bool = False
     #: Whether `encode` gives a representation (B, T, J, R): pre-training, action recognition,
     #: attention maps.
     has_encoder: ClassVar[bool] = False
@@ -55,6 +58,8 @@ class Lifter(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         self.settings = settings
+        #: The joints that come in and go out now, see `use_skeleton`.
+        self.skeleton = settings.joints
         if self.n_joints_required not in (None, settings.n_joints):
             raise ConfigError(
                 f"model.name={settings.name} must have {self.n_joints_required} joints; "
@@ -118,7 +123,7 @@ class Lifter(nn.Module):
         expected.
         """
         frames = str(self.settings.n_frames) if self.fixed_length else "T"
-        n_joints = self.settings.n_joints
+        n_joints = len(self.skeleton)
         channels = "3" if self.reads_confidence else "2 or 3"
 
         fits = (
@@ -139,6 +144,18 @@ class Lifter(nn.Module):
         """How layers are computed where there are two ways ("fast", "reference"); else no
         matter.
         """
+        return self
+
+    def use_skeleton(self, skeleton: Skeleton) -> Lifter:
+        """Take and give these joints from now on. Raises ValueError where the weights are bound to
+        others.
+        """
+        if not self.any_skeleton and skeleton.joints != self.skeleton.joints:
+            raise ValueError(
+                f"{self.settings.name}: its weights are bound to the joints of "
+                f"{self.skeleton.name}, got {skeleton.name}; model.joint_embedding=name is not"
+            )
+        self.skeleton = skeleton
         return self
 
     @classmethod

@@ -33,6 +33,7 @@ H36M17: Final = Skeleton(
     ),
     parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
     flip_pairs=((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13)),
+    words={"neck": "lower neck", "nose": "upper neck"},
 )
 
 #: The same as plain names, for readers of files that hold these joints and no others.

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from m2v_lib.skeletons.h36m import H36M17, H36M_FROM_MPI
-from m2v_lib.skeletons.skeleton import Skeleton, SkeletonError
+from m2v_lib.skeletons.skeleton import Skeleton, SkeletonError, from_links
+from m2v_lib.skeletons.vocabulary import VOCABULARY
 
 
 def _mpi_inf_3dhp17() -> Skeleton:
@@ -28,7 +29,8 @@ def _mpi_inf_3dhp17() -> Skeleton:
     pairs = tuple(
         sorted((H36M_FROM_MPI[right], H36M_FROM_MPI[left]) for right, left in H36M17.flip_pairs)
     )
-    return Skeleton("mpi_inf_3dhp17", tuple(names), tuple(parents), pairs)
+    words = {"head top": "crown", "head": "upper neck", "neck": "lower neck"}
+    return Skeleton("mpi_inf_3dhp17", tuple(names), tuple(parents), pairs, words=words)
 
 
 #: COCO's 17 keypoints have no joint in the middle of the body: the nose is the root of the tree.
@@ -60,19 +62,8 @@ COCO17: Final = Skeleton(
 MPI_INF_3DHP17: Final = _mpi_inf_3dhp17()
 
 
-def _tree(name: str, *links: tuple[str, str]) -> Skeleton:
-    """A skeleton from (joint, parent) in the order of the arrays; the root's parent is empty.
-    Sides are told by the names.
-    """
-    joints = [joint for joint, _ in links]
-    parents = [joints.index(parent) if parent else -1 for _, parent in links]
-    rights = [joint for joint in joints if joint.startswith("right ")]
-    pairs = [(joints.index(j), joints.index(j.replace("right", "left"))) for j in rights]
-    return Skeleton(name, tuple(joints), tuple(parents), tuple(pairs))
-
-
 #: OpenPose's BODY_25, whose root is the middle of the hips; toe is the big toe.
-BODY25: Final = _tree(
+BODY25: Final = from_links(
     "body25",
     ("nose", "neck"),
     ("neck", "root"),
@@ -99,10 +90,11 @@ BODY25: Final = _tree(
     ("right toe", "right ankle"),
     ("right small toe", "right toe"),
     ("right heel", "right ankle"),
+    words={"neck": "shoulder middle"},
 )
 
 #: Halpe's 26: COCO's 17, then top of the head, neck, middle of the hips (the root) and feet.
-HALPE26: Final = _tree(
+HALPE26: Final = from_links(
     "halpe26",
     ("nose", "neck"),
     ("left eye", "nose"),
@@ -130,12 +122,13 @@ HALPE26: Final = _tree(
     ("right small toe", "right toe"),
     ("left heel", "left ankle"),
     ("right heel", "right ankle"),
+    words={"neck": "shoulder middle", "head": "crown"},
 )
 
 #: The rig of CMU's motion capture with heels, small toes, crown, nose and ears added: `root` is
 #: the middle of the hips, `pelvis` the rig's own root by the sacrum; `ball` the toes' base, `toe`
 #: their end, `hand` its middle, `fingers` the knuckles.
-RIG38: Final = _tree(
+RIG38: Final = from_links(
     "rig38",
     ("root", ""),
     ("right hip", "root"),
@@ -177,7 +170,9 @@ RIG38: Final = _tree(
     ("right thumb", "right wrist"),
 )
 
-KNOWN: Final = {s.name: s for s in (H36M17, MPI_INF_3DHP17, COCO17, BODY25, HALPE26, RIG38)}
+KNOWN: Final = {
+    s.name: s for s in (H36M17, MPI_INF_3DHP17, COCO17, BODY25, HALPE26, RIG38, VOCABULARY)
+}
 
 
 def skeleton_of(name: str) -> Skeleton:

@@ -28,6 +28,8 @@ class Skeleton:
     rest_direction: the unit vector (x right of the person, y up, z to the front) from parent to
     joint in the rest pose, by joint name; reference_mm: its length on an adult of 1.70 m. Both are
     needed only where a body has to be drawn or written without having been seen (BVH).
+    words: a joint's name in the vocabulary of joints (`m2v_lib.skeletons.vocabulary`), where it is
+    another: what skeletons call neck are different points of the body.
     Raises SkeletonError unless the bones form one tree and the pairs are pairs.
     """
 
@@ -37,6 +39,7 @@ class Skeleton:
     flip_pairs: tuple[tuple[int, int], ...] = ()
     rest_direction: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     reference_mm: Mapping[str, float] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check_names(self)
@@ -52,6 +55,11 @@ class Skeleton:
     @property
     def n_joints(self) -> int:
         return len(self.joints)
+
+    @cached_property
+    def vocabulary(self) -> tuple[str, ...]:
+        """What the vocabulary of joints calls each joint, in the order of the arrays."""
+        return tuple(self.words.get(joint, joint) for joint in self.joints)
 
     @cached_property
     def root(self) -> int:
@@ -117,6 +125,8 @@ class Skeleton:
                 entry["rest_direction"] = list(self.rest_direction[name])
             if name in self.reference_mm:
                 entry["reference_mm"] = self.reference_mm[name]
+            if name in self.words:
+                entry["word"] = self.words[name]
             joints.append(entry)
 
         return {"name": self.name, "joints": joints}
@@ -139,6 +149,9 @@ class Skeleton:
         numbers = {e["name"]: e["reference_mm"] for e in joints if "reference_mm" in e}
 
         directions = {e["name"]: e["rest_direction"] for e in joints if "rest_direction" in e}
+        words = {
+            e["name"]: _word(e["word"], f"{where}: {e['name']}") for e in joints if "word" in e
+        }
 
         return Skeleton(
             values["name"],
@@ -147,6 +160,7 @@ class Skeleton:
             pairs,
             {name: _direction(value, f"{where}: {name}") for name, value in directions.items()},
             {name: _length(value, f"{where}: {name}") for name, value in numbers.items()},
+            words,
         )
 
     @staticmethod
@@ -173,7 +187,7 @@ def _joint_entries(values: Any, where: str) -> list[dict[str, Any]]:
     if not isinstance(joints, list) or not 2 <= len(joints) <= MAX_JOINTS:
         raise SkeletonError(f"{where}: joints must be a list of 2 to {MAX_JOINTS} joints")
 
-    known = {"name", "parent", "twin", "side", "rest_direction", "reference_mm"}
+    known = {"name", "parent", "twin", "side", "rest_direction", "reference_mm", "word"}
     for number, entry in enumerate(joints):
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             raise SkeletonError(f"{where}: joint {number} must be a table with a name")
@@ -226,6 +240,12 @@ def _length(value: Any, where: str) -> float:
     return float(value)
 
 
+def _word(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise SkeletonError(f"{where}: word must be a name of the vocabulary of joints")
+    return value
+
+
 def _check_names(skeleton: Skeleton) -> None:
     if len(skeleton.parents) != len(skeleton.joints):
         raise SkeletonError(
@@ -238,6 +258,22 @@ def _check_names(skeleton: Skeleton) -> None:
         if not joint or joint in seen:
             raise SkeletonError(f"{skeleton.name}: joint names must differ, got {joint!r} twice")
         seen.add(joint)
+
+    if len(set(skeleton.vocabulary)) != len(skeleton):
+        raise SkeletonError(f"{skeleton.name}: two joints must not have one word of the vocabulary")
+
+
+def from_links(
+    name: str, *links: tuple[str, str], words: Mapping[str, str] | None = None
+) -> Skeleton:
+    """A skeleton from (joint, parent) in the order of the arrays; the root's parent is empty.
+    Sides are told by the names.
+    """
+    joints = [joint for joint, _ in links]
+    parents = [joints.index(parent) if parent else -1 for _, parent in links]
+    twins = [(joint, joint.replace("right ", "left ")) for joint in joints]
+    pairs = [(joints.index(j), joints.index(o)) for j, o in twins if j != o and o in joints]
+    return Skeleton(name, tuple(joints), tuple(parents), tuple(pairs), words=words or {})
 
 
 def _check_tree(skeleton: Skeleton) -> None:

@@ -13,9 +13,10 @@ import torch
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
+from m2v_lib.data.joint_patterns import Choice, named_choices, patterns_of
 from m2v_lib.data.store import Store
 from m2v_lib.data.views import Views, make_views
-from m2v_lib.models.registry import model_class
+from m2v_lib.models.registry import build_model, model_class
 
 Made = TypeVar("Made")
 
@@ -82,6 +83,10 @@ class ClipLoader:
             lambda: make_views(store, exp.data, n_frames, device, splits=splits, labels=labels),
         )
 
+    def chosen(self, clips: Clips, choice: Choice) -> Clips:
+        """The clips with some of their joints."""
+        return self.once((id(clips), choice), lambda: choice.clips(clips))
+
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
         """The clips of "val" or "test"."""
         stride = exp.data.test_stride
@@ -94,19 +99,29 @@ class ClipLoader:
         )
 
 
-def check_skeleton(exp: Experiment, store: Store) -> None:
-    """Raise ConfigError unless the model has the joints of the store, by name and in order."""
-    mine, theirs = exp.model.joints, store.meta.joints
-    if len(mine) != len(theirs):
+def check_skeleton(exp: Experiment, store: Store) -> tuple[Choice, ...]:
+    """The choices of the store's joints that the run is evaluated on, the first of them first.
+
+    Raises ConfigError where the store lacks a joint, or the model is bound to other joints or
+    frames.
+    """
+    named = named_choices(exp.data, exp.model, store.meta.joints)
+    patterns = patterns_of(exp.data, exp.model, store.meta.joints)
+
+    if exp.data.skeletons and getattr(exp.model, "joint_embedding", "order") != "name":
         raise ConfigError(
-            f"model.skeleton={exp.model.skeleton} has {len(mine)} joints, the store "
-            f"{store.meta.name} has {len(theirs)} of {theirs.name}; they must be the same"
+            f"data.skeletons={exp.data.skeletons} must have a model for any skeleton: "
+            "model.joint_embedding=name"
         )
-    if mine.joints != theirs.joints:
-        raise ConfigError(
-            f"model.skeleton={exp.model.skeleton} has other joints than the store "
-            f"{store.meta.name} of {theirs.name}, or in another order; they must be the same"
-        )
+    if patterns is not None and exp.data.lengths:
+        model = build_model(exp.model)
+        if model.fixed_length or model.output_under(exp.model) == "centre":
+            raise ConfigError(
+                f"data.lengths={exp.data.lengths} must have a model that takes and gives any number "
+                f"of frames, model.name={exp.model.name} as set is bound to {exp.model.n_frames}"
+            )
+
+    return named
 
 
 def _sizes(exp: Experiment, device: torch.device) -> dict[str, Any]:

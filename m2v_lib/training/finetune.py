@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
+from m2v_lib.data.joint_patterns import Choice, patterns_of, pieces
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
@@ -57,12 +58,18 @@ class Finetune(Stage):
         init: str = "scratch",
         loader: ClipLoader | None = None,
         views: Views | None = None,
+        choices: tuple[Choice, ...] = (),
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.model = self.module = model
         self.gives_centre = isinstance(model, Lifter) and model.output_under(exp.model) == "centre"
         self.train, self.held_out, self.store, self.init = train, held_out, store, init
         self.loader, self.views = loader or ClipLoader(), views
+        #: The joints that are evaluated, of those that the clips hold; none: those of the clips.
+        self.choices = choices
+        self.patterns = patterns_of(
+            exp.data, exp.model, store.meta.joints, by_views=views is not None
+        )
         cfg = exp.finetune
         n_clips = len(train) if views is None else len(views)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
@@ -91,9 +98,14 @@ class Finetune(Stage):
         group: ProcessGroup,
         loader: ClipLoader,
     ) -> Finetune:
+        choices = check_skeleton(exp, data)
         train = loader.training(exp, data, device)
         which = ["val", "test"] if exp.data.validation else ["test"]
         held_out = {name: loader.evaluation(exp, data, name, device) for name in which}
+        if patterns_of(exp.data, exp.model, data.meta.joints) is None:
+            train = loader.chosen(train, choices[0])
+            held_out = {name: loader.chosen(clips, choices[0]) for name, clips in held_out.items()}
+            choices = ()
 
         model = build_model(exp.model, seed=exp.run.seed)
         frames_N = train.index_CT.unique()
@@ -107,7 +119,7 @@ class Finetune(Stage):
 
         prepare_blocks(model, exp).to(device)
         views = loader.views(exp, data, device) if exp.data.cameras == "random" else None
-        return cls(exp, model, train, held_out, data, device, group, init, loader, views)
+        return cls(exp, model, train, held_out, data, device, group, init, loader, views, choices)
 
     #: Errors of the latest validation, as long as no step has changed the weights since.
     validated: Callable[[], dict[str, Any]] | None = None
@@ -118,6 +130,10 @@ class Finetune(Stage):
         if len(chosen_B) == 1 and self.gives_centre:
             chosen_B = chosen_B.repeat(2)
         x, y = self.drawn_pair(chosen_B, generator)
+        if self.patterns is not None:
+            choice, length = self.patterns.draw(generator)
+            self.module.use_skeleton(choice.skeleton)
+            x, y = pieces(choice.of(x), length), pieces(choice.relative(y), length)
         own = self.group.share(len(x))
         weight = torch.full((), self.group.weight(len(x)), device=self.device)
         return {"x": x[own], "y": y[own], "weight": weight}
@@ -142,6 +158,7 @@ class Finetune(Stage):
             isinstance(other, Finetune)
             and other.train is self.train
             and other.views is None
+            and other.patterns is None
             and other.exp.data.flip_train == self.exp.data.flip_train
             for other in others
         )
@@ -174,7 +191,7 @@ class Finetune(Stage):
         }
 
     def with_module(self, module: nn.Module) -> Finetune | None:
-        if self.exp.finetune.loss == "own":
+        if self.exp.finetune.loss == "own" or self.patterns is not None:
             return None
         other = copy(self)
         other.model = other.module = module
@@ -197,9 +214,25 @@ class Finetune(Stage):
         """Predictions on clips held out, and a function that makes errors of them."""
         if self.validated is not None and which == self.watched:
             return self.validated
-        clips = self.held_out[which]
-        predicted = predict_normalised(self.model, clips, flip_test=self.exp.finetune.flip_test)
-        return cache(lambda: evaluate_prediction(in_millimetres(predicted, clips), clips))
+        flip = self.exp.finetune.flip_test
+        of_all = self.held_out[which]
+        parts = {c.skeleton.name: self.loader.chosen(of_all, c) for c in self.choices}
+        predicted = {
+            name: predict_normalised(self.model, clips, flip_test=flip)
+            for name, clips in (parts or {"": of_all}).items()
+        }
+
+        def errors() -> dict[str, Any]:
+            found = {
+                name: evaluate_prediction(in_millimetres(pose, clips), clips)
+                for (name, pose), clips in zip(
+                    predicted.items(), parts.values() or [of_all], strict=True
+                )
+            }
+            first = next(iter(found.values()))
+            return {**first, "by_skeleton": found} if len(found) > 1 else first
+
+        return cache(errors)
 
     def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
         """Errors of the last epoch, of the best one under its own name, and of the linear
@@ -225,9 +258,11 @@ class Finetune(Stage):
 
     def result_of_last(self, errors: dict[str, dict[str, Any]]) -> dict[str, Any]:
         meta = self.store.meta
+        train, test = self.train, self.held_out["test"]
+        if self.choices:
+            train, test = (self.loader.chosen(clips, self.choices[0]) for clips in (train, test))
         floors = self.loader.once(
-            ("floors", id(self.train), id(self.held_out["test"])),
-            lambda: evaluate_trivial_baselines(self.train, self.held_out["test"]),
+            ("floors", id(train), id(test)), lambda: evaluate_trivial_baselines(train, test)
         )
         return {
             "data": {

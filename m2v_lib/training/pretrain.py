@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
+from m2v_lib.data.joint_patterns import patterns_of, pieces
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
 from m2v_lib.models.registry import build_model, require_dual_stream
@@ -59,6 +60,7 @@ class Pretrain(Stage):
         self.model = objective.student
         self.clips, self.store, self.views = clips, store, views
         cfg = exp.pretrain
+        self.patterns = patterns_of(exp.data, exp.model, store.meta.joints, by_views=True)
         n_clips = sum(len(part) for part in (clips, views) if part is not None)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
         self.fingerprint = fingerprint_of(exp, store)
@@ -113,6 +115,10 @@ class Pretrain(Stage):
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         x = self.drawn_input(chosen_B, generator)
+        if self.patterns is not None:
+            choice, length = self.patterns.draw(generator)
+            self.objective.use_skeleton(choice.skeleton)
+            x = pieces(choice.of(x), length)
         own = self.group.share(len(x))
         B, T, J, _ = x.shape
         return {"x": x[own], **self.objective.draw((B, T, J), generator, own)}
@@ -145,7 +151,9 @@ class Pretrain(Stage):
         loss, extras = network(batch["x"], batch)
         return self.group.size * loss, extras
 
-    def with_module(self, module: nn.Module) -> Pretrain:
+    def with_module(self, module: nn.Module) -> Pretrain | None:
+        if self.patterns is not None:
+            return None
         other = copy(self)
         other.module = other.objective = cast(MaskedPrediction, module)
         other.model = other.objective.student

@@ -1,4 +1,4 @@
-"""Which joints can be formed from the 38 points of CMU's rig: nine named layouts as weights.
+"""Which joints can be formed from the 38 points of CMU's rig: named layouts as weights.
 
 ``rig_layouts.json`` says of every joint of a layout from which points it is formed, and whether
 that is exact (a point of the rig, or the middle of two that the layout defines so),
@@ -113,6 +113,7 @@ def _skeleton(name: str, entry: dict[str, Any]) -> Skeleton:
     joints = []
     for joint in entry["joints"]:
         values = {"name": joint["joint"], "parent": joint["parent"]}
+        values |= {"word": joint["word"]} if "word" in joint else {}
         for side, other in (("left", "right"), ("right", "left")):
             if joint["joint"].startswith(f"{side} "):
                 values |= {"twin": joint["joint"].replace(side, other), "side": side}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -49,6 +50,12 @@ def similarity_adjacency(nodes_KD: Tensor, n_neighbours: int) -> Tensor:
     return similar_frames(nodes_KD, n_neighbours).to(nodes_KD.dtype)
 
 
+@lru_cache(256)
+def bone_graph(skeleton: Skeleton) -> Constant:
+    """A_hat (J, J) of a skeleton's bones, shared by all layers that use it."""
+    return Constant(lambda: normalise_adjacency(torch.as_tensor(skeleton.adjacency())))
+
+
 class SpatialAggregation(nn.Module):
     """A_hat x over the joints of each frame, for the bones of a skeleton or a released graph."""
 
@@ -66,6 +73,10 @@ class SpatialAggregation(nn.Module):
             )
 
         self.adjacency_JJ = Constant(lambda: normalise_adjacency(torch.as_tensor(edges)))
+
+    def use_bones(self, skeleton: Skeleton) -> None:
+        """Aggregate over the bones of another skeleton from now on."""
+        self.adjacency_JJ = bone_graph(skeleton)
 
     def forward(self, x_BTJD: Tensor, u_BTJD: Tensor) -> Tensor:
         return self.adjacency_JJ.like(x_BTJD) @ x_BTJD

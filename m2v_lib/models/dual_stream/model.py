@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ from m2v_lib.models.dual_stream.graph import (
     SpatialAggregation,
 )
 from m2v_lib.models.dual_stream.mlp import Mlp, layer_scale, scaled
+from m2v_lib.skeletons import VOCABULARY, Skeleton
+from m2v_lib.skeletons.vocabulary import rows_of
 
 # B batch, T frames, J joints, D features, R features of the representation, N blocks
 
@@ -169,8 +172,10 @@ class DualStreamModel(Lifter):
         self.cfg = cfg
         self.fixed_length = cfg.temporal_pos or cfg.bn_axis == "nodes"
         self.joints_embed = nn.Linear(3, cfg.dim)
+        self.any_skeleton = cfg.joint_embedding == "name"
         if cfg.spatial_pos:
-            self.pos_embed = nn.Parameter(torch.zeros(1, cfg.n_joints, cfg.dim))
+            n_rows = len(VOCABULARY) if self.any_skeleton else cfg.n_joints
+            self.pos_embed = nn.Parameter(torch.zeros(1, n_rows, cfg.dim))
         if cfg.temporal_pos:
             self.temporal_pos_embed = nn.Parameter(torch.zeros(1, cfg.n_frames, 1, cfg.dim))
         self.layers = nn.ModuleList(DualStreamBlock(cfg) for _ in range(cfg.n_layers))
@@ -208,6 +213,19 @@ class DualStreamModel(Lifter):
             scaled_input = x_BTJ3 if self.cfg.input_scale == 1 else self.cfg.input_scale * x_BTJ3
             return self.joints_embed(scaled_input)
 
+    def joint_positions(self) -> Tensor:
+        """The embedding of each joint's place in the body (1, J, D)."""
+        if not self.any_skeleton:
+            return self.pos_embed
+        return self.pos_embed[:, row_numbers(self.skeleton, self.pos_embed.device)]
+
+    def use_skeleton(self, skeleton: Skeleton) -> DualStreamModel:
+        super().use_skeleton(skeleton)
+        if self.any_skeleton:
+            rows_of(skeleton)
+            use_bones(self.layers, skeleton)
+        return self
+
     def use(self, path: str) -> DualStreamModel:
         """Compute the blocks by "fast" or, e.g. to hook into a layer, by "reference"; the
         numbers are the same.
@@ -221,10 +239,23 @@ class DualStreamModel(Lifter):
     def add_positions(self, x_BTJD: Tensor) -> Tensor:
         """Add the position embeddings in use (paper III-A; Table VIII, SPE and TPE)."""
         if self.cfg.spatial_pos:
-            x_BTJD = x_BTJD + self.pos_embed
+            x_BTJD = x_BTJD + self.joint_positions()
         if self.cfg.temporal_pos:
             x_BTJD = x_BTJD + self.temporal_pos_embed
         return x_BTJD
+
+
+def use_bones(blocks: nn.Module, skeleton: Skeleton) -> None:
+    """Let all graph convolutions over joints inside `blocks` run along a skeleton's bones."""
+    for part in blocks.modules():
+        if isinstance(part, SpatialAggregation):
+            part.use_bones(skeleton)
+
+
+@lru_cache(256)
+def row_numbers(skeleton: Skeleton, device: torch.device) -> Tensor:
+    """Rows of the vocabulary's embedding (J,), kept on the device."""
+    return torch.as_tensor(rows_of(skeleton), device=device)
 
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import PretrainConfig
-from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.dual_stream.model import DualStreamModel, use_bones
+from m2v_lib.skeletons import Skeleton
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.teacher import Teacher, effective_rank
 
@@ -28,6 +29,12 @@ class MaskedPrediction(nn.Module):
         dim = student.cfg.dim
         if cfg.fill == "learned":
             self.mask_emb = nn.Parameter(torch.rand(1, 1, 1, dim, generator=generator))
+
+    def use_skeleton(self, skeleton: Skeleton) -> None:
+        """Student and teacher take these joints from now on."""
+        self.student.use_skeleton(skeleton)
+        if self.student.any_skeleton:
+            use_bones(self.teacher, skeleton)
 
     def draw(
         self, shape_BTJ: tuple[int, int, int], generator: torch.Generator, own: slice = slice(None)
