@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,7 @@ class Finetune(Stage):
         x, y = self.drawn_pair(chosen_B, generator)
         if self.patterns is not None:
             choice, length = self.patterns.draw(generator)
-            self.module.use_skeleton(choice.skeleton)
+            cast(Any, self.module).use_skeleton(choice.skeleton)
             x, y = pieces(choice.of(x), length), pieces(choice.relative(y), length)
         own = self.group.share(len(x))
         weight = torch.full((), self.group.weight(len(x)), device=self.device)
