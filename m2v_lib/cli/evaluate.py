@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.config import ConfigError
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.lift import command as lifting
 
 
@@ -19,6 +19,16 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--data", help="store to evaluate on (default: the run's own)")
     evaluate.add_argument("--split", choices=("test", "val"), default="test")
     evaluate.add_argument("--device", default="cpu")
+    evaluate.add_argument(
+        "--skeleton",
+        help="of a network for any skeleton: the joints to evaluate (default: its own)",
+    )
+    evaluate.add_argument(
+        "--frames",
+        type=int,
+        help="of a network for any length: frames it sees at once (default: its own); ends of videos "
+        "are padded",
+    )
     evaluate.add_argument(
         "--cameras",
         choices=("own", "grid"),
@@ -49,15 +59,38 @@ def _evaluate(args: argparse.Namespace) -> int:
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
     from m2v_lib.training.checkpoint import load_checkpoint
-    from m2v_lib.training.clip_loader import ClipLoader
+    from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 
     device = torch.device(args.device)
     model, exp = load_checkpoint(args.run, device=args.device)
-    store = open_store(args.data or exp.data.name)
-    clips = ClipLoader().evaluation(exp, store, args.split, device)
+    exp = _as_asked(exp, args)
+    store = open_store(exp.data.name)
+    choice = check_skeleton(exp, store)[0]
+    clips = choice.clips(ClipLoader().evaluation(exp, store, args.split, device))
     print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
 
     return 0
+
+
+def _as_asked(exp: Experiment, args: argparse.Namespace) -> Experiment:
+    """The run's experiment with the data, joints and frames that are to be evaluated."""
+    changes: dict[str, Any] = {"data.name": args.data or exp.data.name}
+    if args.skeleton:
+        if getattr(exp.model, "joint_embedding", "order") != "name":
+            raise ConfigError(
+                f"--skeleton needs a network for any skeleton (model.joint_embedding=name), {args.run} "
+                f"is bound to {exp.model.skeleton}"
+            )
+        changes |= {"data.skeletons": args.skeleton, "model.skeleton": args.skeleton}
+
+    if args.frames is not None:
+        changes |= {
+            "model.n_frames": args.frames,
+            "data.test_stride": args.frames,
+            "data.lengths": "",
+            "data.short_videos": "pad",
+        }
+    return exp.override(changes)
 
 
 def _evaluate_grid(args: argparse.Namespace) -> int:

@@ -93,10 +93,18 @@ def typed(key: str, value: Any, section: Any, name: str) -> Any:
 
     (spec,) = (f for f in dataclasses.fields(section) if f.name == name)
     choices = spec.metadata.get("choices")
-    if choices and value not in choices:
+    if choices and not any(_is_choice(value, choice) for choice in choices):
         raise ConfigError(f"{key} must be one of {', '.join(choices)}; got {value!r}")
 
     return value
+
+
+def _is_choice(value: Any, choice: Any) -> bool:
+    """Whether a value is the choice; one such as weights:RUN stands for any text after its colon."""
+    kind, colon, _ = str(choice).partition(":")
+    if not colon:
+        return value == choice
+    return value.startswith(f"{kind}:") and len(value) > len(kind) + 1
 
 
 @cache

@@ -56,6 +56,12 @@ class DataConfig:
         "which joints of the store each training step sees, one drawn from a list: known skeletons, "
         "YAML files, random (a random choice of joints); empty: those of model.skeleton",
     )
+    short_videos: str = new_setting(
+        "stretch",
+        "stretch a video shorter than a clip to one and drop a tail that fills none (spec 5.3), or "
+        "pad both, which needs a model of any length",
+        "pad",
+    )
     lengths: str = new_setting(
         "",
         "frames that each training step sees, one drawn from a list, none longer than "
@@ -131,7 +137,14 @@ class PretrainConfig:
 class FinetuneConfig:
     """Stage 2: lifting 2D to 3D (paper section III-A.3)."""
 
-    init: str = setting("scratch", "fresh weights, or the pre-trained encoder", "pretrained")
+    init: str = setting(
+        "scratch",
+        "fresh weights, the pre-trained encoder, or all weights of another run (its folder or name), "
+        "which may have other joints",
+        "pretrained",
+        "weights:RUN",
+    )
+    freeze: str = new_setting("nothing", "what fine-tuning leaves as it started", "encoder")
     loss: str = new_setting(
         "pose", "eq. (13), or the loss that the model was published with", "own"
     )

@@ -66,6 +66,8 @@ class Clips:
     skeleton: Skeleton = H36M17
     #: Whose evaluation counts: Human3.6M's (by action) or MPI-INF-3DHP's (by sequence, with PCK).
     protocol: Protocol = "h36m"
+    #: Of clips that may be padded, which frames (C, T) are there; else None.
+    present_CT: Tensor | None = None
 
     def __len__(self) -> int:
         return self.index_CT.shape[0]
@@ -74,6 +76,10 @@ class Clips:
         """Input and label (B, T, J, 3) of the chosen clips, gathered on the device."""
         frames_BT = self.index_CT[chosen_B]
         return self.input_nJ3[frames_BT], self.label_nJ3[frames_BT]
+
+    def present(self, chosen_B: Tensor) -> Tensor | None:
+        """Which frames (B, T) of the chosen clips are there; None where all are."""
+        return None if self.present_CT is None else self.present_CT[chosen_B]
 
 
 def make_clips(
@@ -94,6 +100,7 @@ def make_clips(
     frame_step: int = 1,
     skeleton: Skeleton = H36M17,
     protocol: Protocol = "h36m",
+    pad: bool = False,
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving
     out what is `blocked`: a source, or a recording with all its cameras.
@@ -102,7 +109,8 @@ def make_clips(
     (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. A clip takes every
     `frame_step`-th frame; all frames have their clips. Of the clips a `label_fraction` is kept
     (`select_labelled_recordings`), and those of `label_subjects` people alone where it is not 0
-    (`select_labelled_subjects`). Raises DataError when no clip is left, and where `labels` are wanted but
+    (`select_labelled_subjects`). With `pad` whole clips are padded where their video ends.
+    Raises DataError when no clip is left, and where `labels` are wanted but
     only 2D is known.
     """
     if np.isnan(split.factor[:1]).any() and (labels or input_2d == "gt"):
@@ -118,7 +126,7 @@ def make_clips(
     ]
     valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
     index = _cut(
-        windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n, frame_step
+        windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n, frame_step, pad
     )
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips
     # stay as they are.
@@ -160,7 +168,14 @@ def make_clips(
         centred=windows == "centred",
         skeleton=skeleton,
         protocol=protocol,
+        present_CT=_present(index, device) if pad and windows == "whole" else None,
     )
+
+
+def _present(index_CT: np.ndarray, device: torch.device | str) -> Tensor | None:
+    """Which frames are no repeats; None where none is."""
+    there = np.diff(index_CT, axis=1, prepend=index_CT[:, :1] - 1) > 0
+    return None if there.all() else torch.from_numpy(there).to(device)
 
 
 def relative_to_root(joints_nJC: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -175,9 +190,10 @@ def _cut(
     stride: int,
     valid_n: np.ndarray,
     step: int,
+    pad: bool,
 ) -> np.ndarray:
     if windows == "whole":
-        return clip_index(spans, n_frames, stride, step=step)
+        return clip_index(spans, n_frames, stride, step=step, pad=pad)
     if windows == "tails":
         return clip_index_3dhp(spans, n_frames, stride, step=step)
 
@@ -198,6 +214,7 @@ def training_clips(
     label_fraction: float = 1.0,
     label_subjects: int = 0,
     frame_step: int = 1,
+    pad: bool = False,
 ) -> Clips:
     """The training split, less the validation subjects where these are held out; cut as the
     store's protocol says.
@@ -218,6 +235,7 @@ def training_clips(
         frame_step=frame_step,
         skeleton=store.meta.joints,
         protocol=_protocol_of(store),
+        pad=pad,
     )
 
 
@@ -232,6 +250,7 @@ def evaluation_clips(
     labels: bool = True,
     frame_step: int = 1,
     centred: bool = False,
+    pad: bool = False,
 ) -> Clips:
     """Clips of "val" (the store's validation subjects within train) or "test"; cut as the
     store's protocol says.
@@ -261,6 +280,7 @@ def evaluation_clips(
         frame_step=frame_step,
         skeleton=store.meta.joints,
         protocol=_protocol_of(store),
+        pad=pad,
     )
 
 

@@ -31,15 +31,25 @@ def interleaved(spans: Sequence[tuple[int, int]], step: int) -> list[list[np.nda
 
 
 def clip_index(
-    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, seed: int = 0, *, step: int = 1
+    spans: Sequence[tuple[int, int]],
+    n_frames: int,
+    stride: int,
+    seed: int = 0,
+    *,
+    step: int = 1,
+    pad: bool = False,
 ) -> np.ndarray:
     """Frame indices (C, T) of the clips of videos given as (first frame, length), exactly as
     spec 5.3.
 
     Whole windows every `stride` frames; the tail that fills no window is dropped. A video too
     short for one window gives one resampled clip, unless it is the last video, which gives none.
-    With `step` each interleaved part of a video is cut as a video of its own.
+    With `step` each interleaved part of a video is cut as a video of its own. With `pad` nothing is
+    dropped or stretched: where a window passes its video's end, the last frame is repeated.
     """
+    if pad:
+        return _padded_index(spans, n_frames, stride, step)
+
     rng = np.random.default_rng(seed)
     rows: list[np.ndarray] = []
 
@@ -55,6 +65,20 @@ def clip_index(
                 rows.append(frames[resample(len(frames), n_frames, rng)])
 
     return np.stack(rows) if rows else np.empty((0, n_frames), dtype=np.int64)
+
+
+def _padded_index(
+    spans: Sequence[tuple[int, int]], n_frames: int, stride: int, step: int
+) -> np.ndarray:
+    """Windows every `stride` frames until one reaches the video's end."""
+    rows = [np.empty((0, n_frames), dtype=np.int64)]
+    for frames in (part for parts in interleaved(spans, step) for part in parts):
+        n_windows = 1 + max(0, -(-(len(frames) - n_frames) // stride))
+        firsts = stride * np.arange(n_windows)
+        places = np.minimum(firsts[:, None] + np.arange(n_frames), len(frames) - 1)
+        rows.append(frames[places])
+
+    return np.concatenate(rows)
 
 
 def clip_index_3dhp(

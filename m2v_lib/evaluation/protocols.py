@@ -26,14 +26,21 @@ JOINTS_3DHP = tuple(H36M_FROM_MPI.index(j) for j in range(14))
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, x_BTJ3: Tensor, *, flip_test: bool = True, skeleton: Skeleton = H36M17
+    model: nn.Module,
+    x_BTJ3: Tensor,
+    *,
+    flip_test: bool = True,
+    skeleton: Skeleton = H36M17,
+    present_BT: Tensor | None = None,
 ) -> Tensor:
     """Root-relative prediction (B, T, J, 3) in normalised units, or (B, 1, J, 3) of the centre
-    frame where the model gives that; mean of clip and mirror image (spec 5.5.1-2).
+    frame where the model gives that; mean of clip and mirror image (spec 5.5.1-2). `present_BT`
+    says which frames of padded clips are there.
     """
-    pred = model(x_BTJ3)
+    there = () if present_BT is None else (present_BT,)
+    pred = model(x_BTJ3, *there)
     if flip_test:
-        pred = 0.5 * (pred + flip(model(flip(x_BTJ3, skeleton)), skeleton))
+        pred = 0.5 * (pred + flip(model(flip(x_BTJ3, skeleton), *there), skeleton))
     pred[:, :, skeleton.root] = 0.0
     return pred
 
@@ -66,7 +73,13 @@ def predict_normalised(
     parts = []
     for chosen in torch.arange(len(clips), device=device).split(batch_size):
         x_BTJ3 = clips.input_nJ3[clips.index_CT[chosen]]
-        pred = predict(model, x_BTJ3, flip_test=flip_test, skeleton=clips.skeleton)
+        pred = predict(
+            model,
+            x_BTJ3,
+            flip_test=flip_test,
+            skeleton=clips.skeleton,
+            present_BT=clips.present(chosen),
+        )
         all_frames = pred.shape[1] == x_BTJ3.shape[1]
         parts.append((pred[:, kept] if all_frames else pred).float())
 
@@ -126,13 +139,14 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
         index = index[:, middle : middle + 1]
 
     truth = clips.truth_nJ3[index]
+    there = None if clips.present_CT is None else clips.present_CT.cpu().numpy()
     per_frame = {
         "mpjpe": metrics.frame_errors(pred_CTJ3, truth),
         "p_mpjpe": metrics.frame_errors(metrics.procrustes_align(pred_CTJ3, truth), truth),
         "n_mpjpe": metrics.frame_errors(metrics.rescale(pred_CTJ3, truth), truth),
     }
     averaged = {
-        name: _average_overlaps(errors, index, len(clips.action_n))
+        name: _average_overlaps(errors, index, len(clips.action_n), there)
         for name, errors in per_frame.items()
     }
     counted = (averaged["mpjpe"] > 0) & clips.valid_n
@@ -148,21 +162,40 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
     return {
         **means,
-        **_motion_errors(pred_CTJ3, truth, index),
+        **_motion_errors(pred_CTJ3, truth, index, there),
         "frame_mean_mpjpe": float(averaged["mpjpe"][counted].mean()),
         "frame_mean_p_mpjpe": float(averaged["p_mpjpe"][counted].mean()),
         "per_action": per_action,
-        "per_joint": [float(e) for e in metrics.joint_errors(pred_CTJ3, truth).mean((0, 1))],
+        "per_joint": _errors_by_joint(metrics.joint_errors(pred_CTJ3, truth), there),
         "n_frames": int(counted.sum()),
     }
 
 
+def _errors_by_joint(errors_CTJ: np.ndarray, present_CT: np.ndarray | None) -> list[float]:
+    """Mean error of each joint over the frames that are there."""
+    if present_CT is None:
+        return [float(e) for e in errors_CTJ.mean((0, 1))]
+    return [float(e) for e in errors_CTJ[present_CT].mean(0)]
+
+
 def _motion_errors(
-    pred_CTJ3: np.ndarray, truth_CTJ3: np.ndarray, index_CT: np.ndarray
+    pred_CTJ3: np.ndarray,
+    truth_CTJ3: np.ndarray,
+    index_CT: np.ndarray,
+    present_CT: np.ndarray | None,
 ) -> dict[str, float]:
     """Velocity and acceleration error over whole clips; of single frames, over those that follow
     one another, nan where none do.
     """
+    if present_CT is not None:
+        found = {}
+        for name, n in (("mpjve", 1), ("accel", 2)):
+            error = metrics.joint_errors(
+                np.diff(pred_CTJ3, n, axis=1), np.diff(truth_CTJ3, n, axis=1)
+            )
+            found[name] = float(error[present_CT[:, n:]].mean())
+        return found
+
     if index_CT.shape[1] > 1:
         return {
             "mpjve": metrics.mpjve(pred_CTJ3, truth_CTJ3),
@@ -229,12 +262,20 @@ def _errors_3dhp(pred_CJ3: np.ndarray, truth_CJ3: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _average_overlaps(errors_CT: np.ndarray, index_CT: np.ndarray, n_frames: int) -> np.ndarray:
+def _average_overlaps(
+    errors_CT: np.ndarray,
+    index_CT: np.ndarray,
+    n_frames: int,
+    present_CT: np.ndarray | None = None,
+) -> np.ndarray:
     """Mean error of each frame over the clips that hold it (n,); 0 where none does.
 
     A frame repeated inside one resampled clip counts once, as in the released evaluation (spec
-    5.5.8).
+    5.5.8); of padded clips only the frames that are there count.
     """
+    if present_CT is not None:
+        index_CT, errors_CT = index_CT[present_CT][:, None], errors_CT[present_CT][:, None]
+
     once = (np.diff(index_CT, axis=1) > 0).all(1)  # clips without a repeated frame: nearly all
     frames = index_CT[once].ravel()
     total = np.bincount(frames, weights=errors_CT[once].ravel(), minlength=n_frames)

@@ -38,13 +38,44 @@ def pose_loss(
     target_BTJ3: Tensor,
     w_scale: float | Tensor,
     w_velocity: float | Tensor,
+    present_BT: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """MPJPE + w_scale N-MPJPE + w_velocity velocity (eq. 13) and its three parts."""
+    """MPJPE + w_scale N-MPJPE + w_velocity velocity (eq. 13) and its three parts.
+
+    `present_BT` says which frames of padded clips count.
+    """
+    if present_BT is not None:
+        return _pose_loss_of_padded(pred_BTJ3, target_BTJ3, w_scale, w_velocity, present_BT)
     parts = {
         "mpjpe": mpjpe_loss(pred_BTJ3, target_BTJ3),
         "n_mpjpe": n_mpjpe_loss(pred_BTJ3, target_BTJ3),
         "velocity": velocity_loss(pred_BTJ3, target_BTJ3),
     }
+    return _weighted(parts, w_scale, w_velocity)
+
+
+def _pose_loss_of_padded(
+    pred_BTJ3: Tensor,
+    target_BTJ3: Tensor,
+    w_scale: float | Tensor,
+    w_velocity: float | Tensor,
+    present_BT: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    pred_nJ3, target_nJ3 = pred_BTJ3[present_BT], target_BTJ3[present_BT]
+    moves = present_BT[:, 1:] & present_BT[:, :-1]
+    steps = (torch.diff(pred_BTJ3, dim=1)[moves], torch.diff(target_BTJ3, dim=1)[moves])
+
+    parts = {
+        "mpjpe": mpjpe_loss(pred_nJ3, target_nJ3),
+        "n_mpjpe": n_mpjpe_loss(pred_nJ3, target_nJ3),
+        "velocity": mpjpe_loss(*steps) if len(steps[0]) else pred_BTJ3.new_zeros(()),
+    }
+    return _weighted(parts, w_scale, w_velocity)
+
+
+def _weighted(
+    parts: dict[str, Tensor], w_scale: float | Tensor, w_velocity: float | Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     total = parts["mpjpe"] + w_scale * parts["n_mpjpe"] + w_velocity * parts["velocity"]
     return total, {name: value.detach() for name, value in parts.items()}
 
@@ -56,16 +87,20 @@ def lifting_loss(
     y_BTJ3: Tensor,
     cfg: FinetuneConfig,
     weights: tuple[Tensor, Tensor] | None = None,
+    present_BT: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The fine-tuning loss of a window and its 3D, on the frames that the model predicts, and
     its named parts.
 
     `network` is the model, with several processes wrapped. `finetune.loss=own` is the model's
-    own loss. `weights` stand in place of the configured lambda 1 and 2 where they are tensors.
+    own loss. `weights` stand in place of the configured lambda 1 and 2 where they are tensors;
+    `present_BT` says which frames of padded clips are there.
     """
     contract: Any = model
     if cfg.loss == "own":
         return contract.loss(x_BTJ3, y_BTJ3)
     target = contract.output_frames(y_BTJ3) if hasattr(model, "output_frames") else y_BTJ3
     w_scale, w_velocity = weights or (cfg.w_scale, cfg.w_velocity)
-    return pose_loss(network(x_BTJ3), target, w_scale, w_velocity)
+    if present_BT is None:
+        return pose_loss(network(x_BTJ3), target, w_scale, w_velocity)
+    return pose_loss(network(x_BTJ3, present_BT), target, w_scale, w_velocity, present_BT)

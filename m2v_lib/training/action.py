@@ -28,7 +28,8 @@ from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.engine.distributed import ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
-from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1
+from m2v_lib.training.stage import Stage, run_stage
+from m2v_lib.training.starting_weights import start_from_stage_1
 
 
 def train_action(exp: Experiment, root: Path | None = None) -> Path:
@@ -203,7 +204,7 @@ class ActionRecognition(Stage):
 
 def load_stage_1(model: ActionModel, exp: Experiment, root: Path) -> str:
     """Load the pre-trained encoder; returns the pre-training run's name. Errors as
-    `stage.start_from_stage_1`.
+    `starting_weights.start_from_stage_1`.
     """
     pretrained = exp.override({"data.name": exp.action.pretrained_on or exp.data.name})
     fingerprint = fingerprint_of(exp, open_store(pretrained.data.name))

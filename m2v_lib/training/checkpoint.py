@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
+
+from torch import Tensor
 
 from m2v_lib.config import Experiment
+from m2v_lib.config.fields import ModelSettings
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError as CheckpointError
@@ -12,6 +16,7 @@ from m2v_lib.models.state_files import load_weights as load_weights
 from m2v_lib.models.state_files import on_cpu as on_cpu
 from m2v_lib.models.state_files import read_tensors as read_tensors
 from m2v_lib.models.state_files import save_tensors as save_tensors
+from m2v_lib.skeletons import VOCABULARY
 
 #: First names of what a pre-training file lacks and fine-tuning starts fresh (audit D7).
 HEADS = ("rep_logit.", "head.")
@@ -35,6 +40,45 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> tuple[Lifter, Expe
     load_weights(model, {k: v for k, v in tensors.items() if k != "mask_emb"}, path)
 
     return model.to(device).eval(), exp
+
+
+def transfer_weights(model: Lifter, path: Path) -> int:
+    """Start from another run's weights; a joint's embedding goes by its name in the vocabulary, and
+    joints that the other had not stay fresh.
+
+    Returns how many joints kept their embedding. Raises CheckpointError where any other tensor does
+    not fit.
+    """
+    tensors, state = read_tensors(path)
+    if "experiment" not in state:
+        raise CheckpointError(
+            f"{path}: says nothing of its experiment; expected a file that `m2v finetune` wrote"
+        )
+    theirs = _embedded_words(Experiment.from_dict(state["experiment"]).model)
+    mine = _embedded_words(model.settings)
+    kept = [word for word in mine if word in theirs]
+
+    rows = {}
+    if "pos_embed" in tensors and hasattr(model, "pos_embed"):
+        position = cast(Tensor, model.pos_embed).detach().clone()
+        source = tensors["pos_embed"]
+        if source.shape[1:] != (len(theirs), position.shape[-1]):
+            raise CheckpointError(
+                f"{path}: pos_embed must be {(1, len(theirs), position.shape[-1])}, "
+                f"got {tuple(source.shape)}"
+            )
+        for word in kept:
+            position[:, mine.index(word)] = source[:, theirs.index(word)]
+        rows = {"pos_embed": position}
+
+    load_weights(model, {k: v for k, v in tensors.items() if k != "mask_emb"} | rows, path)
+    return len(kept)
+
+
+def _embedded_words(settings: ModelSettings) -> tuple[str, ...]:
+    """What the rows of a model's joint embedding stand for."""
+    by_name = getattr(settings, "joint_embedding", "order") == "name"
+    return VOCABULARY.joints if by_name else settings.joints.vocabulary
 
 
 def transfer_encoder(model: Lifter, path: Path) -> int:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config.models import DUAL_STREAM
 from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.joint_patterns import Choice, named_choices, patterns_of
 from m2v_lib.data.store import Store
@@ -113,12 +114,15 @@ def check_skeleton(exp: Experiment, store: Store) -> tuple[Choice, ...]:
             f"data.skeletons={exp.data.skeletons} must have a model for any skeleton: "
             "model.joint_embedding=name"
         )
-    if patterns is not None and exp.data.lengths:
-        model = build_model(exp.model)
-        if model.fixed_length or model.output_under(exp.model) == "centre":
+    free = {
+        f"data.lengths={exp.data.lengths}": patterns is not None and bool(exp.data.lengths),
+        "data.short_videos=pad": exp.data.short_videos == "pad",
+    }
+    for setting in (name for name, used in free.items() if used):
+        if exp.model.name != DUAL_STREAM or build_model(exp.model).fixed_length:
             raise ConfigError(
-                f"data.lengths={exp.data.lengths} must have a model that takes and gives any number "
-                f"of frames, model.name={exp.model.name} as set is bound to {exp.model.n_frames}"
+                f"{setting} must have a dual stream that no weight binds to {exp.model.n_frames} "
+                "frames (recipe paper)"
             )
 
     return named
@@ -128,6 +132,7 @@ def _sizes(exp: Experiment, device: torch.device) -> dict[str, Any]:
     return {
         "n_frames": exp.model.n_frames,
         "frame_step": exp.data.frame_step,
+        "pad": exp.data.short_videos == "pad",
         "input_2d": exp.data.input_2d,
         "device": device,
     }

@@ -28,7 +28,8 @@ from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.schedule import Schedule
-from m2v_lib.training.stage import Stage, run_stage, start_from_stage_1
+from m2v_lib.training.stage import Stage, run_stage
+from m2v_lib.training.starting_weights import starting_weights
 
 
 def finetune(exp: Experiment, root: Path | None = None) -> Path:
@@ -70,6 +71,7 @@ class Finetune(Stage):
         self.patterns = patterns_of(
             exp.data, exp.model, store.meta.joints, by_views=views is not None
         )
+        self.changes_shape = self.patterns is not None or train.present_CT is not None
         cfg = exp.finetune
         n_clips = len(train) if views is None else len(views)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
@@ -81,6 +83,8 @@ class Finetune(Stage):
     def check_settings(cls, exp: Experiment) -> None:
         if exp.finetune.init == "pretrained":
             require_dual_stream(exp.model, "finetune.init=pretrained")
+        if exp.finetune.freeze == "encoder":
+            require_dual_stream(exp.model, "finetune.freeze=encoder")
 
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:
@@ -111,12 +115,7 @@ class Finetune(Stage):
         frames_N = train.index_CT.unique()
         model.prepare(train.input_nJ3[frames_N], train.label_nJ3[frames_N])
 
-        init = "scratch"
-        if exp.finetune.init == "pretrained":
-            init = start_from_stage_1(
-                model, exp, root, fingerprint_of(exp, data), setting="finetune.init"
-            )
-
+        init = starting_weights(model, exp, root, fingerprint_of(exp, data))
         prepare_blocks(model, exp).to(device)
         views = loader.views(exp, data, device) if exp.data.cameras == "random" else None
         return cls(exp, model, train, held_out, data, device, group, init, loader, views, choices)
@@ -130,13 +129,20 @@ class Finetune(Stage):
         if len(chosen_B) == 1 and self.gives_centre:
             chosen_B = chosen_B.repeat(2)
         x, y = self.drawn_pair(chosen_B, generator)
+        drawn = {"x": x, "y": y}
+        if self.views is None and (present := self.train.present(chosen_B)) is not None:
+            drawn["present"] = present
+
         if self.patterns is not None:
             choice, length = self.patterns.draw(generator)
             cast(Any, self.module).use_skeleton(choice.skeleton)
-            x, y = pieces(choice.of(x), length), pieces(choice.relative(y), length)
-        own = self.group.share(len(x))
-        weight = torch.full((), self.group.weight(len(x)), device=self.device)
-        return {"x": x[own], "y": y[own], "weight": weight}
+            drawn |= {"x": choice.of(x), "y": choice.relative(y)}
+            drawn = {name: pieces(tensor, length) for name, tensor in drawn.items()}
+
+        B = len(drawn["x"])
+        own = self.group.share(B)
+        weight = torch.full((), self.group.weight(B), device=self.device)
+        return {name: tensor[own] for name, tensor in drawn.items()} | {"weight": weight}
 
     def drawn_pair(self, chosen_B: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Input and label (B,T,J,3) of the chosen clips, by the store's cameras or by new ones."""
@@ -158,7 +164,7 @@ class Finetune(Stage):
             isinstance(other, Finetune)
             and other.train is self.train
             and other.views is None
-            and other.patterns is None
+            and not other.changes_shape
             and other.exp.data.flip_train == self.exp.data.flip_train
             for other in others
         )
@@ -184,14 +190,20 @@ class Finetune(Stage):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         given = (batch["w_scale"], batch["w_velocity"]) if "w_scale" in batch else None
         loss, parts = lifting_loss(
-            self.model, network, batch["x"], batch["y"], self.exp.finetune, given
+            self.model,
+            network,
+            batch["x"],
+            batch["y"],
+            self.exp.finetune,
+            given,
+            batch.get("present"),
         )
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
         }
 
     def with_module(self, module: nn.Module) -> Finetune | None:
-        if self.exp.finetune.loss == "own" or self.patterns is not None:
+        if self.exp.finetune.loss == "own" or self.changes_shape:
             return None
         other = copy(self)
         other.model = other.module = module

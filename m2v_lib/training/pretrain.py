@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +61,8 @@ class Pretrain(Stage):
         self.clips, self.store, self.views = clips, store, views
         cfg = exp.pretrain
         self.patterns = patterns_of(exp.data, exp.model, store.meta.joints, by_views=True)
+        padded = clips is not None and clips.present_CT is not None
+        self.changes_shape = self.patterns is not None or padded
         n_clips = sum(len(part) for part in (clips, views) if part is not None)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
         self.fingerprint = fingerprint_of(exp, store)
@@ -115,13 +117,26 @@ class Pretrain(Stage):
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         x = self.drawn_input(chosen_B, generator)
+        present = self.present(chosen_B)
+
         if self.patterns is not None:
             choice, length = self.patterns.draw(generator)
             self.objective.use_skeleton(choice.skeleton)
             x = pieces(choice.of(x), length)
+            present = None if present is None else pieces(present, length)
+
         own = self.group.share(len(x))
         B, T, J, _ = x.shape
-        return {"x": x[own], **self.objective.draw((B, T, J), generator, own)}
+        drawn = {"x": x[own], **self.objective.draw((B, T, J), generator, own, present)}
+        return drawn if present is None else {**drawn, "present": present[own]}
+
+    def present(self, chosen_B: Tensor) -> Tensor | None:
+        """Which frames (B, T) of the chosen clips are there, None where all are; views are whole."""
+        if self.clips is None or self.clips.present_CT is None:
+            return None
+        n_views = 0 if self.views is None else len(self.views)
+        stored = self.clips.present_CT[(chosen_B - n_views).clamp(min=0)]
+        return stored | (chosen_B < n_views)[:, None]
 
     def drawn_input(self, chosen_B: Tensor, generator: torch.Generator) -> Tensor:
         """2D (B,T,J,3) of the chosen clips; numbers past the views' are those of `clips`, which
@@ -152,7 +167,7 @@ class Pretrain(Stage):
         return self.group.size * loss, extras
 
     def with_module(self, module: nn.Module) -> Pretrain | None:
-        if self.patterns is not None:
+        if self.changes_shape:
             return None
         other = copy(self)
         other.module = other.objective = cast(MaskedPrediction, module)
@@ -224,6 +239,7 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
     sizes = {
         "n_frames": exp.model.n_frames,
         "frame_step": exp.data.frame_step,
+        "pad": exp.data.short_videos == "pad",
         "device": device,
         "labels": False,
     }
@@ -259,4 +275,17 @@ def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Cli
         index_CT=torch.cat(
             [part.index_CT + int(start) for part, start in zip(parts, first[:-1], strict=True)]
         ),
+        present_CT=_present_in_all(parts),
+    )
+
+
+def _present_in_all(parts: Sequence[Clips]) -> Tensor | None:
+    """Which frames of the parts' clips are there, one part after the other; None where all are."""
+    if all(part.present_CT is None for part in parts):
+        return None
+    return torch.cat(
+        [
+            torch.ones_like(p.index_CT, dtype=torch.bool) if p.present_CT is None else p.present_CT
+            for p in parts
+        ]
     )

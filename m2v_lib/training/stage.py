@@ -13,9 +13,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config import ConfigError, Experiment, OptimConfig
+from m2v_lib.config import Experiment, OptimConfig
 from m2v_lib.runs.records import runs_root
-from m2v_lib.training.checkpoint import transfer_encoder
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
 from m2v_lib.training.engine.distributed import (
@@ -57,6 +56,8 @@ class Stage(ABC):
     device: torch.device
     #: Whether `evaluate` has clips to evaluate on.
     has_validation: bool = False
+    #: Whether steps differ in joints, in frames or in which frames are there.
+    changes_shape: bool = False
 
     @classmethod  # noqa: B027 - most stages take all settings
     def check_settings(cls, exp: Experiment) -> None:
@@ -213,24 +214,3 @@ def own_stream(device: torch.device, group: ProcessGroup) -> Any:
     if device.type != "cuda" or group.size > 1:
         return nullcontext()
     return torch.cuda.stream(torch.cuda.Stream(device))
-
-
-def start_from_stage_1(
-    model: nn.Module, pretrained: Experiment, root: Path, fingerprint: str, *, setting: str
-) -> str:
-    """Load the encoder of a pre-training run into a model; returns the run's name.
-
-    `fingerprint` is that of the data it should have been trained on, `setting` what asked for
-    it. Raises ConfigError where there is no such run, CheckpointError where its data have
-    changed since.
-    """
-    folder = root / pretrained.run_name("pretrain")
-    if not is_finished(folder, fingerprint):
-        raise ConfigError(
-            f"{setting}=pretrained: no run {folder}; run `m2v pretrain --data "
-            f"{pretrained.data.name}` with the same "
-            "options first"
-        )
-
-    transfer_encoder(model, folder / "weights.safetensors")  # type: ignore[arg-type]
-    return folder.name

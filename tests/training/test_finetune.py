@@ -25,7 +25,7 @@ from m2v_lib.runs.records import load_record, read_metrics
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain
-from m2v_lib.training.stage import start_from_stage_1
+from m2v_lib.training.starting_weights import start_from_stage_1
 
 Make = Callable[..., Experiment]
 

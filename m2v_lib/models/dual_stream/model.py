@@ -23,12 +23,15 @@ from m2v_lib.models.dual_stream.graph import (
     SpatialAggregation,
 )
 from m2v_lib.models.dual_stream.mlp import Mlp, layer_scale, scaled
+from m2v_lib.models.dual_stream.padded import through
 from m2v_lib.skeletons import VOCABULARY, Skeleton
 from m2v_lib.skeletons.vocabulary import rows_of
 
 # B batch, T frames, J joints, D features, R features of the representation, N blocks
 
 PATHS = ("reference", "fast")
+#: Layers that read the encoder's last block.
+HEADS = ("rep_logit", "head")
 
 # Parameter names are those of the authors' checkpoint files, so that loading one needs no table
 # of names.
@@ -162,7 +165,9 @@ class DualStreamModel(Lifter):
     normalised units.
 
     With embeddings and batch norm that are not bound to frames (recipe `paper`) any T may come
-    in. Raises ValueError for an input of another number of frames, joints or channels.
+    in, and clips padded to one length: `present_BT` says which frames are there. With
+    `joint_embedding=name` any skeleton may come in, see `use_skeleton`. Raises ValueError for an
+    input of another number of frames, joints or channels.
     """
 
     has_encoder = True
@@ -170,6 +175,8 @@ class DualStreamModel(Lifter):
     def __init__(self, cfg: DualStreamSettings) -> None:
         super().__init__(cfg)
         self.cfg = cfg
+        #: Whether the encoder stays as it is, see `freeze_encoder`.
+        self.frozen = False
         self.fixed_length = cfg.temporal_pos or cfg.bn_axis == "nodes"
         self.joints_embed = nn.Linear(3, cfg.dim)
         self.any_skeleton = cfg.joint_embedding == "name"
@@ -190,17 +197,29 @@ class DualStreamModel(Lifter):
                 if hasattr(self, name):
                     nn.init.normal_(getattr(self, name), std=cfg.pos_init_std)
 
-    def forward(self, x_BTJ3: Tensor) -> Tensor:
-        return self.decode(self.encode(x_BTJ3))
+    def forward(self, x_BTJ3: Tensor, present_BT: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x_BTJ3, present_BT))
 
-    def encode(self, x_BTJ3: Tensor) -> Tensor:
+    def encode(self, x_BTJ3: Tensor, present_BT: Tensor | None = None) -> Tensor:
         """The representation (B, T, J, dim_rep) that the pose and action heads read."""
         self.check_input(x_BTJ3)
+        if present_BT is not None:
+            x_BTJ3 = self.without_padding(x_BTJ3, present_BT)
+
         x = self.add_positions(self.embed(x_BTJ3))
         for block in self.layers:
-            x = block(x)
+            x = through(block, x, present_BT)
         with full_precision(x):
             return self.rep_logit(self.norm(x))
+
+    def without_padding(self, x_BTJ3: Tensor, present_BT: Tensor) -> Tensor:
+        """The input with zeros where no frame is, whatever stands there."""
+        if self.fixed_length:
+            raise ValueError(
+                f"{self.settings.name}: padded clips need weights that are not bound to "
+                f"{self.settings.n_frames} frames (recipe paper)"
+            )
+        return x_BTJ3.masked_fill(~present_BT[..., None, None], 0.0)
 
     def decode(self, rep_BTJR: Tensor) -> Tensor:
         """The pose head on a representation (B, T, J, 3)."""
@@ -224,6 +243,22 @@ class DualStreamModel(Lifter):
         if self.any_skeleton:
             rows_of(skeleton)
             use_bones(self.layers, skeleton)
+        return self
+
+    def freeze_encoder(self) -> None:
+        """Leave all but the heads as they are: no gradient, batch norm reads its buffers."""
+        for name, part in self.named_children():
+            part.requires_grad_(name in HEADS)
+        for name in ("pos_embed", "temporal_pos_embed"):
+            if hasattr(self, name):
+                getattr(self, name).requires_grad_(False)
+        self.frozen = True
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> DualStreamModel:
+        super().train(mode)
+        if self.frozen:
+            self.layers.eval()
         return self
 
     def use(self, path: str) -> DualStreamModel:

@@ -125,7 +125,7 @@ class Trainer:
             f"run.devices={run.devices}": self.group.size > 1,
             "run.compile=true": run.compile,
             "the model's dropout": self.randomness_inside,
-            "joints or frames that change": getattr(self.stage, "patterns", None) is not None,
+            "joints or frames that change": self.stage.changes_shape,
         }
         found = [name for name, there in obstacles.items() if there]
         if run.cuda_graph == "on" and found:

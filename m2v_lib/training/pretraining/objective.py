@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config import PretrainConfig
 from m2v_lib.models.dual_stream.model import DualStreamModel, use_bones
+from m2v_lib.models.dual_stream.padded import through
 from m2v_lib.skeletons import Skeleton
 from m2v_lib.training.pretraining.masking import draw_masks
 from m2v_lib.training.pretraining.teacher import Teacher, effective_rank
@@ -37,17 +38,24 @@ class MaskedPrediction(nn.Module):
             use_bones(self.teacher, skeleton)
 
     def draw(
-        self, shape_BTJ: tuple[int, int, int], generator: torch.Generator, own: slice = slice(None)
+        self,
+        shape_BTJ: tuple[int, int, int],
+        generator: torch.Generator,
+        own: slice = slice(None),
+        present_BT: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """All that is random in a step: which tokens are hidden in each view, and the noise that
         fills them.
 
         Of several processes each passes its `own` clips: masks and noise are drawn for the whole
-        batch, and the views of its own clips are kept.
+        batch, and the views of its own clips are kept. Frames that are not `present_BT` (padding)
+        are never hidden.
         """
         B, T, J = shape_BTJ
         M = self.cfg.n_masks
         every_mask = draw_masks(self.cfg, (B * M, T, J), generator)
+        if present_BT is not None:
+            every_mask &= present_BT.repeat_interleave(M, dim=0).unsqueeze(-1)
         first, last, _ = own.indices(B)
         views = slice(first * M, last * M)
 
@@ -84,15 +92,20 @@ class MaskedPrediction(nn.Module):
 
         mask = drawn["mask"]
 
+        present = drawn.get("present")
+        if present is not None:
+            x_BTJ3 = self.student.without_padding(x_BTJ3, present)
+
         embedded = self.student.embed(x_BTJ3)
         clean = self.student.add_positions(embedded)
         target = self.teacher.targets(
-            clean, self.cfg.target_layers, normalise=self.cfg.norm_targets
+            clean, self.cfg.target_layers, normalise=self.cfg.norm_targets, present_BT=present
         )
 
         x = self.hide(embedded, clean, mask, self.fill(mask, drawn))
+        views = None if present is None else present.repeat_interleave(self.cfg.n_masks, dim=0)
         for block in self.student.layers:
-            x = block(x)
+            x = through(block, x, views)
 
         predicted = self.student.norm(x)
 

@@ -9,6 +9,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.models.dual_stream.padded import through
+
 # B batch, T frames, J joints, D features, K target blocks
 
 
@@ -43,13 +45,20 @@ class Teacher(nn.Module):
             own.copy_(other)
 
     @torch.no_grad()
-    def targets(self, clean_BTJD: Tensor, n_layers: int, *, normalise: bool) -> Tensor:
+    def targets(
+        self,
+        clean_BTJD: Tensor,
+        n_layers: int,
+        *,
+        normalise: bool,
+        present_BT: Tensor | None = None,
+    ) -> Tensor:
         """Mean of the last `n_layers` block outputs (B, T, J, D); with both layer norms of eq.
-        (14), or raw (E3).
+        (14), or raw (E3). `present_BT` says which frames of padded clips are there.
         """
         x, outputs = clean_BTJD, []
         for block in self.layers:
-            x = block(x)
+            x = through(block, x, present_BT)
             outputs.append(x)
 
         chosen = torch.stack(outputs[-n_layers:])
