@@ -190,11 +190,28 @@ def environment(
     return {
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
         "cpus": os.cpu_count(),
         "packages": {name: _version(name) for name in packages},
         "commit": commit(),
         **(extra or {}),
     }
+
+
+def _processor() -> str:
+    """The processor's type as the system names it, on Linux with family and model."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+
+    facts: dict[str, str] = {}
+    for line in lines:
+        key, _, value = line.partition(":")
+        facts.setdefault(key.strip(), value.strip())
+    if "model name" not in facts:
+        return platform.processor()
+    return f"{facts['model name']}, family {facts.get('cpu family')}, model {facts.get('model')}"
 
 
 def _version(package: str) -> str:

@@ -1,0 +1,168 @@
+"""A committed record trained again from its own settings: do its numbers come out?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.runs.records import Record, load_record
+from m2v_lib.training.action import ActionRecognition
+from m2v_lib.training.finetune import Finetune
+from m2v_lib.training.pretrain import Pretrain
+from m2v_lib.training.stage import Stage, run_stage
+
+STAGES: Final[dict[str, type[Stage]]] = {
+    stage.name: stage for stage in (Pretrain, Finetune, ActionRecognition)
+}
+#: What must be the same for the same bits.
+MACHINE: Final = ("processor", "device", "threads", "processes")
+PACKAGES: Final = ("torch", "numpy")
+#: On another machine rounding differs from the first step on, and training amplifies it until two
+#: runs are as far apart as two seeds: the first log line may differ by this share ...
+FIRST_LINE_TOLERANCE: Final = 0.01
+#: ... and the numbers of the result by this one: two to three times the spread of seeds of the
+#: trained presets (0.7 of 53 mm).
+RESULT_TOLERANCE: Final = 0.04
+#: Data that every machine makes for itself, so that their last bits may differ too.
+GENERATED: Final = "synthetic"
+#: Parts of a result that are measured errors.
+ERRORS: Final = ("test", "val", "last", "best_on_val", "best_on_test", "baselines", "final")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How a record and its second run compare: each number's name with its first and second value
+    where they differ, and whether the differences are within what was promised.
+    """
+
+    record: Path
+    rerun: Path
+    other_machine: tuple[str, ...]
+    n_numbers: int
+    differences: dict[str, tuple[float, float]]
+    agrees: bool
+
+    def lines(self) -> Iterator[str]:
+        """What to say of it."""
+        bound = (
+            f"another machine ({', '.join(self.other_machine)}): within "
+            f"{100 * FIRST_LINE_TOLERANCE:g} % at the first log line and "
+            f"{100 * RESULT_TOLERANCE:g} % in the end"
+            if self.other_machine
+            else "the same processor and versions: the same numbers to the last bit"
+        )
+        yield f"expected: {bound}"
+        yield f"{len(self.differences)} of {self.n_numbers} numbers differ"
+
+        largest = sorted(self.differences.items(), key=lambda item: -_apart(*item[1]))[:5]
+        for name, (before, now) in largest:
+            yield f"  {name}: {before:.6g}, now {now:.6g} ({100 * _apart(before, now):.2g} %)"
+        yield "agrees" if self.agrees else "does not agree"
+
+
+def rerun(folder: Path, root: Path) -> Agreement:
+    """Train the record's run again under `root`, with the stage 1 that it starts from, and compare.
+
+    A run that is there already goes on or is only compared. Raises ValueError where the folder
+    is no record, ConfigError where its data are not the store's of today.
+    """
+    record = load_record(folder)
+    exp = Experiment.from_dict(record.config)
+    stage = STAGES[record.result["stage"]]
+    if exp.digest(stage.name) != record.result["digest"]:
+        raise ConfigError(
+            f"{folder}: its settings no longer give its digest, so it cannot be rerun"
+        )
+    _check_data(record, stage, exp)
+
+    if getattr(getattr(exp, stage.name), "init", "") == "pretrained":
+        name = exp.action.pretrained_on if stage is ActionRecognition else ""
+        run_stage(Pretrain, exp.override({"data.name": name}) if name else exp, root)
+
+    return compare(record, load_record(run_stage(stage, exp, root)))
+
+
+def _check_data(record: Record, stage: type[Stage], exp: Experiment) -> None:
+    _, fingerprint = stage.open_data(exp)
+    trained_on = record.result["data"]["fingerprint"]
+    if fingerprint != trained_on and exp.data.name != GENERATED:
+        raise ConfigError(
+            f"{record.path}: was trained on a store {exp.data.name} of fingerprint "
+            f"{trained_on[:12]}, today's has {fingerprint[:12]}; prepare that one first "
+            f"({record.result['data'].get('protocol', '')})"
+        )
+
+
+def compare(record: Record, again: Record) -> Agreement:
+    """Every number of two runs of the same settings."""
+    first, second = dict(_numbers(record)), dict(_numbers(again))
+    other = tuple(_other_machine(record.env, again.env))
+    if record.result["data"]["fingerprint"] != again.result["data"]["fingerprint"]:
+        other += ("data generated with other last bits",)
+    missing = first.keys() ^ second.keys()
+    differences = {
+        name: (first[name], second[name])
+        for name in first.keys() & second.keys()
+        if not _same(first[name], second[name])
+    }
+
+    agrees = not missing
+    for name, values in differences.items():
+        share = FIRST_LINE_TOLERANCE if name.startswith("first line") else RESULT_TOLERANCE
+        agrees &= bool(other) and (_apart(*values) <= share or not _is_promised(name))
+
+    return Agreement(record.path, again.path, other, len(first), differences, agrees)
+
+
+def _is_promised(name: str) -> bool:
+    """On another machine: the first log line, and the mean errors of the result."""
+    return name.startswith("first line") or name.split(".")[-1] in ("mpjpe", "p_mpjpe", "top1")
+
+
+def _numbers(record: Record) -> Iterator[tuple[str, float]]:
+    """Every number that training made, by a name that says where it stands."""
+    for number, line in enumerate(record.metrics):
+        head = "first line" if number == 0 else f"{line['kind']} {line['step']}"
+        for key, value in line.items():
+            if key not in ("kind", "step", "epoch", "seconds"):
+                yield f"{head}.{key}", float(value)
+
+    for part in ERRORS:
+        yield from _flat(part, record.result.get(part))
+
+
+def _flat(name: str, value: Any) -> Iterator[tuple[str, float]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if key != "seconds":
+                yield from _flat(f"{name}.{key}", inner)
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _flat(f"{name}.{number}", inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield name, float(value)
+
+
+def _other_machine(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """What of the machine is another, or unknown of the record."""
+    for key in MACHINE:
+        if key not in before or before[key] != now.get(key):
+            yield f"{key} {before.get(key, 'not recorded')}, now {now.get(key)}"
+    for package in PACKAGES:
+        versions = [env.get("packages", {}).get(package) for env in (before, now)]
+        if versions[0] != versions[1]:
+            yield f"{package} {versions[0]}, now {versions[1]}"
+
+
+def _same(first: float, second: float) -> bool:
+    return first == second or (math.isnan(first) and math.isnan(second))
+
+
+def _apart(first: float, second: float) -> float:
+    """Distance as a share of the larger."""
+    size = max(abs(first), abs(second))
+    return abs(first - second) / size if size else 0.0

@@ -1,0 +1,106 @@
+"""A record trained again: the same bits on the same machine, promised bounds on another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from m2v_lib.cli import main
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.data.store import Store
+from m2v_lib.runs.records import load_record
+from m2v_lib.training.finetune import finetune
+from m2v_lib.training.rerun import compare, rerun
+
+#: Twenty steps of preset smoke on generated motion, committed.
+COMMITTED = sorted((Path(__file__).parent / "records").iterdir())
+
+
+@pytest.fixture
+def record(tiny_store: Store, tiny_experiment: Callable[..., Experiment], tmp_path: Path) -> Path:
+    return finetune(tiny_experiment("paper", {"run.max_steps": 4}), tmp_path / "runs")
+
+
+def changed(record: Path, file: str, change: Callable[[dict[str, Any]], None]) -> Path:
+    """A copy of the record with one file changed."""
+    copy = record.parent.parent / "changed" / record.name
+    shutil.copytree(record, copy)
+    content = json.loads((copy / file).read_text(encoding="utf-8"))
+    change(content)
+    (copy / file).write_text(json.dumps(content), encoding="utf-8")
+    return copy
+
+
+def test_the_same_machine_gives_the_same_bits(record: Path, tmp_path: Path) -> None:
+    found = rerun(record, tmp_path / "again")
+
+    assert found.agrees and not found.differences and not found.other_machine
+    assert found.n_numbers > 50
+    assert "same numbers to the last bit" in "\n".join(found.lines())
+
+
+def test_a_number_that_does_not_come_out_is_named(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def a_little_better(result: dict[str, Any]) -> None:
+        result["test"]["mpjpe"] *= 0.99999
+
+    told = changed(record, "result.json", a_little_better)
+
+    assert main(["rerun", str(told), "--into", str(tmp_path / "again")]) == 1
+    said = capsys.readouterr().out
+    assert "test.mpjpe" in said and said.rstrip().endswith("does not agree")
+
+
+def test_another_machine_has_bounds(record: Path, tmp_path: Path) -> None:
+    again = load_record(rerun(record, tmp_path / "again").rerun)
+
+    def elsewhere(share: float) -> Any:
+        told = load_record(changed(record, "env.json", lambda env: env.update(processor="another")))
+        shutil.rmtree(told.path.parent)
+        told.result["test"]["mpjpe"] *= 1 + share
+        return compare(told, again)
+
+    assert elsewhere(0.03).agrees
+    assert not elsewhere(0.05).agrees
+    assert "processor another" in elsewhere(0.0).other_machine[0]
+
+
+def test_a_store_that_has_changed_is_said(record: Path, tmp_path: Path) -> None:
+    told = changed(
+        record, "result.json", lambda result: result["data"].update(fingerprint="0" * 64)
+    )
+
+    with pytest.raises(ConfigError, match="store tiny of fingerprint 000000000000, today's has"):
+        rerun(told, tmp_path / "again")
+
+
+def test_settings_that_are_not_the_records_are_said(record: Path, tmp_path: Path) -> None:
+    told = changed(record, "result.json", lambda result: result.update(digest="00000000"))
+
+    with pytest.raises(ConfigError, match="no longer give its digest"):
+        rerun(told, tmp_path / "again")
+
+
+@pytest.mark.parametrize("committed", COMMITTED, ids=lambda path: path.name)
+def test_committed_records_come_out_again(
+    committed: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever machine this is: within the bounds for another one."""
+    shared = tmp_path_factory.getbasetemp() / "generated"
+    monkeypatch.setenv("M2V_STORE", str(shared))
+    if not (shared / "synthetic").exists():
+        assert main(["data", "prepare", "synthetic"]) == 0
+    told = load_record(committed)
+    told.env["processor"] = "another"
+
+    again = load_record(rerun(committed, shared / "again").rerun)
+    found = compare(told, again)
+
+    assert found.n_numbers > 10
+    assert found.agrees, "\n".join(found.lines())
