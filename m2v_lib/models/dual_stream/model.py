@@ -222,9 +222,18 @@ class DualStreamModel(Lifter):
         return x_BTJ3.masked_fill(~present_BT[..., None, None], 0.0)
 
     def decode(self, rep_BTJR: Tensor) -> Tensor:
-        """The pose head on a representation (B, T, J, 3)."""
+        """The pose head on a representation (B, T, J, 3).
+
+        Where any skeleton may come in, joints are predicted in a frame of the network's own choice
+        and taken relative to the skeleton's root here: which joint that is, nothing in the input
+        tells.
+        """
         with full_precision(rep_BTJR):
-            return self.head(rep_BTJR)
+            pose_BTJ3 = self.head(rep_BTJR)
+        if not self.any_skeleton:
+            return pose_BTJ3
+        root = self.skeleton.root
+        return pose_BTJ3 - pose_BTJ3[:, :, root : root + 1]
 
     def embed(self, x_BTJ3: Tensor) -> Tensor:
         """The joints embedding (B, T, J, D)."""

@@ -11,6 +11,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.registry import build_model
 from m2v_lib.skeletons import H36M17, KNOWN, choose
+from m2v_lib.skeletons.skeleton import from_links
 
 T = 6
 
@@ -65,6 +66,20 @@ def test_a_skeleton_of_other_joints_takes_other_weights_of_the_same_network() ->
 
     assert (outputs["h36m17"] - outputs["coco17"]).abs().max() > 0.01
     assert model.use_skeleton(KNOWN["body25"])(some_input(25)).shape == (2, T, 25, 3)
+
+
+def test_the_skeletons_root_is_where_the_pose_begins() -> None:
+    """Of the same joints with another root the same pose comes out, moved."""
+    model = a_model()
+    x = some_input(4)
+    words = ("root", "nose", "right hip", "left hip")
+    at_root = model.use_skeleton(choose(words))(x)
+    links = (("root", "nose"), ("nose", ""), ("right hip", "root"), ("left hip", "root"))
+
+    at_nose = model.use_skeleton(from_links("other", *links))(x)
+
+    assert not at_root[:, :, 0].any() and not at_nose[:, :, 1].any()
+    torch.testing.assert_close(at_nose, at_root - at_root[:, :, 1:2], rtol=0, atol=1e-12)
 
 
 def test_going_back_to_a_skeleton_gives_what_it_gave() -> None:
