@@ -51,6 +51,7 @@ EXPECTED = {
     "61_in_the_wild",
     "62_attention_maps",
     "63_open_leaderboard",
+    "70_any_skeleton",
     "27_lifters_convolution",
     "28_lifters_transformer",
     "29_lifters_graph",

@@ -21,13 +21,21 @@ def add(commands: Any) -> None:
     evaluate.add_argument("--device", default="cpu")
     evaluate.add_argument(
         "--skeleton",
+        nargs="+",
         help="of a network for any skeleton: the joints to evaluate (default: its own)",
     )
     evaluate.add_argument(
         "--frames",
+        nargs="+",
         type=int,
-        help="of a network for any length: frames it sees at once (default: its own); ends of videos "
-        "are padded",
+        help="of a network for any length: how many frames it sees at once (default: its own); ends "
+        "of videos are padded",
+    )
+    evaluate.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="with --skeleton or --frames: add the errors to the record in this folder",
     )
     evaluate.add_argument(
         "--cameras",
@@ -46,7 +54,7 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    import torch
+    from m2v_lib.training.checkpoint import load_checkpoint
 
     folder = args.run if args.run.is_dir() else args.run.parent
     if folder.name.startswith("action-"):
@@ -56,41 +64,74 @@ def _evaluate(args: argparse.Namespace) -> int:
     if args.cameras == "grid":
         return _evaluate_grid(args)
 
-    from m2v_lib.data.store import open_store
-    from m2v_lib.evaluation.protocols import evaluate_lifting
-    from m2v_lib.training.checkpoint import load_checkpoint
-    from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
+    if args.skeleton or args.frames:
+        return _evaluate_each(args)
 
-    device = torch.device(args.device)
     model, exp = load_checkpoint(args.run, device=args.device)
-    exp = _as_asked(exp, args)
-    store = open_store(exp.data.name)
-    choice = check_skeleton(exp, store)[0]
-    clips = choice.clips(ClipLoader().evaluation(exp, store, args.split, device))
-    print(json.dumps(evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test), indent=1))
+    exp = exp.override({"data.name": args.data or exp.data.name})
+    print(json.dumps(_errors(model, exp, args), indent=1))
 
     return 0
 
 
-def _as_asked(exp: Experiment, args: argparse.Namespace) -> Experiment:
-    """The run's experiment with the data, joints and frames that are to be evaluated."""
-    changes: dict[str, Any] = {"data.name": args.data or exp.data.name}
-    if args.skeleton:
-        if getattr(exp.model, "joint_embedding", "order") != "name":
-            raise ConfigError(
-                f"--skeleton needs a network for any skeleton (model.joint_embedding=name), {args.run} "
-                f"is bound to {exp.model.skeleton}"
-            )
-        changes |= {"data.skeletons": args.skeleton, "model.skeleton": args.skeleton}
+def _errors(model: Any, exp: Experiment, args: argparse.Namespace) -> dict[str, Any]:
+    import torch
 
-    if args.frames is not None:
-        changes |= {
-            "model.n_frames": args.frames,
-            "data.test_stride": args.frames,
-            "data.lengths": "",
-            "data.short_videos": "pad",
-        }
-    return exp.override(changes)
+    from m2v_lib.data.store import open_store
+    from m2v_lib.evaluation.protocols import evaluate_lifting
+    from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
+
+    store = open_store(exp.data.name)
+    choice = check_skeleton(exp, store)[0]
+    clips = choice.clips(ClipLoader().evaluation(exp, store, args.split, torch.device(args.device)))
+    return evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test)
+
+
+def _evaluate_each(args: argparse.Namespace) -> int:
+    """Each skeleton with each number of frames."""
+    from m2v_lib.results.any_skeleton import EVALUATIONS
+    from m2v_lib.runs.records import commit, load_record, write_json
+    from m2v_lib.training.checkpoint import load_checkpoint
+
+    model, exp = load_checkpoint(args.run, device=args.device)
+    if args.skeleton and getattr(exp.model, "joint_embedding", "order") != "name":
+        raise ConfigError(
+            f"--skeleton needs a network for any skeleton (model.joint_embedding=name), {args.run} is "
+            f"bound to {exp.model.skeleton}"
+        )
+    if args.keep:
+        load_record(args.keep)
+
+    found = []
+    for skeleton in args.skeleton or [exp.model.skeleton]:
+        for frames in args.frames or [exp.model.n_frames]:
+            asked = exp.override(_as_asked(exp, args, skeleton, frames))
+            head = {"skeleton": skeleton, "frames": frames, "data": asked.data.name}
+            found.append({**head, "split": args.split, **_errors(model, asked, args)})
+            print(json.dumps({k: v for k, v in found[-1].items() if k in (*head, "mpjpe")}))
+
+    if args.keep:
+        said = {"commit": commit(), "device": args.device, "short_videos": "pad"}
+        dropped = ("per_action", "per_joint")
+        kept = [{k: v for k, v in line.items() if k not in dropped} | said for line in found]
+        write_json(args.keep / EVALUATIONS, kept)
+
+    return 0
+
+
+def _as_asked(
+    exp: Experiment, args: argparse.Namespace, skeleton: str, frames: int
+) -> dict[str, Any]:
+    """What changes in the run's experiment for these joints and frames."""
+    changes = {
+        "data.name": args.data or exp.data.name,
+        "model.skeleton": skeleton,
+        "model.n_frames": frames,
+        "data.test_stride": frames,
+        "data.lengths": "",
+        "data.short_videos": "pad",
+    }
+    return {**changes, "data.skeletons": skeleton} if args.skeleton else changes
 
 
 def _evaluate_grid(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import Store
@@ -230,3 +231,36 @@ def test_padded_clips_evaluate_every_frame_once_and_no_padding(
 
     worse = replace(clips, truth_nJ3=np.asarray(clips.truth_nJ3) + 5.0)
     assert evaluate_lifting(Echo(clips), worse, flip_test=False)["mpjpe"] > 5.0
+
+
+def test_one_network_is_evaluated_with_any_joints_and_frames(
+    mixed: Callable[..., Experiment], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = finetune(mixed(), tmp_path)
+    capsys.readouterr()
+    asked = ["--skeleton", "h36m17", "mine.yaml", "--frames", "9", "50", "--keep", str(folder)]
+
+    assert main(["evaluate", str(folder), *asked]) == 0
+
+    said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(line["skeleton"], line["frames"]) for line in said] == [
+        ("h36m17", 9),
+        ("h36m17", 50),
+        ("mine.yaml", 9),
+        ("mine.yaml", 50),
+    ]
+    kept = json.loads((folder / "evaluations.json").read_text(encoding="utf-8"))
+    assert [line["mpjpe"] for line in kept] == [line["mpjpe"] for line in said]
+    assert kept[0]["n_frames"] == kept[1]["n_frames"]  # all frames, whatever the length
+
+
+def test_a_bound_network_is_evaluated_with_its_own_joints_alone(
+    tiny_store: Store,
+    tiny_experiment: Callable[..., Experiment],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = finetune(tiny_experiment("paper", {"run.max_steps": 1}), tmp_path)
+
+    assert main(["evaluate", str(folder), "--skeleton", "coco17"]) == 2
+    assert "is bound to h36m17" in capsys.readouterr().err

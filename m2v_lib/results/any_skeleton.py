@@ -1,0 +1,110 @@
+"""What it costs to lift any skeleton: one network for all against one bound to each, from run records
+alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from m2v_lib.experiments.rows import rows
+from m2v_lib.results.effects import describe, effect, pooled_noise
+from m2v_lib.results.leaderboard import mean_and_half
+from m2v_lib.results.tables import by_digest_and_seed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from m2v_lib.runs.records import Record
+
+GROUP: Final = "any-skeleton"
+#: The row of the network for all skeletons; the others are bound to `model.skeleton`.
+GENERALIST: Final = 1
+#: What `m2v evaluate --keep` adds to a record.
+EVALUATIONS: Final = "evaluations.json"
+
+
+def price_of_generality(records: Iterable[Record], preset: str = "compact") -> pd.DataFrame:
+    """Test MPJPE (mm) by skeleton: columns any, any_half, bound, bound_half (mean over seeds and half
+    the 95 % confidence interval by the noise that all rows share), price (any - bound, mm) in words,
+    ridge, seeds_any, seeds_bound.
+    """
+    import pandas as pd
+
+    found = by_digest_and_seed(records, "finetune", None)
+    results: dict[int, dict[int, Mapping[str, Any]]] = {}
+    skeletons: dict[int, str] = {}
+    for row in rows(GROUP):
+        exp = row.experiment(data="", preset=preset)
+        runs = found.get(exp.digest("finetune"), {})
+        results[row.row] = {seed: record.result for seed, record in runs.items()}
+        skeletons[row.row] = exp.model.skeleton
+
+    errors = {
+        (skeleton, row == GENERALIST): {
+            seed: _error(result["test"], skeleton) for seed, result in results[row].items()
+        }
+        for row, skeleton in _columns(skeletons)
+    }
+    noise = pooled_noise([list(by_seed.values()) for by_seed in errors.values()])
+
+    lines = {}
+    for row, skeleton in skeletons.items():
+        if row == GENERALIST:
+            continue
+        of_all, of_one = errors[skeleton, True], errors[skeleton, False]
+        ridge = [result["baselines"]["ridge"]["mpjpe"] for result in results[row].values()]
+        lines[skeleton] = {
+            **dict(
+                zip(("any", "any_half"), mean_and_half(list(of_all.values()), noise), strict=True)
+            ),
+            **dict(
+                zip(
+                    ("bound", "bound_half"),
+                    mean_and_half(list(of_one.values()), noise),
+                    strict=True,
+                )
+            ),
+            "price": describe(effect(of_all, of_one, noise if noise.freedom else None)),
+            "ridge": ridge[0] if ridge else math.nan,
+            "seeds_any": len(of_all),
+            "seeds_bound": len(of_one),
+        }
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("skeleton")
+
+
+def _columns(skeletons: Mapping[int, str]) -> Iterable[tuple[int, str]]:
+    """Every cell: a bound row with its skeleton, the general one with each of them."""
+    for row, skeleton in skeletons.items():
+        if row != GENERALIST:
+            yield row, skeleton
+            yield GENERALIST, skeleton
+
+
+def _error(test: Mapping[str, Any], skeleton: str) -> float:
+    return test.get("by_skeleton", {skeleton: test})[skeleton]["mpjpe"]
+
+
+def by_length(records: Iterable[Record], preset: str = "compact") -> pd.DataFrame:
+    """Test MPJPE (mm, mean over seeds) of the network for all skeletons, by skeleton and number of
+    frames that it sees at once: what `m2v evaluate RUN --skeleton .. --frames .. --keep` has found.
+    """
+    import pandas as pd
+
+    (row,) = (row for row in rows(GROUP) if row.row == GENERALIST)
+    digest = row.experiment(data="", preset=preset).digest("finetune")
+    runs = by_digest_and_seed(records, "finetune", None).get(digest, {})
+
+    lines = []
+    for seed, record in runs.items():
+        file = record.path / EVALUATIONS
+        if file.exists():
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            lines += [{**line, "seed": seed} for line in kept]
+
+    if not lines:
+        return pd.DataFrame()
+    frame = pd.DataFrame(lines)
+    return frame.pivot_table(index="skeleton", columns="frames", values="mpjpe", aggfunc="mean")
