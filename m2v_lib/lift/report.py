@@ -14,7 +14,7 @@ import numpy as np
 from m2v_lib.data.keypoints import Tracks
 from m2v_lib.lift.camera import FOCAL, STATURE, Camera
 from m2v_lib.lift.self_check import SelfCheck
-from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons import H36M17
 
 if TYPE_CHECKING:
     from m2v_lib.lift.people import Lifted
@@ -55,7 +55,7 @@ def motion_lines(
     lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
 
     if tracks.absent:
-        names = ", ".join(JOINTS[joint] for joint in tracks.absent)
+        names = ", ".join(tracks.skeleton.joints[joint] for joint in tracks.absent)
         lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
 
     focal_text = f"focal length {camera.focal:.0f} px"
@@ -72,7 +72,7 @@ def certainty_lines(
 ) -> dict[str, str]:
     """How sure the result is: the measured error for such input, and the lift's own check."""
     longest = max(person.n_frames for person in people)
-    error = expected_error(fps, longest)
+    error = expected_error(fps, longest) if tracks.skeleton == H36M17 else None
 
     lines = {}
     if error is not None:
@@ -106,7 +106,7 @@ def warnings(
 
     rare[list(tracks.absent)] = False
     if rare.any():
-        names = ", ".join(JOINTS[joint] for joint in np.flatnonzero(rare))
+        names = ", ".join(tracks.skeleton.joints[joint] for joint in np.flatnonzero(rare))
         found.append(
             f"hardly ever seen: {names}; the size comes from the other bones, depth is unsure"
         )

@@ -18,11 +18,12 @@ from m2v_lib.data.keypoints import read_keypoints
 from m2v_lib.data.keypoints.formats.frame_numbers import frame_numbers
 from m2v_lib.data.keypoints.formats.tables import is_people_first
 from m2v_lib.data.keypoints.identity import first_of_duplicates
-from m2v_lib.data.keypoints.joint_names import layout_of_names, standard_name
+from m2v_lib.data.keypoints.joint_names import layout_of_names
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.keypoints.missing import mark_missing
 from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons.names import standard_name
 
 N = 24
 XY = seen(body(N, 25.0))
