@@ -186,10 +186,12 @@ def rest_offsets(joints: np.ndarray, tree: Tree = Tree()) -> np.ndarray:
     alike.
     """
     parents, children = np.array(tree.bones).T
+    blocks = (joints[first : first + BLOCK] for first in range(0, len(joints), BLOCK))
+    lengths = np.concatenate(
+        [np.linalg.norm(block[:, children] - block[:, parents], axis=-1) for block in blocks]
+    )
     length = np.zeros(len(tree.skeleton))
-    blocks = [joints[first : first + BLOCK] for first in range(0, len(joints), BLOCK)]
-    lengths = [np.linalg.norm(block[:, children] - block[:, parents], axis=-1) for block in blocks]
-    length[children] = np.median(np.concatenate(lengths), axis=0)
+    length[children] = np.median(lengths, axis=0)
 
     for right, left in tree.skeleton.flip_pairs:
         if not tree.absent & {right, left}:
