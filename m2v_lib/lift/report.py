@@ -5,6 +5,7 @@ assumed, and how sure the result is.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -49,8 +50,8 @@ def motion_lines(
     tracks: Tracks, people: tuple[Lifted, ...], camera: Camera, stature: float, focal: float | None
 ) -> dict[str, str]:
     """What was missing, and what was assumed."""
-    n_filled = sum(int(person.filled.sum()) for person in people)
-    filled = n_filled / sum(person.filled.size for person in people)
+    given = [filled_in(person, tracks.absent) for person in people]
+    filled = sum(int(part.sum()) for part in given) / sum(part.size for part in given)
     gaps = sum(person.n_missing_frames for person in tracks.people)
     lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
 
@@ -111,7 +112,7 @@ def warnings(
             f"hardly ever seen: {names}; the size comes from the other bones, depth is unsure"
         )
 
-    if np.mean([person.filled.mean() for person in people]) > MUCH_FILLED:
+    if np.mean([filled_in(person, tracks.absent).mean() for person in people]) > MUCH_FILLED:
         found.append("most joints are filled in, the error is larger than stated")
     if max(person.n_frames for person in people) / fps < SHORT_S:
         found.append(f"shorter than {SHORT_S:g} s, the network knows longer motions only")
@@ -119,6 +120,11 @@ def warnings(
         found.append("people cross the image faster than any the network has seen: is fps right?")
 
     return tuple(found)
+
+
+def filled_in(person: Lifted, absent: Sequence[int]) -> np.ndarray:
+    """Which of the joints that the layout has were filled in (n, their number)."""
+    return np.delete(person.filled, list(absent), axis=1)
 
 
 def _speed(person: Lifted) -> float:
