@@ -105,6 +105,8 @@ def named(rest: np.ndarray) -> dict[str, list[float]]:
     """Points in mm by name: the rig's, then those that other layouts name; left for both sides."""
     points = dict(zip(RIG38.joints, rest, strict=True))
     points["neck"] = points["lower neck"]
+    points["mid neck"] = (points["lower neck"] + points["upper neck"]) / 2
+    points["shoulder middle"] = (points["left shoulder"] + points["right shoulder"]) / 2
     for name in NAMED_IN:
         layout = rig_layout(name)
         joints = layout.skeleton.joints

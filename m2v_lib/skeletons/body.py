@@ -51,19 +51,19 @@ def reference_lengths(skeleton: Skeleton) -> tuple[float, ...]:
 
 @cache
 def standing(skeleton: Skeleton) -> np.ndarray:
-    """Where the standing adult has the joints (J,3) mm, from the middle of the hips; NaN where it
-    has none of that name.
+    """Where the standing adult has the joints (J,3) mm, from the middle of the hips, by their words
+    of the vocabulary or their names; NaN where it has none of either.
     """
-    body = _body()
-    nowhere = np.full(3, np.nan)
-    points = np.array([body.get(key, nowhere) for key in joint_keys(skeleton.joints)])
+    body, nowhere = _body(), np.full(3, np.nan)
+    joints = zip(skeleton.joints, joint_keys(skeleton.joints), strict=True)
+    points = np.array([body.get(skeleton.words.get(j, key), nowhere) for j, key in joints])
     points.flags.writeable = False
     return points
 
 
 @cache
 def _body() -> dict[str, np.ndarray]:
-    """Points of the standing adult by key; the left ones serve both sides."""
+    """Points of the standing adult by name and by key; the left ones serve both sides."""
     text = resources.files("m2v_lib.skeletons").joinpath("standing_body.json").read_text("utf-8")
     half = {name: np.array(point) for name, point in json.loads(text).items()}
 
@@ -71,4 +71,4 @@ def _body() -> dict[str, np.ndarray]:
     for name, point in half.items():
         points[name.replace("left", "right")] = point * (-1 if "left" in name else 1, 1, 1)
 
-    return dict(zip(joint_keys(list(points)), points.values(), strict=True))
+    return points | dict(zip(joint_keys(list(points)), points.values(), strict=True))

@@ -22,6 +22,8 @@ from m2v_lib.skeletons.names import joint_keys
 
 #: joints of the body's middle that layouts without a keypoint of their own make of others
 _MADE: Final = ("root", "spine", "neck", "nose")
+#: OpenPose's neck, where a skeleton tells it from others
+_SHOULDER_MIDDLE: Final = "middle shoulder"
 #: what 3DHP calls head, where there is a top of the head beside it and no nose
 _LIKE_NOSE: Final = "head"
 #: joints that have to be given for it to be the skeleton's body (all of a smaller skeleton's)
@@ -80,6 +82,8 @@ def _sources(
     """The keypoints whose mean is the joint of this key; none where the layout lacks it."""
     if key == _LIKE_NOSE and "head_top" in keys and "nose" not in keys:
         key = "nose"
+    if key == _SHOULDER_MIDDLE and {"left_shoulder", "right_shoulder"} <= set(keypoints):
+        return tuple(keypoints.index(f"{side}_shoulder") for side in ("left", "right"))
     if key in _MADE and (made := layout.sources[JOINTS.index(key)]):
         return made
     return (keypoints.index(key),) if key in keypoints else ()
