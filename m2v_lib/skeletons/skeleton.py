@@ -241,7 +241,7 @@ def _direction(value: Any, where: str) -> tuple[float, float, float]:
     length = float(np.linalg.norm(numbers))
     if not np.isfinite(length) or length == 0:
         raise SkeletonError(f"{where}: rest_direction must have a length")
-    x, y, z = (float(v) / length for v in numbers)
+    x, y, z = map(float, numbers)
     return x, y, z
 
 
