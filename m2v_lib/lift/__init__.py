@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.skeletons import H36M17, Skeleton
 
 if TYPE_CHECKING:
     from m2v_lib.data.keypoints import Tracks
@@ -44,8 +45,8 @@ def lift(
     stature: float | None = None,
     device: str = "cpu",
 ) -> Motion:
-    """Everybody in a keypoint file or folder, or in a video, in space. `model` is a run's
-    folder; else the package's.
+    """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
+    model has. `model` is a run's folder; else the package's.
 
     size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
     and stature (m) of the people are assumed unless given. Raises DataError, ConfigError or
@@ -55,10 +56,11 @@ def lift(
     from m2v_lib.lift.people import lift_tracks
     from m2v_lib.lift.windows import load_lifter
 
-    tracks = read_tracks(source, size=size, fps=fps, layout=layout)
+    lifter = load_lifter(model, device)
+    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=lifter.skeleton)
     return lift_tracks(
         tracks,
-        load_lifter(model, device),
+        lifter,
         focal=focal,
         stature=STATURE if stature is None else stature,
     )
@@ -70,16 +72,18 @@ def read_tracks(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> Tracks:
-    """The keypoints of a file, a folder or a video, in pixels. A video says size and rate itself:
-    a `size` that contradicts it is an error, `fps` is taken instead. Raises DataError.
+    """The keypoints of a file, a folder or a video as joints of a skeleton, in pixels. A video
+    says size and rate itself: a `size` that contradicts it is an error, `fps` is taken instead.
+    Raises DataError.
     """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
     if is_video(Path(source)):
-        return read_video(Path(source), size=size, fps=fps, layout=layout)
-    return read_keypoints(source, size=size, fps=fps, layout=layout)
+        return read_video(Path(source), size=size, fps=fps, layout=layout, skeleton=skeleton)
+    return read_keypoints(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
 
 
 def save(motion: Motion, out: Path | str) -> list[Path]:

@@ -26,6 +26,7 @@ from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter, load_lifter
 from m2v_lib.results.cell_states import cell_state
 from m2v_lib.runs.records import environment, load_record
+from m2v_lib.skeletons import H36M17, Skeleton
 
 RATES: Final = (25.0, 30.0, 50.0, 60.0)
 #: frames of a recording: how many recordings are lifted, spread over the subjects
@@ -50,9 +51,15 @@ def accuracy(
     `model` is a run's folder. Keys: model (its name), state, data, missing, rows [{fps, length,
     and the errors}], memory [{length, peak_mib, result_mib}: the most memory that one recording
     takes above the level before, and what of it is the result], and the machine. Raises
-    DataError for other cameras than Human3.6M's, ValueError where the run has no record.
+    DataError for other cameras than Human3.6M's or other joints than the model's, ValueError
+    where the run has no record.
     """
     result, lifter, split = load_record(model).result, load_lifter(model), store.split("test")
+    if lifter.skeleton.joints != store.meta.joints.joints:
+        raise DataError(
+            f"{store.meta.name}: holds joints of {store.meta.joints.name}, the model those of "
+            f"{lifter.skeleton.name}; they must be the same"
+        )
     if unknown := {video.camera for video in split.videos} - set(load_cameras()):
         raise DataError(
             f"{store.meta.name}: was filmed by {sorted(unknown)[0]}, expected Human3.6M's cameras"
@@ -128,14 +135,15 @@ def lift_errors(
     rng, rows, seconds, total = np.random.default_rng(seed), list[dict[str, Any]](), 0.0, 0
 
     for video in videos:
-        tracks, truth = _played(split, video, fps, store_fps, n_frames)
+        tracks, truth = _played(split, video, fps, store_fps, n_frames, lifter.skeleton)
         (person,) = tracks.people
         hidden = rng.random(person.confidence.shape) < missing
         person.confidence[hidden], person.xy[hidden] = 0.0, 0.0
         began = time.perf_counter()
         motion = lift_tracks(tracks, lifter, focal=load_cameras()[video.camera].mean_focal)
         seconds += time.perf_counter() - began
-        rows.append(_errors(motion.people[0].pose_mm, motion.people[0].root_mm, truth, fps))
+        lifted = motion.people[0]
+        rows.append(_errors(lifted.pose_mm, lifted.root_mm, truth, fps, lifter.skeleton))
         total += len(truth)
 
     weight = np.array([row.pop("n") for row in rows], float)
@@ -152,7 +160,7 @@ def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> tuple[int, int]:
     """The most memory (bytes) that lifting so many frames takes above what was there before,
     keypoints included, and how much of it is the result.
     """
-    tracks, _ = _played(split, split.videos[0], 50.0, 50.0, n_frames)
+    tracks, _ = _played(split, split.videos[0], 50.0, 50.0, n_frames, lifter.skeleton)
     memory = Memory(torch.device("cpu"))
     memory.begin()
     motion = lift_tracks(tracks, lifter)
@@ -160,9 +168,14 @@ def lift_memory(split: Split, lifter: Lifter, n_frames: int) -> tuple[int, int]:
 
 
 def _played(
-    split: Split, video: Video, fps: float, store_fps: float, n_frames: int
+    split: Split,
+    video: Video,
+    fps: float,
+    store_fps: float,
+    n_frames: int,
+    skeleton: Skeleton = H36M17,
 ) -> tuple[Tracks, np.ndarray]:
-    """A video's detections as tracks at `fps`, and its joints in camera space (n,17,3) mm."""
+    """A video's detections as tracks at `fps`, and its joints in camera space (n,J,3) mm."""
     frames = slice(video.start, video.start + video.n_frames)
     at = at_rate(video.n_frames, store_fps, fps)
 
@@ -179,7 +192,15 @@ def _played(
     confidence = np.clip(confidence, 0.0, 1.0).astype(np.float32)
     person = Person("1", np.arange(len(at)), xy.astype(np.float32), confidence)
     tracks = Tracks(
-        video.source, "store", "h36m17", (person,), len(at), video.width, video.height, fps
+        video.source,
+        "store",
+        skeleton.name,
+        (person,),
+        len(at),
+        video.width,
+        video.height,
+        fps,
+        skeleton=skeleton,
     )
     focal = load_cameras()[video.camera].mean_focal
     label, factor = (
@@ -195,11 +216,14 @@ def _played(
     return tracks, sample(joints, at)
 
 
-def _errors(pose: np.ndarray, root: np.ndarray, truth: np.ndarray, fps: float) -> dict[str, Any]:
+def _errors(
+    pose: np.ndarray, root: np.ndarray, truth: np.ndarray, fps: float, skeleton: Skeleton
+) -> dict[str, Any]:
     pose = pose.astype(np.float64)
-    target = truth - truth[:, :1]
+    true_root = truth[:, skeleton.root]
+    target = truth - true_root[:, None]
     scale = (pose * target).sum() / (pose**2).sum()
-    length = bone_lengths(pose)
+    length = bone_lengths(pose, skeleton)
 
     accel = metrics.accel_error(pose[None], target[None]) * fps**2 if len(pose) > 2 else np.nan
     return {
@@ -207,7 +231,7 @@ def _errors(pose: np.ndarray, root: np.ndarray, truth: np.ndarray, fps: float) -
         "mpjpe_scaled": metrics.frame_errors(scale * pose, target).mean(),
         "p_mpjpe": metrics.frame_errors(metrics.procrustes_align(pose, target), target).mean(),
         "accel": accel,
-        "root": np.abs(root - truth[:, 0]).mean(0),
+        "root": np.abs(root - true_root).mean(0),
         "bone_spread": 100 * (length.std(0) / length.mean(0)).mean(),
         "n": len(pose),
     }

@@ -3,60 +3,46 @@ joint in every frame.
 
 A network's bones breathe by some percent; a rig's do not. Each bone gets its median length, both
 sides the same, and points where the lifted one points; each joint turns as little as it can from
-its parent. The root and the neck carry three bones each: they turn by the best fit to all three,
-and between them and each bone stands a joint of no length (a pelvis, a collar) that does the
-rest. What the file shows is `Rig.joints`, the lifted motion with constant bones.
+its parent. A joint that carries several bones (root, neck) turns by the best fit to all of them,
+and between it and each bone stands a joint of no length (a pelvis, a collar) that does the
+rest. What the file shows is `Rig.joints`, the lifted motion with constant bones; a joint that the
+layout lacks is left out, its children hang on its parent.
 
 A file holds one person; several are written to `NAME-1.bvh`, `NAME-2.bvh` ... y is up, the
 person rests facing z with the arms down, and lengths are mm, which the format cannot say: the
 root is called `root_mm`.
 """
-# n frames, J = 17 joints, N nodes of the hierarchy
+# n frames, J joints, N nodes of the hierarchy
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from m2v_lib.lift.camera import BLOCK, bone_lengths
+from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_atomically
-from m2v_lib.skeletons.h36m import BONES, FLIP_PAIRS, JOINTS, N_JOINTS, PARENTS
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons import body as bodies
 
 #: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn
 #: about x
 AXES: Final = np.array([1.0, -1.0, -1.0])
-#: direction at rest of the bone that ends in each joint, of someone who stands facing z: their
-#: left is +x
-REST: Final = {
-    "hip": (1, 0, 0),
-    "knee": (0, -1, 0),
-    "ankle": (0, -1, 0),
-    "spine": (0, 1, 0),
-    "neck": (0, 1, 0),
-    "nose": (0, 0.85, 0.53),
-    "head": (0, 0.85, -0.53),
-    "shoulder": (0.98, 0.2, 0),
-    "elbow": (0, -1, 0),
-    "wrist": (0, -1, 0),
-}
-#: joints of no length between a joint of three bones and each of them, by the joint the bone
-#: leads to
+#: joints of no length between a joint of several bones and each of them, by the joint the bone
+#: leads to; any other is called after that joint
 BASES: Final = {
-    1: "right_pelvis",
-    4: "left_pelvis",
-    7: "waist",
-    9: "neck_base",
-    11: "left_collar",
-    14: "right_collar",
+    "right hip": "right_pelvis",
+    "left hip": "left_pelvis",
+    "spine": "waist",
+    "nose": "neck_base",
+    "left shoulder": "left_collar",
+    "right shoulder": "right_collar",
 }
-CHILDREN: Final = tuple(
-    [j for j in range(N_JOINTS) if PARENTS[j] == parent] for parent in range(N_JOINTS)
-)
 
 
 @dataclass(frozen=True)
@@ -74,7 +60,7 @@ class Node:
 @dataclass(frozen=True)
 class Rig:
     """Nodes in the order of the file, the root's path (n,3) in its axes, and the joints (n,J,3)
-    mm in camera axes.
+    mm in camera axes, where absent joints are as they were lifted.
     """
 
     nodes: tuple[Node, ...]
@@ -96,28 +82,82 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
     )
     for target, name in zip(targets, names, strict=True):
         pieces = [person for person in motion.people if person.name == name]
-        _save(target, _lines(_joined(pieces), motion.fps))
+        tree = Tree(motion.skeleton, frozenset(motion.absent))
+        _save(target, _lines(_joined(pieces), motion.fps, tree))
 
     return targets
 
 
-def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
+@dataclass(frozen=True)
+class Tree:
+    """A skeleton without the joints that are absent; the root always stays."""
+
+    skeleton: Skeleton = H36M17
+    absent: frozenset[int] = frozenset()
+
+    @cached_property
+    def bones(self) -> tuple[tuple[int, int], ...]:
+        """(parent, child) in the order of the child; the parent is the nearest that is there."""
+        bones = []
+        for parent, child in self.skeleton.bones:
+            while parent in self.absent and parent != self.skeleton.root:
+                parent = self.skeleton.parents[parent]
+            if child not in self.absent:
+                bones.append((parent, child))
+        return tuple(bones)
+
+    @cached_property
+    def children(self) -> tuple[list[int], ...]:
+        return tuple(
+            [child for parent, child in self.bones if parent == joint]
+            for joint in range(len(self.skeleton))
+        )
+
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """Unit vector (J,3) at rest from the parent to each joint. Where nobody says it, a bone
+        goes on as the one before, or down.
+        """
+        offsets = bodies.rest_offsets(self.skeleton)
+        found = np.zeros((len(self.skeleton), 3))
+        for parent, child in self.skeleton.bones_from_root:
+            known = np.isfinite(offsets[child]).all()
+            before = found[parent] if found[parent].any() else np.array([0.0, -1.0, 0.0])
+            found[child] = offsets[child] if known else before
+
+        for parent, child in self.bones:
+            at = self.skeleton.parents[child]
+            while at != parent:
+                found[child] = found[child] + offsets[at]
+                at = self.skeleton.parents[at]
+
+        return found / np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
+
+    def base_of(self, joint: int) -> str:
+        """The name of the joint of no length before a bone."""
+        name = self.skeleton.joints[joint]
+        base = BASES.get(name)
+        return base if base and base not in self.skeleton.joints else f"{_in_file(name)}_base"
+
+
+def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None, tree: Tree = Tree()) -> Rig:
     """The rig nearest to a motion (n,J,3) in camera axes; `offsets`: the body's `rest_offsets`,
     else the motion's.
     """
     joints = joints_mm.astype(np.float64) * AXES
-    offsets = rest_offsets(joints) if offsets is None else offsets
-    made, nodes = joints.copy(), list[Node]()
+    offsets = rest_offsets(joints, tree) if offsets is None else offsets
+    made, nodes, root = joints.copy(), list[Node](), tree.skeleton.root
     upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
 
-    todo: list[tuple[int, int, np.ndarray, Node | None]] = [(0, 0, upright, None)]
+    todo: list[tuple[int, int, np.ndarray, Node | None]] = [(root, 0, upright, None)]
     # joints whose place made[:, joint] is known, their depth, how their parent is turned, a base
     # before
     while todo:
         joint, depth, above, base = todo.pop()
         nodes += [base] if base else []
 
-        name, children = JOINTS[joint].replace(" ", "_") if joint else "root_mm", CHILDREN[joint]
+        name = "root_mm" if joint == root else _in_file(tree.skeleton.joints[joint])
+        children = tree.children[joint]
         if not children:
             nodes.append(Node("", depth, offsets[joint], None))
             continue
@@ -129,39 +169,40 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None) -> Rig:
 
         for i, child in enumerate(children):
             below, base = above, None
-            if child in BASES:
+            if len(children) > 1:
                 turn = _swing(offsets[child], np.einsum("nji,nj->ni", above, bones[:, i]))
-                base = Node(BASES[child], depth + 1, np.zeros(3), turn)
+                base = Node(tree.base_of(child), depth + 1, np.zeros(3), turn)
                 below = above @ turn
             made[:, child] = made[:, joint] + below @ offsets[child]
             below_here.append((child, depth + (2 if base else 1), below, base))
 
         todo += reversed(below_here)
 
-    return Rig(tuple(nodes), made[:, 0], made * AXES)
+    return Rig(tuple(nodes), made[:, root], made * AXES)
 
 
-def rest_offsets(joints: np.ndarray) -> np.ndarray:
+def rest_offsets(joints: np.ndarray, tree: Tree = Tree()) -> np.ndarray:
     """Offset (J,3) of each joint from its parent at rest: median bone lengths, left and right
     alike.
     """
-    length = np.zeros(N_JOINTS)
+    parents, children = np.array(tree.bones).T
+    blocks = (joints[first : first + BLOCK] for first in range(0, len(joints), BLOCK))
     lengths = np.concatenate(
-        [bone_lengths(joints[first : first + BLOCK]) for first in range(0, len(joints), BLOCK)]
+        [np.linalg.norm(block[:, children] - block[:, parents], axis=-1) for block in blocks]
     )
-    length[[child for _, child in BONES]] = np.median(lengths, axis=0)
-    for right, left in FLIP_PAIRS:
-        length[right] = length[left] = (length[right] + length[left]) / 2
+    length = np.zeros(len(tree.skeleton))
+    length[children] = np.median(lengths, axis=0)
 
-    offsets = np.zeros((N_JOINTS, 3))
+    for right, left in tree.skeleton.flip_pairs:
+        if not tree.absent & {right, left}:
+            length[right] = length[left] = (length[right] + length[left]) / 2
 
-    for joint, name in enumerate(JOINTS[1:], start=1):
-        direction = np.array(REST[name.split()[-1]], float) * (
-            (-1, 1, 1) if name.startswith("right") else (1, 1, 1)
-        )
-        offsets[joint] = length[joint] * direction / np.linalg.norm(direction)
+    return length[:, None] * tree.directions
 
-    return offsets
+
+def _in_file(name: str) -> str:
+    """A joint's name as one word."""
+    return "_".join(name.split())
 
 
 def _fit(offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -205,7 +246,8 @@ def _joined(pieces: list[Lifted]) -> np.ndarray:
     they were not seen.
     """
     pieces = sorted(pieces, key=lambda piece: piece.start)
-    out = np.empty((pieces[-1].start + pieces[-1].n_frames, N_JOINTS, 3), np.float32)
+    n_joints = pieces[0].pose_mm.shape[1]
+    out = np.empty((pieces[-1].start + pieces[-1].n_frames, n_joints, 3), np.float32)
     out[: pieces[0].start] = pieces[0].pose_mm[0] + pieces[0].root_mm[0]
 
     for piece in pieces:
@@ -227,18 +269,18 @@ def _save(target: Path, lines: Iterator[str]) -> None:
     write_atomically(target, write)
 
 
-def _lines(joints_mm: np.ndarray, fps: float) -> Iterator[str]:
+def _lines(joints_mm: np.ndarray, fps: float, tree: Tree) -> Iterator[str]:
     """The file of a motion (n,J,3) in camera axes; a block of frames is turned into rotations at
     a time.
     """
-    offsets = rest_offsets(joints_mm)
+    offsets = rest_offsets(joints_mm, tree)
     blocks = (joints_mm[first : first + BLOCK] for first in range(0, len(joints_mm), BLOCK))
-    yield from _hierarchy(make_rig(joints_mm[:1], offsets))
+    yield from _hierarchy(make_rig(joints_mm[:1], offsets, tree))
     yield "MOTION"
     yield f"Frames: {len(joints_mm)}"
     yield f"Frame Time: {1 / fps:.8f}"
 
-    for rig in (make_rig(block, offsets) for block in blocks):
+    for rig in (make_rig(block, offsets, tree) for block in blocks):
         angles = [euler_zxy(node.rotation) for node in rig.nodes if node.rotation is not None]
         for row in np.concatenate([rig.root, *angles], axis=1):
             yield " ".join(f"{value:.4f}" for value in row)

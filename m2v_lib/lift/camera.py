@@ -6,7 +6,7 @@ pixel. The lifted pose says how many pixels long each bone is at that depth; a b
 says how many millimetres; so the ratio is the factor, and f times it the depth. Neither the
 body's size nor f follow from keypoints: both are given, or assumed.
 """
-# n frames, J = 17 joints
+# n frames, J joints
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints.proportions import BONES_MM as BONES_MM
 from m2v_lib.data.limits import MAX_FOCAL_PX
-from m2v_lib.skeletons.h36m import BONES
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons.body import reference_lengths
 
 #: focal length over the image's longer side, of the cameras the model was trained with
 #: (Human3.6M's)
 FOCAL: Final = 1.145
-#: m, of someone with the bones of BONES_MM: the head 1.57 m above the ankles
+#: m, of someone with a skeleton's reference lengths: Human3.6M's head 1.57 m above the ankles
 STATURE: Final = 1.70
 #: bones that it takes to tell a size
 MIN_BONES: Final = 4
@@ -67,33 +69,37 @@ def place(
     stature: float = STATURE,
     out: np.ndarray | None = None,
     known: np.ndarray | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Joints in camera space from root-relative poses in pixels.
 
     pose_px (n,J,3) as the lifter gives it, seen_px (n,J,2) and confidence (n,J) what the
     detector saw. Returns pose_mm (n,J,3) relative to the root, in `out` if given (which may be
     pose_px), and root_mm (n,3) from the camera: x right, y down, z away. `known` (J,) bool are the
-    joints that were ever seen: the body's size is measured by the bones between them.
+    joints that were ever seen: the body's size is measured by the bones between them. Raises
+    DataError where the skeleton says no bone's length.
     """
-    bones = measured_bones(known)
+    bones = measured_bones(known, skeleton)
     blocks = [slice(first, first + BLOCK) for first in range(0, len(pose_px), BLOCK)]
 
     def joints(rows: slice, factor: np.ndarray) -> np.ndarray:
         pose, weight = pose_px[rows].astype(np.float64), (confidence[rows] + 1e-6)[..., None]
         root_px = (weight * (seen_px[rows] - pose[..., :2])).sum(1) / weight.sum(
             1
-        )  # 17 joints find it better than one
+        )  # all joints find it better than one
         at_px = root_px[:, None] + pose[..., :2] - camera.middle
         depth = factor[rows, None] * (camera.focal + pose[..., 2])
         return np.concatenate([at_px * depth[..., None] / camera.focal, depth[..., None]], axis=-1)
 
     factor = _smooth(
-        np.concatenate([mm_per_px(pose_px[rows], stature, bones) for rows in blocks]), fps
+        np.concatenate([mm_per_px(pose_px[rows], stature, bones, skeleton) for rows in blocks]), fps
     )
 
     for _ in range(2):  # nearer limbs look longer: measure the bones again once depth is known
         factor *= _smooth(
-            np.concatenate([mm_per_px(joints(rows, factor), stature, bones) for rows in blocks]),
+            np.concatenate(
+                [mm_per_px(joints(rows, factor), stature, bones, skeleton) for rows in blocks]
+            ),
             fps,
         )
 
@@ -102,32 +108,48 @@ def place(
 
     for rows in blocks:
         found = joints(rows, factor)
-        pose_mm[rows], root_mm[rows] = found - found[:, :1], found[:, 0]
+        root = found[:, skeleton.root]
+        pose_mm[rows], root_mm[rows] = found - root[:, None], root
 
     return pose_mm, root_mm
 
 
 def mm_per_px(
-    pose: np.ndarray, stature: float, bones: Sequence[int] = range(len(BONES))
+    pose: np.ndarray,
+    stature: float,
+    bones: Sequence[int] | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> np.ndarray:
-    """What the lengths of some bones of a pose (n,J,3) have to be multiplied by to be those of a
-    body of that stature (n,).
+    """What the lengths of some bones (default: all) of a pose (n,J,3) have to be multiplied by to
+    be those of a body of that stature (n,).
     """
-    reference = sum(BONES_MM[bone] for bone in bones) * stature / STATURE
-    return reference / np.maximum(bone_lengths(pose)[:, list(bones)].sum(1), 1e-9)
+    lengths = reference_lengths(skeleton)
+    chosen = list(range(len(lengths)) if bones is None else bones)
+    reference = sum(lengths[bone] for bone in chosen) * stature / STATURE
+    return reference / np.maximum(bone_lengths(pose, skeleton)[:, chosen].sum(1), 1e-9)
 
 
-def measured_bones(known: np.ndarray | None) -> list[int]:
-    """The bones between joints that were seen; all of them where too few were."""
+def measured_bones(known: np.ndarray | None, skeleton: Skeleton = H36M17) -> list[int]:
+    """The bones of known length between joints that were seen; all of known length where too few
+    were. Raises DataError where no length is known.
+    """
+    every = [i for i, length in enumerate(reference_lengths(skeleton)) if np.isfinite(length)]
+    if not every:
+        raise DataError(
+            f"skeleton {skeleton.name}: millimetres need the length of a bone on an adult; give "
+            "its joints reference_mm in the skeleton's file"
+        )
     if known is None:
-        return list(range(len(BONES)))
-    seen = [i for i, (parent, child) in enumerate(BONES) if known[parent] and known[child]]
-    return seen if len(seen) >= MIN_BONES else list(range(len(BONES)))
+        return every
+
+    ends = skeleton.bones
+    seen = [i for i in every if known[ends[i][0]] and known[ends[i][1]]]
+    return seen if len(seen) >= MIN_BONES else every
 
 
-def bone_lengths(pose: np.ndarray) -> np.ndarray:
-    """(n,16) in the unit of pose (n,J,3), order of BONES."""
-    parents, children = np.array(BONES).T
+def bone_lengths(pose: np.ndarray, skeleton: Skeleton = H36M17) -> np.ndarray:
+    """(n,J-1) in the unit of pose (n,J,3), in the order of the skeleton's bones."""
+    parents, children = np.array(skeleton.bones).T
     return np.linalg.norm(pose[:, children] - pose[:, parents], axis=-1)
 
 

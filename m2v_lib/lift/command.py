@@ -64,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Lift, write, and say in a line a person what came out."""
     from m2v_lib.data.sources.unlabelled import parse_size
     from m2v_lib.lift import lift, save
+    from m2v_lib.lift.report import filled_in
 
     if args.input == "-":
         return _stream(args)
@@ -93,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
     for person in motion.people:
         last = person.start + person.n_frames - 1
         print(
-            f"person {person.name}: frames {person.start} to {last}, {person.filled.mean():.0%} "
-            "of joints filled in"
+            f"person {person.name}: frames {person.start} to {last}, "
+            f"{filled_in(person, motion.absent).mean():.0%} of joints filled in"
         )
 
     for path in (path for out in args.out for path in save(motion, out)):

@@ -5,13 +5,13 @@ Every file is written beside its target and moved into place. Where somebody is 
 no row: frames are counted in the recording, and a gap is a number that is left out. Joints that
 were filled in are marked.
 """
-# n frames of a piece, J = 17 joints
+# n frames of a piece, J joints
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +20,6 @@ import numpy as np
 from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_atomically
-from m2v_lib.skeletons.h36m import BONES, JOINTS
 
 #: decimals of the arrays in a .json file
 #: arrays that hold nothing of an absent joint
@@ -40,7 +39,7 @@ def header(motion: Motion) -> dict[str, Any]:
         "width": motion.camera.width,
         "height": motion.camera.height,
         **motion.about,
-        "joints": list(JOINTS),
+        "joints": list(motion.skeleton.joints),
         "report": motion.report,
         "notes": [*motion.notes, *motion.warnings],
     }
@@ -61,10 +60,10 @@ def harmless_cell(text: str) -> str:
 
 
 def write_npz(path: Path, motion: Motion) -> None:
-    """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,17,3)
-    relative to the root, `root_mm` (n,3) from the camera, `seen_px` (n,17,2), `confidence`
-    (n,17), `filled` (n,17), `absent` (17,) joints that the layout lacks, whose poses are NaN,
-    `about` (JSON text).
+    """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,J,3)
+    relative to the root, `root_mm` (n,3) from the camera, `seen_px` (n,J,2), `confidence`
+    (n,J), `filled` (n,J), `absent` (J,) joints that the layout lacks, whose poses are NaN,
+    `bones` (J-1,2), `about` (JSON text).
     """
     people = motion.people
     arrays: dict[str, np.ndarray] = {
@@ -77,13 +76,17 @@ def write_npz(path: Path, motion: Motion) -> None:
     for key in BLANKED:
         arrays[key] = without_absent(arrays[key], motion)
 
-    arrays["absent"] = np.isin(np.arange(len(JOINTS)), motion.absent)
+    arrays["absent"] = np.isin(np.arange(len(motion.skeleton)), motion.absent)
     about = np.array(json.dumps(header(motion)))
 
     def write(beside: Path) -> None:
         with beside.open("wb") as stream:
             np.savez_compressed(
-                stream, allow_pickle=False, bones=np.array(BONES), about=about, **arrays
+                stream,
+                allow_pickle=False,
+                bones=np.array(motion.skeleton.bones),
+                about=about,
+                **arrays,
             )
 
     write_atomically(path, write)
@@ -96,7 +99,9 @@ def write_json(path: Path, motion: Motion) -> None:
 
     def write(beside: Path) -> None:
         with beside.open("w", encoding="utf-8") as stream:
-            stream.write(_json({**header(motion), "bones": BONES})[:-1] + ',"people":[')
+            stream.write(
+                _json({**header(motion), "bones": motion.skeleton.bones})[:-1] + ',"people":['
+            )
             for i, person in enumerate(motion.people):
                 stream.write(
                     ("," if i else "") + _json({"name": person.name, "start": person.start})[:-1]
@@ -138,7 +143,7 @@ def write_csv(path: Path, motion: Motion) -> None:
                 ]
             )
             for person in motion.people:
-                table.writerows(_lines(person, motion.fps, motion.absent))
+                table.writerows(_lines(person, motion))
 
     write_atomically(path, write)
 
@@ -154,17 +159,17 @@ def _one_cell(value: Any) -> str:
     return json.dumps(value)
 
 
-def _lines(person: Lifted, fps: float, absent: Sequence[int]) -> Iterator[list[Any]]:
+def _lines(person: Lifted, motion: Motion) -> Iterator[list[Any]]:
     name_cell = harmless_cell(person.name)
     for t in range(person.n_frames):
         joints = person.pose_mm[t] + person.root_mm[t]
-        for j, name in enumerate(JOINTS):
+        for j, name in enumerate(motion.skeleton.joints):
             yield [
                 name_cell,
                 person.start + t,
-                f"{(person.start + t) / fps:.4f}",
+                f"{(person.start + t) / motion.fps:.4f}",
                 name,
-                *("" if j in absent else f"{v:.1f}" for v in joints[j]),
+                *("" if j in motion.absent else f"{v:.1f}" for v in joints[j]),
                 f"{person.confidence[t, j]:.3f}",
                 int(person.filled[t, j]),
             ]

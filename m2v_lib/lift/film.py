@@ -3,7 +3,7 @@ slowly round.
 
 Needs Pillow, and PyAV for .mp4: `pip install "m2v_lib[lift]"`.
 """
-# n frames of the recording, J = 17 joints
+# n frames of the recording, J joints
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.lift.page import COLOURS
+from m2v_lib.lift.page import colour_of
 from m2v_lib.lift.people import Motion
 from m2v_lib.runs.records import write_atomically
-from m2v_lib.skeletons.h36m import BONES, LEFT, RIGHT
+from m2v_lib.skeletons import Skeleton
 
 PANEL: Final = 480  # px, each of the two
 SUPERSAMPLING: Final = 2  # drawn so many times larger and scaled down, which smooths the lines
@@ -55,14 +55,14 @@ def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
 
         for person in motion.people:
             if 0 <= (i := t - person.start) < person.n_frames:
-                at, absent = _in_plane(person.seen_px[i], motion), motion.absent
-                _skeleton(draw, at, person.filled[i], absent)
+                shown = motion.skeleton, motion.absent
+                _skeleton(draw, _in_plane(person.seen_px[i], motion), person.filled[i], *shown)
                 turned = (person.pose_mm[i] + person.root_mm[i] - middle) @ view
                 _skeleton(
                     draw,
                     SUPERSAMPLING * PANEL * np.array([1.5, 0.5]) + scale * turned[:, :2],
                     person.filled[i],
-                    absent,
+                    *shown,
                 )
 
         yield np.asarray(picture.resize((2 * PANEL, PANEL), Image.Resampling.LANCZOS))
@@ -90,19 +90,23 @@ def _view(turn: float) -> np.ndarray:
     return (np.array([[1, 0, 0], [0, cu, -su], [0, su, cu]]) @ about).T
 
 
-def _skeleton(draw: Any, at: np.ndarray, filled: np.ndarray, absent: Sequence[int]) -> None:
+def _skeleton(
+    draw: Any, at: np.ndarray, filled: np.ndarray, skeleton: Skeleton, absent: Sequence[int]
+) -> None:
     """Bones and joints at (J,2); a joint that was filled in is a ring, an absent one is left out."""
-    for parent, child in BONES:
+    for parent, child in skeleton.bones:
         if parent in absent or child in absent:
             continue
-        draw.line([*at[parent], *at[child]], fill=_colour(child), width=3 * SUPERSAMPLING)
+        draw.line(
+            [*at[parent], *at[child]], fill=colour_of(skeleton, child), width=3 * SUPERSAMPLING
+        )
 
     for joint, (x, y) in enumerate(at):
         if joint in absent:
             continue
 
         r = 3.5 * SUPERSAMPLING
-        colour = _colour(joint)
+        colour = colour_of(skeleton, joint)
         draw.ellipse(
             [x - r, y - r, x + r, y + r],
             fill="white" if filled[joint] else colour,
@@ -125,10 +129,6 @@ def _ruler(draw: Any, scale: float) -> None:
         font_size=7 * SUPERSAMPLING,
         anchor="ls",
     )
-
-
-def _colour(joint: int) -> str:
-    return COLOURS["left" if joint in LEFT else "right" if joint in RIGHT else "spine"]
 
 
 def _write_gif(beside: Path, motion: Motion) -> None:

@@ -4,12 +4,12 @@
 
 const decode = (text, Type) => new Type(Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer);
 for (const p of MOTION.people) {
-  p.pose = decode(p.pose, Int16Array); // mm from the root, 17 x 3 a frame
+  p.pose = decode(p.pose, Int16Array); // mm from the root, J x 3 a frame
   p.root = decode(p.root, Int32Array); // mm from the camera
-  p.seen = decode(p.seen, Int16Array); // px, 17 x 2
-  p.filled = decode(p.filled, Uint32Array); // bit j: joint j was filled in
+  p.seen = decode(p.seen, Int16Array); // px, J x 2
+  p.filled = decode(p.filled, Uint32Array); // bit j % 32 of number j / 32 of a frame: joint j was filled in
 }
-const J = 17, byId = (id) => document.getElementById(id);
+const J = MOTION.sides.length, WORDS = Math.ceil(J / 32), byId = (id) => document.getElementById(id);
 const plane = byId("plane"), space = byId("space"), slider = byId("frame"), clock = byId("clock");
 const state = { t: 0, playing: false, speed: 1, turn: 0.6, tilt: 0.15, zoom: 1, follow: true, hidden: new Set() };
 
@@ -30,13 +30,15 @@ function fit(canvas) { // one drawing pixel a device pixel, whatever the window'
   return [c, w, h];
 }
 
-function skeleton(c, at, filled) { // at(j) -> [x, y]
+const filledIn = (p, t) => (j) => (p.filled[t * WORDS + (j >> 5)] >> (j & 31)) & 1;
+
+function skeleton(c, at, filled) { // at(j) -> [x, y], filled(j)
   c.lineWidth = 3;
   c.lineCap = "round";
   for (const [a, b] of MOTION.bones) {
     if (MOTION.absent.includes(a) || MOTION.absent.includes(b)) continue;
     c.strokeStyle = MOTION.colours[MOTION.sides[b]];
-    c.setLineDash((filled >> b) & 1 || (filled >> a) & 1 ? [2, 6] : []);
+    c.setLineDash(filled(b) || filled(a) ? [2, 6] : []);
     c.beginPath();
     c.moveTo(...at(a));
     c.lineTo(...at(b));
@@ -49,7 +51,7 @@ function skeleton(c, at, filled) { // at(j) -> [x, y]
     c.strokeStyle = c.fillStyle = MOTION.colours[MOTION.sides[j]];
     c.beginPath();
     c.arc(...at(j), 3.2, 0, 7);
-    if ((filled >> j) & 1) c.stroke();
+    if (filled(j)) c.stroke();
     else c.fill();
   }
 }
@@ -62,12 +64,14 @@ function drawPlane() {
   for (const p of here()) {
     const first = (state.t - p.start) * J;
     skeleton(c, (j) => [left + p.seen[2 * (first + j)] * scale, top + p.seen[2 * (first + j) + 1] * scale],
-      p.filled[state.t - p.start]);
+      filledIn(p, state.t - p.start));
     if (names.length > 1) {
       c.fillStyle = "#444";
       c.font = "12px sans-serif";
-      const top10 = 2 * (first + 10);
-      c.fillText(p.name, left + p.seen[top10] * scale + 8, top + p.seen[top10 + 1] * scale - 8);
+      const drawn = [...Array(J).keys()].filter((j) => !MOTION.absent.includes(j));
+      const highest = drawn.reduce((a, b) => (p.seen[2 * (first + b) + 1] < p.seen[2 * (first + a) + 1] ? b : a));
+      const [x, y] = [p.seen[2 * (first + highest)], p.seen[2 * (first + highest) + 1]];
+      c.fillText(p.name, left + x * scale + 8, top + y * scale - 8);
     }
   }
 }
@@ -122,7 +126,7 @@ function drawSpace() {
         c.lineTo(...at(p.root[3 * s], room.floor, p.root[3 * s + 2]));
       c.stroke();
     }
-    skeleton(c, (j) => at(...[0, 1, 2].map((k) => p.pose[3 * (t * J + j) + k] + root[k])), p.filled[t]);
+    skeleton(c, (j) => at(...[0, 1, 2].map((k) => p.pose[3 * (t * J + j) + k] + root[k])), filledIn(p, t));
   }
   c.fillStyle = "#777";
   c.font = "12px sans-serif";

@@ -16,10 +16,10 @@ import numpy as np
 from m2v_lib.lift.files import header
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_text
-from m2v_lib.skeletons.h36m import BONES, LEFT, N_JOINTS, RIGHT
+from m2v_lib.skeletons import Skeleton
 
 #: as in `plots`, which needs matplotlib
-COLOURS: Final = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
+COLOURS: Final = {"left": "#0072b2", "right": "#d55e00", "middle": "#7f7f7f"}
 SPEEDS: Final = (0.1, 0.25, 0.5, 1, 2, 4)
 
 _PAGE = """<!doctype html>
@@ -86,14 +86,14 @@ def _definitions(values: dict[str, Any]) -> str:
 
 
 def _data(motion: Motion) -> dict[str, Any]:
-    sides = ["left" if j in LEFT else "right" if j in RIGHT else "spine" for j in range(N_JOINTS)]
+    skeleton = motion.skeleton
     return {
         "fps": motion.fps,
         "frames": max(motion.n_frames, *(p.start + p.n_frames for p in motion.people)),
         "width": motion.camera.width,
         "height": motion.camera.height,
-        "bones": BONES,
-        "sides": sides,
+        "bones": skeleton.bones,
+        "sides": [skeleton.side(joint) for joint in range(len(skeleton))],
         "colours": COLOURS,
         "absent": list(motion.absent),
         "people": [_person(person) for person in motion.people],
@@ -101,10 +101,18 @@ def _data(motion: Motion) -> dict[str, Any]:
 
 
 def _person(person: Lifted) -> dict[str, Any]:
-    """Arrays in base64, rounded to mm and px; the joints that were filled in as bits of one
-    number a frame.
+    """Arrays in base64, rounded to mm and px; the joints that were filled in as bits, 32 of a
+    number.
     """
-    bits = (person.filled.astype(np.uint32) << np.arange(N_JOINTS, dtype=np.uint32)).sum(1)
+    n_joints = person.filled.shape[1]
+    joint = np.arange(n_joints)
+    bits = np.zeros((person.n_frames, -(-n_joints // 32)), np.uint32)
+    for word in range(bits.shape[1]):
+        inside = joint[joint // 32 == word]
+        bits[:, word] = (
+            person.filled[:, inside].astype(np.uint32) << (inside % 32).astype(np.uint32)
+        ).sum(1)
+
     return {
         "name": person.name,
         "start": person.start,
@@ -114,6 +122,11 @@ def _person(person: Lifted) -> dict[str, Any]:
         "seen": _base64(person.seen_px, "<i2"),
         "filled": _base64(bits, "<u4"),
     }
+
+
+def colour_of(skeleton: Skeleton, joint: int) -> str:
+    """The colour of the joint's side."""
+    return COLOURS[skeleton.side(joint)]
 
 
 def _base64(values: np.ndarray, kind: str) -> str:

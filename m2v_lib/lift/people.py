@@ -1,7 +1,7 @@
 """Tracks of keypoints to motion in space: gaps filled, to the model's frame rate and back, one
 person at a time.
 """
-# n frames of a piece, m frames at the model's rate, J = 17 joints
+# n frames of a piece, m frames at the model's rate, J joints
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from m2v_lib.lift.report import (
 )
 from m2v_lib.lift.self_check import self_check, worst
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons import H36M17, Skeleton
 
 MODEL_FPS: Final = 50.0
 #: joints the detector trusted less than this are replaced by their neighbours in time
@@ -42,8 +42,8 @@ MIN_CONFIDENCE: Final = 0.1
 class Lifted:
     """One unbroken motion of one person, a row a frame of the recording from `start` on.
 
-    pose_mm (n,17,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down,
-    z away; seen_px (n,17,2) the keypoints used; confidence (n,17); filled (n,17) bool: not seen
+    pose_mm (n,J,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down,
+    z away; seen_px (n,J,2) the keypoints used; confidence (n,J); filled (n,J) bool: not seen
     but filled in.
     """
 
@@ -61,7 +61,7 @@ class Lifted:
 
     @property
     def joints_mm(self) -> np.ndarray:
-        """Joints from the camera (n,17,3)."""
+        """Joints from the camera (n,J,3)."""
         return self.pose_mm + self.root_mm[:, None]
 
 
@@ -83,6 +83,7 @@ class Motion:
     warnings: tuple[str, ...] = ()
     #: joints that the layout does not have: left out of every file
     absent: tuple[int, ...] = ()
+    skeleton: Skeleton = H36M17
 
     @property
     def n_bytes(self) -> int:
@@ -102,8 +103,14 @@ def lift_tracks(
     """Lift everybody in `tracks`, whose image size must be known, and whose frame rate unless it
     is a single frame.
 
-    Raises DataError where it is not known.
+    Raises DataError where it is not known, or the lifter's joints are not those of the tracks.
     """
+    skeleton = lifter.skeleton
+    if tracks.skeleton.joints != skeleton.joints:
+        raise DataError(
+            f"{tracks.source}: holds joints of {tracks.skeleton.name}, the model those of "
+            f"{skeleton.name}; they must be the same"
+        )
     if not tracks.width or not tracks.height:
         raise DataError(
             f"{tracks.source}: does not say how large its image is; give it (--size 1280x720)"
@@ -126,17 +133,21 @@ def lift_tracks(
             )
 
     lifted = tuple(people)
-    check = worst([self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera) for p in lifted])
+    checks = [
+        self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera, skeleton) for p in lifted
+    ]
+    check = worst(checks)
     about = {
         "units": "mm",
         "axes": "x right, y down, z away from the camera",
         "focal_px": round(camera.focal, 1),
         "stature_m": stature,
+        "skeleton": skeleton.name,
         "layout": tracks.layout,
         "format": tracks.format,
     }
     if tracks.absent:
-        about["absent"] = [JOINTS[joint] for joint in tracks.absent]
+        about["absent"] = [skeleton.joints[joint] for joint in tracks.absent]
 
     return Motion(
         source=tracks.source,
@@ -153,6 +164,7 @@ def lift_tracks(
         },
         warnings=warnings(tracks, lifted, check, fps),
         absent=tracks.absent,
+        skeleton=skeleton,
     )
 
 
@@ -190,7 +202,7 @@ def lift_person(
         dense(person.frames, v.astype(np.float32, copy=False))
         for v in (person.xy, person.confidence)
     )
-    xy, confidence, filled = fill(xy, confidence, fps, min_confidence, absent)
+    xy, confidence, filled = fill(xy, confidence, fps, min_confidence, absent, lifter.skeleton)
     known = filled.mean(0) <= 1 - RARELY_SEEN
     n, m = len(xy), n_at_rate(len(xy), fps, MODEL_FPS)
 
@@ -210,5 +222,15 @@ def lift_person(
         )  # what sampling at these times looks at
         pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
 
-    pose, root = place(pose, xy, confidence, camera, fps, stature, out=pose, known=known)
+    pose, root = place(
+        pose,
+        xy,
+        confidence,
+        camera,
+        fps,
+        stature,
+        out=pose,
+        known=known,
+        skeleton=lifter.skeleton,
+    )
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)

@@ -5,6 +5,7 @@ assumed, and how sure the result is.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ import numpy as np
 from m2v_lib.data.keypoints import Tracks
 from m2v_lib.lift.camera import FOCAL, STATURE, Camera
 from m2v_lib.lift.self_check import SelfCheck
-from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons import H36M17
 
 if TYPE_CHECKING:
     from m2v_lib.lift.people import Lifted
@@ -49,13 +50,13 @@ def motion_lines(
     tracks: Tracks, people: tuple[Lifted, ...], camera: Camera, stature: float, focal: float | None
 ) -> dict[str, str]:
     """What was missing, and what was assumed."""
-    n_filled = sum(int(person.filled.sum()) for person in people)
-    filled = n_filled / sum(person.filled.size for person in people)
+    given = [filled_in(person, tracks.absent) for person in people]
+    filled = sum(int(part.sum()) for part in given) / sum(part.size for part in given)
     gaps = sum(person.n_missing_frames for person in tracks.people)
     lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
 
     if tracks.absent:
-        names = ", ".join(JOINTS[joint] for joint in tracks.absent)
+        names = ", ".join(tracks.skeleton.joints[joint] for joint in tracks.absent)
         lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
 
     focal_text = f"focal length {camera.focal:.0f} px"
@@ -72,7 +73,7 @@ def certainty_lines(
 ) -> dict[str, str]:
     """How sure the result is: the measured error for such input, and the lift's own check."""
     longest = max(person.n_frames for person in people)
-    error = expected_error(fps, longest)
+    error = expected_error(fps, longest) if tracks.skeleton == H36M17 else None
 
     lines = {}
     if error is not None:
@@ -106,12 +107,12 @@ def warnings(
 
     rare[list(tracks.absent)] = False
     if rare.any():
-        names = ", ".join(JOINTS[joint] for joint in np.flatnonzero(rare))
+        names = ", ".join(tracks.skeleton.joints[joint] for joint in np.flatnonzero(rare))
         found.append(
             f"hardly ever seen: {names}; the size comes from the other bones, depth is unsure"
         )
 
-    if np.mean([person.filled.mean() for person in people]) > MUCH_FILLED:
+    if np.mean([filled_in(person, tracks.absent).mean() for person in people]) > MUCH_FILLED:
         found.append("most joints are filled in, the error is larger than stated")
     if max(person.n_frames for person in people) / fps < SHORT_S:
         found.append(f"shorter than {SHORT_S:g} s, the network knows longer motions only")
@@ -119,6 +120,11 @@ def warnings(
         found.append("people cross the image faster than any the network has seen: is fps right?")
 
     return tuple(found)
+
+
+def filled_in(person: Lifted, absent: Sequence[int]) -> np.ndarray:
+    """Which of the joints that the layout has were filled in (n, their number)."""
+    return np.delete(person.filled, list(absent), axis=1)
 
 
 def _speed(person: Lifted) -> float:

@@ -6,7 +6,7 @@ the keypoints by 0.004 to 0.011 of the body's diagonal in the right layout and b
 a wrong one (0.018 to 0.024 where no leg is ever seen); log(bone / reference) spreads by 0.06 to
 0.22 in the right and 0.47 to 0.76 in a wrong layout. The thresholds stand between.
 """
-# n frames, J = 17 joints
+# n frames, J joints
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.data.keypoints.proportions import BONES_MM
 from m2v_lib.lift.camera import Camera, bone_lengths
-from m2v_lib.skeletons.h36m import BONES
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons.body import reference_lengths
 
 MAX_REPROJECTION: Final = 0.029
 MAX_BONE_SPREAD: Final = 0.35
@@ -61,6 +61,7 @@ def self_check(
     seen_px: np.ndarray,
     filled: np.ndarray,
     camera: Camera,
+    skeleton: Skeleton = H36M17,
 ) -> SelfCheck:
     """The check of one motion: pose_mm (n,J,3) from the root, root_mm (n,3), seen_px (n,J,2),
     filled (n,J).
@@ -79,13 +80,14 @@ def self_check(
     diagonal = np.linalg.norm(np.nanmax(place, axis=1) - np.nanmin(place, axis=1), axis=-1)
     missed = np.where(known[rows], off[rows], np.nan)
     reprojection = np.nanmean(missed, axis=1) / np.maximum(diagonal, 1e-6)
-    parents, children = np.array(BONES).T
-    measured = known[:, parents].any(0) & known[:, children].any(0)
+    parents, children = np.array(skeleton.bones).T
+    reference = np.array(reference_lengths(skeleton))
+    measured = known[:, parents].any(0) & known[:, children].any(0) & np.isfinite(reference)
     spread = float("nan")
 
     if measured.sum() >= MIN_JOINTS:
-        length = np.median(bone_lengths(joints), axis=0)[measured]
-        spread = float(np.std(np.log(np.maximum(length, 1.0) / np.array(BONES_MM)[measured])))
+        length = np.median(bone_lengths(joints, skeleton), axis=0)[measured]
+        spread = float(np.std(np.log(np.maximum(length, 1.0) / reference[measured])))
 
     return SelfCheck(float(np.median(reprojection)), spread)
 

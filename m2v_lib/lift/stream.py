@@ -2,13 +2,13 @@
 later.
 
 In: a JSON line a frame, as `stream_input` reads it. Out: a JSON line a person and frame, with
-`frame`, `person`, `pose_mm` (17 x 3, from the root), `root_mm` (from the camera, x right, y down,
+`frame`, `person`, `pose_mm` (J x 3, from the root), `root_mm` (from the camera, x right, y down,
 z away) and `filled` (numbers of the joints that were not seen).
 
 With every new frame the window that ends with it is lifted; a pose is the mean over all windows
 it was in until it was `latency` frames old. Memory is constant.
 """
-# n frames held, J = 17 joints
+# n frames held, J joints
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from m2v_lib.lift.camera import STATURE, Camera, place
 from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
 from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import CentreLifter, Lifter
-from m2v_lib.skeletons.h36m import N_JOINTS
 
 #: seconds of a person's past that are kept beside the latency: for a window, and for the size's
 #: running mean
@@ -38,8 +37,8 @@ LATENCY: Final = 0.26
 
 @dataclass
 class Pose:
-    """One person in one frame: pose_mm (17,3) from the root, root_mm (3,) from the camera,
-    filled (17,) bool; absent joints are null in its line.
+    """One person in one frame: pose_mm (J,3) from the root, root_mm (3,) from the camera,
+    filled (J,) bool; absent joints are null in its line.
     """
 
     frame: int
@@ -67,16 +66,21 @@ class Pose:
 
 @dataclass
 class Body:
-    """The last frames of one person, without gaps: xy (n,17,2) px, confidence (n,17), and the
+    """The last frames of one person, without gaps: xy (n,J,2) px, confidence (n,J), and the
     sum and weight of the poses in pixels that the windows so far gave each frame.
     """
 
     start: int
     last_seen: int
-    xy: np.ndarray = field(default_factory=lambda: np.empty((0, N_JOINTS, 2)))
-    confidence: np.ndarray = field(default_factory=lambda: np.empty((0, N_JOINTS)))
-    total: np.ndarray = field(default_factory=lambda: np.empty((0, N_JOINTS, 3)))
-    weight: np.ndarray = field(default_factory=lambda: np.empty(0))
+    n_joints: int
+    xy: np.ndarray = field(init=False)
+    confidence: np.ndarray = field(init=False)
+    total: np.ndarray = field(init=False)
+    weight: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.xy, self.total = (np.empty((0, self.n_joints, axes)) for axes in (2, 3))
+        self.confidence, self.weight = np.empty((0, self.n_joints)), np.empty(0)
 
     def add(self, xy: np.ndarray, confidence: np.ndarray) -> None:
         """One frame more."""
@@ -84,7 +88,7 @@ class Body:
             np.concatenate([self.xy, xy[None]]),
             np.concatenate([self.confidence, confidence[None]]),
         )
-        self.total = np.concatenate([self.total, np.zeros((1, N_JOINTS, 3))])
+        self.total = np.concatenate([self.total, np.zeros((1, self.n_joints, 3))])
         self.weight = np.append(self.weight, 0.0)
 
     def forget(self, n: int) -> None:
@@ -112,12 +116,13 @@ class Stream:
     absent: tuple[int, ...] = ()
 
     def push(self, people: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Pose]:
-        """People of the next frame by name: xy (17,2) px and confidence (17,)."""
+        """People of the next frame by name: xy (J,2) px and confidence (J,)."""
         self.now += 1
+        n_joints = len(self.lifter.skeleton)
         for name in people.keys() - self.bodies.keys():
-            self.bodies[name] = Body(self.now, self.now)
+            self.bodies[name] = Body(self.now, self.now, n_joints)
 
-        unseen = np.zeros((N_JOINTS, 2)), np.zeros(N_JOINTS)
+        unseen = np.zeros((n_joints, 2)), np.zeros(n_joints)
 
         for name, body in self.bodies.items():
             body.add(*people.get(name, unseen))
@@ -142,7 +147,7 @@ class Stream:
         """Lift the window that ends with the newest frame, and add it to what its frames have."""
         step = MODEL_FPS / self.fps
         n = min(len(body.xy), int((self.lifter.n_frames - 1) / step) + 1)
-        xy, confidence, _ = fill(body.xy, body.confidence, self.fps, MIN_CONFIDENCE, self.absent)
+        xy, confidence, _ = self._filled(body, len(body.xy))
         times = np.arange(n) * step
         at = (
             len(body.xy) - 1 - np.arange(int(times[-1]), -1, -1) / step
@@ -165,17 +170,27 @@ class Stream:
             return []
 
         n = body.last_seen + 1 - body.start
-        xy, confidence, filled = fill(
-            body.xy[:n], body.confidence[:n], self.fps, MIN_CONFIDENCE, self.absent
-        )
+        xy, confidence, filled = self._filled(body, n)
         pose_px = body.total[:n] / body.weight[:n, None, None]
         known = np.asarray(~filled.all(0))
         pose, root = place(
-            pose_px, xy, confidence, self.camera, self.fps, self.stature, known=known
+            pose_px,
+            xy,
+            confidence,
+            self.camera,
+            self.fps,
+            self.stature,
+            known=known,
+            skeleton=self.lifter.skeleton,
         )
 
         absent = list(self.absent)
         return [Pose(body.start + i, name, pose[i], root[i], filled[i], absent) for i in wanted]
+
+    def _filled(self, body: Body, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`fill` of a person's first n frames that are held."""
+        seen = body.xy[:n], body.confidence[:n]
+        return fill(*seen, self.fps, MIN_CONFIDENCE, self.absent, self.lifter.skeleton)
 
     def _forget(self) -> None:
         """Drop what lies too far back, and people unseen for so long that they are a gap."""
@@ -207,7 +222,7 @@ def stream_lines(
     delay = round(LATENCY * fps) if latency is None else latency
     as_whole(delay, "latency", 0, MAX_LATENCY)
     stream = Stream(lifter, camera, fps, delay, stature)
-    reader = LineReader(camera.width, camera.height, fps, layout, note)
+    reader = LineReader(camera.width, camera.height, fps, layout, note, lifter.skeleton)
 
     for number, line in enumerate(lines):
         people = reader.read(line, number)

@@ -23,8 +23,10 @@ from m2v_lib.data.keypoints.layout_choice import choose_layout, known_layout
 from m2v_lib.data.keypoints.layouts import Layout, begins_with
 from m2v_lib.data.keypoints.missing import mark_missing
 from m2v_lib.data.keypoints.scores import unit_scores
+from m2v_lib.data.keypoints.skeleton_map import joints_of
 from m2v_lib.data.keypoints.tracking import Tracker
 from m2v_lib.data.limits import MAX_COORDINATE
+from m2v_lib.skeletons import H36M17, Skeleton
 
 #: characters of a line: a thousand people of a hundred keypoints
 MAX_LINE: Final = 4 << 20
@@ -33,7 +35,7 @@ NORMALISED: Final = 2.0
 #: detections whose proportions are looked at once more, together
 N_CHECKED: Final = 25
 
-#: a person's xy (17,2) px and confidence (17,)
+#: a person's xy (J,2) px and confidence (J,)
 Seen = tuple[np.ndarray, np.ndarray]
 
 
@@ -46,6 +48,7 @@ class LineReader:
     fps: float
     requested_layout: str | None = None
     note: Callable[[str], object] = lambda text: None
+    skeleton: Skeleton = H36M17
     layout: Layout | None = None
     normalised: bool | None = None
     tracker: Tracker = field(init=False)
@@ -54,7 +57,7 @@ class LineReader:
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.fps)
         if self.requested_layout is not None:
-            known_layout(self.requested_layout)
+            known_layout(self.requested_layout, skeleton=self.skeleton)
 
     def read(self, line: str, number: int) -> dict[str, Seen]:
         """The people of line `number`, counted from 0, by name. Raises DataError naming the line."""
@@ -75,7 +78,7 @@ class LineReader:
         found = replace(found, confidence=confidence)
         layout = self._layout(found, where)
         points = self._pixels(found.points[:, : layout.n_keypoints], confidence, where)
-        xy, confidence = layout.to_h36m(points, confidence[:, : layout.n_keypoints])
+        xy, confidence = joints_of(layout, points, confidence[:, : layout.n_keypoints])
         keep = np.flatnonzero(
             first_of_duplicates(found.frame, xy, confidence) & (confidence > 0).any(1)
         )
@@ -93,7 +96,7 @@ class LineReader:
         n = found.points.shape[1]
         if self.layout is None:
             usual = replace(found, header=Header(usual_layout=OPENPOSE.get(n)))
-            self.layout, _ = choose_layout(usual, self.requested_layout, where)
+            self.layout, _ = choose_layout(usual, self.requested_layout, where, self.skeleton)
 
         if not begins_with(self.layout, n):
             raise DataError(
@@ -104,7 +107,7 @@ class LineReader:
         if len(self.checked) < N_CHECKED:
             self.checked.append(found)
             if len(self.checked) == N_CHECKED:
-                choose_layout(_joined(self.checked), self.layout.name, where)
+                choose_layout(_joined(self.checked), self.layout.name, where, self.skeleton)
 
         return self.layout
 

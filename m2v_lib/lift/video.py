@@ -15,6 +15,7 @@ from m2v_lib.data.keypoints import Tracks, read_keypoints
 from m2v_lib.data.keypoints.formats.files import kind_of
 from m2v_lib.data.limits import MAX_FPS, MAX_NAME_LENGTH, MIN_FPS
 from m2v_lib.runs.records import project_root
+from m2v_lib.skeletons import H36M17, Skeleton
 
 SCRIPT = Path("data_scripts") / "video_to_keypoints.py"
 
@@ -33,6 +34,7 @@ def read_video(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> Tracks:
     """The people of a video. DataError where it has none, cannot be read, the detector is not
     installed, or `size` or `layout` contradict it.
@@ -56,7 +58,7 @@ def read_video(
             )
 
         try:
-            tracks = read_keypoints(out, size=size, layout=layout)
+            tracks = read_keypoints(out, size=size, layout=layout, skeleton=skeleton)
         except DataError as error:
             raise DataError(str(error).replace(str(out), str(path))) from error
 

@@ -1,7 +1,7 @@
 """A trained model over a motion of any length: overlapping windows, each framed as in training,
 blended together.
 """
-# n frames, B windows, T frames of a window, J = 17 joints
+# n frames, B windows, T frames of a window, J joints
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from m2v_lib.config import ConfigError
 from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
+from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons.body import standing
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.weights import own_weights
 
@@ -44,8 +46,11 @@ class Lifter:
         overlap: int = 2,
         flip: bool = True,
         batch: int = 16,
+        skeleton: Skeleton = H36M17,
     ):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
+        self.skeleton = skeleton
+        self.frame_side, self.frame_middle = place_in_frame(skeleton)
         self.hop = max(1, n_frames // overlap)
         ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0
         self.weight_T = ramp / ramp.max()  # a triangle: the ends of a window know one side only
@@ -100,12 +105,19 @@ class Lifter:
     def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
         """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""
         middle_B2, side_B = box(seen_BTJ3)
-        scale = FRAME_SIDE / side_B[:, None, None, None]
+        scale = self.frame_side / side_B[:, None, None, None]
         framed = np.array(seen_BTJ3, np.float32)
-        framed[..., :2] = (seen_BTJ3[..., :2] - middle_B2[:, None, None]) * scale + FRAME_MIDDLE
+        framed[..., :2] = (
+            seen_BTJ3[..., :2] - middle_B2[:, None, None]
+        ) * scale + self.frame_middle
         device = next(self.model.parameters()).device
         with torch.no_grad():
-            pose = predict(self.model, torch.from_numpy(framed).to(device), flip_test=self.flip)
+            pose = predict(
+                self.model,
+                torch.from_numpy(framed).to(device),
+                flip_test=self.flip,
+                skeleton=self.skeleton,
+            )
         return pose.float().cpu().numpy() / scale  # (B,1,J,3) where the centre alone comes out
 
 
@@ -139,21 +151,31 @@ def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (low + high) / 2, np.maximum((high - low).max(1), 1e-6)
 
 
+def place_in_frame(skeleton: Skeleton) -> tuple[float, tuple[float, float]]:
+    """Side and middle of the box around the joints of people in training: FRAME_SIDE and
+    FRAME_MIDDLE, which Human3.6M's joints have, for the part of the body that the skeleton covers.
+    """
+    whole, part = (standing(s)[:, :2] for s in (H36M17, skeleton))
+    part = part[np.isfinite(part).all(1)]
+    if len(part) < 2 or not np.ptp(part, axis=0).any():
+        return FRAME_SIDE, FRAME_MIDDLE
+
+    unit = FRAME_SIDE / np.ptp(whole, axis=0).max()
+    lower = float(whole.max(0)[1] + whole.min(0)[1] - part.max(0)[1] - part.min(0)[1]) / 2
+    x, y = FRAME_MIDDLE
+    return float(unit * np.ptp(part, axis=0).max()), (x, y + unit * lower)
+
+
 def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or
     CheckpointError.
     """
     check_device(device)
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
-    if network.settings.skeleton != "h36m17":
-        raise ConfigError(
-            f"{model}: m2v lift takes keypoints as the joints of h36m17, the model has those of "
-            f"{network.settings.skeleton}; call the model itself (m2v_lib.load_checkpoint)"
-        )
     if device == "cpu":
         keep_freed_memory()
     kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
-    return kind(network, exp.model.n_frames)
+    return kind(network, exp.model.n_frames, skeleton=exp.model.joints)
 
 
 def check_device(name: str) -> None:

@@ -10,29 +10,53 @@ import numpy as np
 
 from m2v_lib.skeletons.skeleton import Skeleton
 
+#: Direction at rest of the bone that ends in a joint, of its left side: x to the person's left, y
+#: up, z to the front; and mean bone lengths (mm) of the motion capture pack's training subjects.
+_REST: Final = {
+    "hip": ((1.0, 0.0, 0.0), 89.7),
+    "knee": ((0.0, -1.0, 0.0), 395.7),
+    "ankle": ((0.0, -1.0, 0.0), 429.4),
+    "spine": ((0.0, 1.0, 0.0), 218.1),
+    "neck": ((0.0, 1.0, 0.0), 234.1),
+    "nose": ((0.0, 0.85, 0.53), 192.2),
+    "head": ((0.0, 0.85, -0.53), 98.8),
+    "shoulder": ((0.98, 0.2, 0.0), 193.4),
+    "elbow": ((0.0, -1.0, 0.0), 293.5),
+    "wrist": ((0.0, -1.0, 0.0), 276.8),
+}
+
+
+def _rest_direction(joint: str) -> tuple[float, float, float]:
+    (x, y, z), _ = _REST[joint.split()[-1]]
+    return (-x if joint.startswith("right") else x, y, z)
+
+
+_JOINTS: Final = (
+    "root",
+    "right hip",
+    "right knee",
+    "right ankle",
+    "left hip",
+    "left knee",
+    "left ankle",
+    "spine",
+    "neck",
+    "nose",
+    "head",
+    "left shoulder",
+    "left elbow",
+    "left wrist",
+    "right shoulder",
+    "right elbow",
+    "right wrist",
+)
 H36M17: Final = Skeleton(
     name="h36m17",
-    joints=(
-        "root",
-        "right hip",
-        "right knee",
-        "right ankle",
-        "left hip",
-        "left knee",
-        "left ankle",
-        "spine",
-        "neck",
-        "nose",
-        "head",
-        "left shoulder",
-        "left elbow",
-        "left wrist",
-        "right shoulder",
-        "right elbow",
-        "right wrist",
-    ),
+    joints=_JOINTS,
     parents=(-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15),
     flip_pairs=((1, 4), (2, 5), (3, 6), (14, 11), (15, 12), (16, 13)),
+    rest_direction={joint: _rest_direction(joint) for joint in _JOINTS[1:]},
+    reference_mm={joint: _REST[joint.split()[-1]][1] for joint in _JOINTS[1:]},
     words={"neck": "lower neck", "nose": "upper neck"},
 )
 

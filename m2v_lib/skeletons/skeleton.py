@@ -25,9 +25,10 @@ class Skeleton:
     """Joints in the order of the arrays, each joint's parent (-1 for the one root), and the pairs
     (right, left) that mirroring swaps.
 
-    rest_direction: the unit vector (x right of the person, y up, z to the front) from parent to
-    joint in the rest pose, by joint name; reference_mm: its length on an adult of 1.70 m. Both are
-    needed only where a body has to be drawn or written without having been seen (BVH).
+    rest_direction: where joint lies from its parent in the rest pose (x to the person's left, y
+    up, z to the front; any length), by joint name; reference_mm: the bone's length on an adult of
+    1.70 m. Lifting tells sizes by the lengths and writes BVH by both; joints with the usual names
+    need neither (`skeletons.body`).
     words: a joint's name in the vocabulary of joints (`m2v_lib.skeletons.vocabulary`), where it is
     another: what skeletons call neck are different points of the body.
     Raises SkeletonError unless the bones form one tree and the pairs are pairs.
@@ -70,6 +71,16 @@ class Skeleton:
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(parent, child), in the order of the child joint."""
         return tuple((parent, child) for child, parent in enumerate(self.parents) if parent >= 0)
+
+    @cached_property
+    def bones_from_root(self) -> tuple[tuple[int, int], ...]:
+        """The bones, each after the one that ends where it begins."""
+        ordered, reached = list[tuple[int, int]](), {self.root}
+        while len(ordered) < len(self.bones):
+            found = [bone for bone in self.bones if bone[0] in reached and bone[1] not in reached]
+            ordered += found
+            reached.update(child for _, child in found)
+        return tuple(ordered)
 
     @cached_property
     def right(self) -> tuple[int, ...]:
@@ -230,7 +241,7 @@ def _direction(value: Any, where: str) -> tuple[float, float, float]:
     length = float(np.linalg.norm(numbers))
     if not np.isfinite(length) or length == 0:
         raise SkeletonError(f"{where}: rest_direction must have a length")
-    x, y, z = (float(v) / length for v in numbers)
+    x, y, z = map(float, numbers)
     return x, y, z
 
 

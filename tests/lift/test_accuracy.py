@@ -21,6 +21,7 @@ from m2v_lib.geometry.cameras import load_cameras
 from m2v_lib.lift import accuracy
 from m2v_lib.lift.accuracy import lift_errors
 from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.skeletons import H36M17, KNOWN
 
 CAMERA = load_cameras()["54138969"]
 SIZE = np.array([1000, 1002])
@@ -48,6 +49,8 @@ class Knowing:
     """In place of a lifter: gives the depth that belongs to the pixels it is shown, times
     `wrong`.
     """
+
+    skeleton = H36M17
 
     def __init__(self, made: Split, wrong: float = 1.0) -> None:
         self.label, self.wrong = made.label_px, wrong
@@ -122,7 +125,9 @@ def test_the_table_has_every_rate_and_length(
     result = {"name": "run", "data": {"name": "mocap"}, "schedule": {"partial": True}}
     monkeypatch.setattr(accuracy, "load_record", lambda folder: SimpleNamespace(result=result))
     monkeypatch.setattr(accuracy, "load_lifter", lambda folder: Knowing(made))
-    meta = SimpleNamespace(name="mocap", protocol="by subject", fingerprint="f", fps=50.0)
+    meta = SimpleNamespace(
+        name="mocap", protocol="by subject", fingerprint="f", fps=50.0, joints=H36M17
+    )
     store: Any = SimpleNamespace(meta=meta, split=lambda which: {"test": made}[which])
     found = accuracy.accuracy(
         tmp_path,
@@ -143,3 +148,6 @@ def test_the_table_has_every_rate_and_length(
     elsewhere = replace(made, videos=(replace(made.videos[0], camera="mine"),))
     with pytest.raises(DataError, match="mocap: was filmed by mine, expected Human3.6M's cameras"):
         accuracy.accuracy(tmp_path, SimpleNamespace(meta=meta, split=lambda which: elsewhere))  # type: ignore[arg-type]
+    meta.joints = KNOWN["body25"]
+    with pytest.raises(DataError, match="mocap: holds joints of body25, the model those of h36m17"):
+        accuracy.accuracy(tmp_path, store)

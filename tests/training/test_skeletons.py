@@ -1,4 +1,4 @@
-"""Other skeletons and other lengths go through both stages and the metrics by the same commands;
+"""Other skeletons and other lengths go through both stages, metrics and lifting by the same commands;
 what does not fit together is refused in one sentence.
 """
 
@@ -14,21 +14,34 @@ import numpy as np
 import pytest
 import yaml
 
+from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Split, Store, open_store, write_store
-from m2v_lib.lift.windows import load_lifter
 from m2v_lib.notebook import plots
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain
 
 #: Joints of the store that each own joint copies; those past 16 hang at the one they copy.
-COPIES = {16: list(range(16)), 17: list(range(17)), 21: [*range(17), 3, 6, 13, 16]}
+COPIES = {16: [j for j in range(17) if j != 9], 17: list(range(17)), 21: [*range(17), 3, 6, 13, 16]}
+ENDS = ("right toe", "left toe", "left hand", "right hand")
 
 
 def own_skeleton(n_joints: int) -> Skeleton:
-    parents = [*H36M17.parents[:n_joints], *COPIES[n_joints][17:]]
-    return Skeleton(f"own{n_joints}", tuple(f"j{k}" for k in range(n_joints)), tuple(parents))
+    """Human3.6M's joints without the nose, all of them, or with toes and hands."""
+    names = [H36M17.joints[joint] for joint in COPIES[n_joints][:17]] + list(ENDS)[: n_joints - 17]
+    names = names[:n_joints]
+    entries = []
+    for joint, copy in enumerate(COPIES[n_joints]):
+        above = copy if joint > 16 else H36M17.parents[copy]
+        above = 8 if above == 9 and n_joints == 16 else above
+        parent = None if above < 0 else H36M17.joints[above]
+        entry: dict[str, Any] = {"name": names[joint], "parent": parent}
+        for side, other in (("left", "right"), ("right", "left")):
+            if names[joint].startswith(side):
+                entry |= {"twin": names[joint].replace(side, other), "side": side}
+        entries.append(entry)
+    return Skeleton.from_dict({"name": f"own{n_joints}", "joints": entries})
 
 
 def copied(split: Split, joints: list[int]) -> Split:
@@ -63,8 +76,10 @@ def own_store(tiny_store: Store, tmp_path: Path) -> Callable[[int], Path]:
     return make
 
 
-@pytest.mark.parametrize(("n_joints", "n_frames"), [(16, 1), (16, 27), (17, 50), (21, 9), (21, 2)])
-def test_any_skeleton_and_length_trains_and_is_measured(
+@pytest.mark.parametrize(
+    ("n_joints", "n_frames"), [(16, 1), (16, 27), (17, 50), (21, 9), (21, 243)]
+)
+def test_any_skeleton_and_length_trains_and_is_measured_and_lifts(
     n_joints: int,
     n_frames: int,
     own_store: Callable[[int], Path],
@@ -87,9 +102,17 @@ def test_any_skeleton_and_length_trains_and_is_measured(
     assert np.isfinite(result["test"]["mpjpe"]) and len(result["test"]["per_joint"]) == n_joints
     drawn = plots.per_joint_error(result["test"]["per_joint"], skeleton=own_skeleton(n_joints))
     assert len(drawn.axes[0].patches) == n_joints
-    if n_joints != 17:
-        with pytest.raises(ConfigError, match="takes keypoints as the joints of h36m17"):
-            load_lifter(folder)
+    keypoints = tmp_path / "seen.npz"
+    points = open_store(f"own{n_joints}").split("test").joint_2d[:30, None]
+    np.savez(keypoints, keypoints=points, layout=f"own{n_joints}", width=1000, height=1002, fps=25)
+    outs = [tmp_path / f"out.{ending}" for ending in ("npz", "json", "csv", "html", "bvh")]
+    words = ["lift", str(keypoints), "--model", str(folder), "-o", *map(str, outs)]
+    assert main(words) == 0, "the same commands lift and draw"
+    lifted = np.load(outs[0])
+    assert lifted["pose_mm"].shape == (30, n_joints, 3) and np.isfinite(lifted["pose_mm"]).all()
+    assert json.loads(outs[1].read_text())["joints"] == list(own_skeleton(n_joints).joints)
+    assert outs[2].read_text().count("\n0,0,") == n_joints, "a line a joint of the first frame"
+    assert outs[4].read_text().count("End Site") == 5 and all(out.stat().st_size for out in outs)
 
 
 def test_what_does_not_fit_is_one_sentence(

@@ -1,14 +1,15 @@
-"""Keypoints from anywhere: any detector's file to tracks of the 17 Human3.6M joints in pixels.
+"""Keypoints from anywhere: any detector's file to tracks of a skeleton's joints in pixels.
 
     tracks = read_keypoints("walk.json", size=(1280, 720), fps=25)
     tracks.people[0].xy          # (n, 17, 2) px in the frames tracks.people[0].frames
 
-The format is found by content (`keypoint_files`), the joints are mapped (`keypoint_layouts`),
+The joints are Human3.6M's 17 unless another skeleton is asked for. The format is found by content
+(`formats`), the joints are mapped by name (`layouts`, `skeleton_map`),
 people are told apart by the file's ids or else by where they are (`tracking`). Where a file does
-not say what has to be known (image size, which 17 joints), or says what cannot be, a `DataError`
+not say what has to be known (image size, which joints), or says what cannot be, a `DataError`
 asks for it; what was converted is said in `Tracks.notes`.
 """
-# m detections, n frames of a person, K keypoints of a layout, J = 17 joints
+# m detections, n frames of a person, K keypoints of a layout, J joints
 
 from __future__ import annotations
 
@@ -25,13 +26,15 @@ from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
 from m2v_lib.data.keypoints.missing import mark_missing
 from m2v_lib.data.keypoints.scores import unit_scores
+from m2v_lib.data.keypoints.skeleton_map import joints_of
 from m2v_lib.data.limits import MAX_FPS, MAX_IMAGE_SIDE, MAX_NAME_LENGTH, MAX_PEOPLE, MIN_FPS
+from m2v_lib.skeletons import H36M17, Skeleton
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person: rising frame numbers (n,) in which they were seen, xy (n,17,2) px, confidence
-    (n,17) in [0,1].
+    """One person: rising frame numbers (n,) in which they were seen, xy (n,J,2) px, confidence
+    (n,J) in [0,1].
 
     A frame number that is left out is a gap; a joint of confidence 0 is missing and lies at 0,
     0.
@@ -50,7 +53,7 @@ class Person:
 @dataclass(frozen=True)
 class Tracks:
     """A recording's people, most frames first; image size and frame rate are None where nobody
-    said them. `absent` are H36M joints that the layout does not have.
+    said them. `absent` are joints of the skeleton that the layout does not have.
     """
 
     source: str
@@ -64,6 +67,7 @@ class Tracks:
     notes: tuple[str, ...] = ()
     layout_reason: str = ""
     absent: tuple[int, ...] = ()
+    skeleton: Skeleton = H36M17
 
 
 def read_keypoints(
@@ -72,8 +76,10 @@ def read_keypoints(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
+    skeleton: Skeleton = H36M17,
 ) -> Tracks:
-    """Read a file, or a folder with a file a frame. `size` is (width, height) px.
+    """Read a file, or a folder with a file a frame, as joints of a skeleton. `size` is (width,
+    height) px.
 
     `size`, `fps` and `layout` (a name of `LAYOUTS`) fill in what the file does not say; one that
     contradicts the file is a DataError, as is everything else that is not as it should be: one
@@ -88,11 +94,11 @@ def read_keypoints(
     if n_marked:
         notes.append(f"{n_marked} keypoints at a place that marks them missing were not believed")
     found = replace(found, confidence=confidence)
-    chosen, why = choose_layout(found, layout, where)
+    chosen, why = choose_layout(found, layout, where, skeleton)
     points, confidence = found.points[:, : chosen.n_keypoints], confidence[:, : chosen.n_keypoints]
     points = _in_pixels(points, confidence, head, where, notes)
     _check_size(points[confidence > 0], head, where)
-    xy, confidence = chosen.to_h36m(points, confidence)
+    xy, confidence = joints_of(chosen, points, confidence)
     seen = np.asarray((confidence > 0).any(1))
     if not seen.any():
         raise NoPersonError(f"{where}: no person with a visible joint in {head.n_frames} frames")
@@ -110,6 +116,7 @@ def read_keypoints(
         notes=(*notes, *said),
         layout_reason=why,
         absent=chosen.absent,
+        skeleton=skeleton,
     )
 
 

@@ -13,6 +13,8 @@ from m2v_lib.data.keypoints.formats.files import Detections
 from m2v_lib.data.keypoints.joint_names import layout_of_names
 from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout, begins_with, candidates
 from m2v_lib.data.keypoints.proportions import spread_of_bones
+from m2v_lib.data.keypoints.skeleton_map import known_layouts, mapped
+from m2v_lib.skeletons import H36M17, Skeleton
 
 #: spread of a layout that fits, and by how much the next one has to be worse
 FITS: Final = 0.30
@@ -23,25 +25,34 @@ FAR_OFF: Final = 0.5
 MIN_SEEN: Final = 10
 
 
-def choose_layout(found: Detections, requested: str | None, where: str) -> tuple[Layout, str]:
-    """The layout of a file's keypoints, and why. Raises DataError where that is not known, or
-    the points are not those of the layout asked for.
+def choose_layout(
+    found: Detections, requested: str | None, where: str, skeleton: Skeleton = H36M17
+) -> tuple[Layout, str]:
+    """The layout of a file's keypoints, with the sources of the skeleton's joints, and why.
+    Raises DataError where that is not known, or the points are not those of the layout asked for.
     """
+    layout, why = _chosen(found, requested, where, skeleton)
+    return mapped(layout, skeleton, where), why
+
+
+def _chosen(
+    found: Detections, requested: str | None, where: str, skeleton: Skeleton
+) -> tuple[Layout, str]:
     n, header = found.points.shape[1], found.header
     for name in filter(None, (requested, header.layout)):
-        known_layout(name, f"{where}: ")
+        known_layout(name, f"{where}: ", skeleton)
 
     if requested and header.layout and requested != header.layout:
         raise DataError(f"{where}: says its layout is {header.layout}, not {requested}")
 
     if header.names:
-        layout = layout_of_names(header.names, where)
+        layout = layout_of_names(header.names, where, skeleton)
         if requested and layout.name != requested:
             raise DataError(f"{where}: names its keypoints as {layout.name}, not as {requested}")
         return layout, "by the names of its keypoints"
 
     if stated := requested or header.layout:
-        layout = LAYOUTS[stated]
+        layout = known_layout(stated, "", skeleton)
         if not begins_with(layout, n):
             raise DataError(
                 f"{where}: has {n} keypoints a person, expected {layout.n_keypoints} of "
@@ -54,13 +65,14 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
     return _by_points(found, where)
 
 
-def known_layout(name: str, where: str = "") -> Layout:
-    """The layout of a name, or DataError."""
-    if name not in LAYOUTS:
+def known_layout(name: str, where: str = "", skeleton: Skeleton = H36M17) -> Layout:
+    """The layout of a name, which may be that of the skeleton itself, or DataError."""
+    known = known_layouts(skeleton)
+    if name not in known:
         raise DataError(
-            f"{where}layout {shown(name)} is not known, expected one of {', '.join(LAYOUTS)}"
+            f"{where}layout {shown(name)} is not known, expected one of {', '.join(known)}"
         )
-    return LAYOUTS[name]
+    return known[name]
 
 
 def _check_fit(found: Detections, layout: Layout, where: str) -> None:

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.skeletons.h36m import JOINTS, N_JOINTS
+from m2v_lib.skeletons.h36m import JOINTS
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layout:
         """The mapping as a matrix (J, K): each row sums to 1, or is 0 where the layout lacks the
         joint.
         """
-        weights = np.zeros((N_JOINTS, self.n_keypoints))
+        weights = np.zeros((len(self.sources), self.n_keypoints))
         for joint, sources in enumerate(self.sources):
             for source in sources:
                 weights[joint, source] += 1 / len(sources)

@@ -13,27 +13,12 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.data.keypoints.layouts import Layout
+from m2v_lib.skeletons import H36M17
+from m2v_lib.skeletons.body import reference_lengths
 from m2v_lib.skeletons.h36m import BONES
 
-#: mean bone lengths (mm) of the motion capture pack's training subjects, in the order of BONES
-BONES_MM: Final = (
-    89.7,
-    395.7,
-    429.4,
-    89.7,
-    395.7,
-    429.4,
-    218.1,
-    234.1,
-    192.2,
-    98.8,
-    193.4,
-    293.5,
-    276.8,
-    193.4,
-    293.5,
-    276.8,
-)
+#: bone lengths (mm) of an adult of 1.70 m, in the order of BONES
+BONES_MM: Final = reference_lengths(H36M17)
 #: bones that have to be seen for the spread to mean anything
 MIN_BONES: Final = 8
 #: detections looked at

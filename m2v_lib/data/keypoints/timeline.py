@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.skeletons.h36m import N_JOINTS, PARENTS
+from m2v_lib.skeletons import H36M17, Skeleton
 
 #: somebody unseen for longer (s) is not guessed at
 MAX_GAP: Final = 0.5
@@ -55,6 +55,7 @@ def fill(
     fps: float,
     threshold: float = 0.0,
     absent: Sequence[int] = (),
+    skeleton: Skeleton = H36M17,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Replace joints whose confidence is 0 or below `threshold` by their neighbours in time.
 
@@ -88,28 +89,33 @@ def fill(
             np.abs(nearest - at) / fps / HALF_LIFE
         )
 
-    _put_on_parents(xy, confidence, np.asarray(seen.any(0)), absent)
+    _put_on_parents(xy, confidence, np.asarray(seen.any(0)), absent, skeleton)
     return xy, confidence, ~seen
 
 
 def _put_on_parents(
-    xy: np.ndarray, confidence: np.ndarray, ever: np.ndarray, absent: Sequence[int]
+    xy: np.ndarray,
+    confidence: np.ndarray,
+    ever: np.ndarray,
+    absent: Sequence[int],
+    skeleton: Skeleton,
 ) -> None:
     """Joints never seen lie on their nearest seen ancestor; the root, if never seen, on the
     middle of all others.
     """
-    if xy.shape[1] != N_JOINTS or ever.all():
+    if xy.shape[1] != len(skeleton) or ever.all():
         return
 
-    if not ever[0]:
-        xy[:, 0] = xy[:, ever].mean(1) if ever.any() else 0.0
+    if not ever[skeleton.root]:
+        xy[:, skeleton.root] = xy[:, ever].mean(1) if ever.any() else 0.0
 
-    for joint in range(1, N_JOINTS):
+    for parent, joint in skeleton.bones_from_root:
         if not ever[joint]:
-            xy[:, joint] = xy[:, PARENTS[joint]]
+            xy[:, joint] = xy[:, parent]
 
     for joint in absent:
-        if from_joints := ABSENT_FROM.get(joint):
+        from_joints = ABSENT_FROM.get(joint)
+        if from_joints and skeleton == H36M17:
             xy[:, joint] = sum(weight * xy[:, other] for other, weight in from_joints)
 
     confidence[:, ~ever] = 0.0

@@ -83,7 +83,7 @@ BY_HAND: dict[str, dict[int, float]] = {
 ABSENT = {"mpii16": (9,), "lsp14": (9,), "crowdpose14": (9,)}
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", BY_HAND)
 def test_each_joint_is_made_of_the_right_keypoints(name: str) -> None:
     layout = LAYOUTS[name]
     index = np.arange(layout.n_keypoints, dtype=float)
@@ -96,6 +96,14 @@ def test_each_joint_is_made_of_the_right_keypoints(name: str) -> None:
     np.testing.assert_allclose(xy[0, given], np.stack([expected, 100 - expected], axis=-1))
     np.testing.assert_allclose(confidence[0, given], 1.0)
     assert not confidence[0, list(layout.absent)].any()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_limbs_are_the_keypoints_of_their_name(name: str) -> None:
+    layout = LAYOUTS[name]
+    for joint, sources in zip(JOINTS, layout.sources, strict=True):
+        if joint.split()[0] in ("left", "right") and sources:
+            assert [layout.keypoints[k] for k in sources] == [joint.replace(" ", "_")]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
