@@ -105,7 +105,7 @@ def texts(path: Path) -> list[str]:
 
 def test_the_chapters_are_there() -> None:
     assert EXPECTED - {path.stem for path in CHAPTERS} == set()
-    name = re.compile(r"[0-6]\d_[a-z0-9]+(_[a-z0-9]+)*\.ipynb")
+    name = re.compile(r"[0-7]\d_[a-z0-9]+(_[a-z0-9]+)*\.ipynb")
     assert [path.name for path in CHAPTERS if not name.fullmatch(path.name)] == []
 
 

@@ -43,19 +43,19 @@ def price_of_generality(records: Iterable[Record], preset: str = "compact") -> p
         skeletons[row.row] = exp.model.skeleton
 
     errors = {
-        (skeleton, row == GENERALIST): {
-            seed: _error(result["test"], skeleton) for seed, result in results[row].items()
+        (skeleton, number == GENERALIST): {
+            seed: _error(result["test"], skeleton) for seed, result in results[number].items()
         }
-        for row, skeleton in _columns(skeletons)
+        for number, skeleton in _columns(skeletons)
     }
     noise = pooled_noise([list(by_seed.values()) for by_seed in errors.values()])
 
     lines = {}
-    for row, skeleton in skeletons.items():
-        if row == GENERALIST:
+    for number, skeleton in skeletons.items():
+        if number == GENERALIST:
             continue
         of_all, of_one = errors[skeleton, True], errors[skeleton, False]
-        ridge = [result["baselines"]["ridge"]["mpjpe"] for result in results[row].values()]
+        ridge = [result["baselines"]["ridge"]["mpjpe"] for result in results[number].values()]
         lines[skeleton] = {
             **dict(
                 zip(("any", "any_half"), mean_and_half(list(of_all.values()), noise), strict=True)
@@ -77,9 +77,9 @@ def price_of_generality(records: Iterable[Record], preset: str = "compact") -> p
 
 def _columns(skeletons: Mapping[int, str]) -> Iterable[tuple[int, str]]:
     """Every cell: a bound row with its skeleton, the general one with each of them."""
-    for row, skeleton in skeletons.items():
-        if row != GENERALIST:
-            yield row, skeleton
+    for number, skeleton in skeletons.items():
+        if number != GENERALIST:
+            yield number, skeleton
             yield GENERALIST, skeleton
 
 
