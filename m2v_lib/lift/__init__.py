@@ -46,7 +46,8 @@ def lift(
     device: str = "cpu",
 ) -> Motion:
     """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
-    model has. `model` is a run's folder; else the package's.
+    model has; of a model for any skeleton, with those that the keypoints' layout has. `model` is a
+    run's folder; else the package's.
 
     size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
     and stature (m) of the people are assumed unless given. Raises DataError, ConfigError or
@@ -57,7 +58,10 @@ def lift(
     from m2v_lib.lift.windows import load_lifter
 
     lifter = load_lifter(model, device)
-    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=lifter.skeleton)
+    skeleton = None if lifter.any_skeleton else lifter.skeleton
+    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
+    if lifter.any_skeleton:
+        lifter.use_skeleton(tracks.skeleton)
     return lift_tracks(
         tracks,
         lifter,
@@ -72,11 +76,11 @@ def read_tracks(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
-    skeleton: Skeleton = H36M17,
+    skeleton: Skeleton | None = H36M17,
 ) -> Tracks:
-    """The keypoints of a file, a folder or a video as joints of a skeleton, in pixels. A video
-    says size and rate itself: a `size` that contradicts it is an error, `fps` is taken instead.
-    Raises DataError.
+    """The keypoints of a file, a folder or a video as joints of a skeleton, in pixels; of None, as
+    those that their layout has. A video says size and rate itself: a `size` that contradicts it is an
+    error, `fps` is taken instead. Raises DataError.
     """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video

@@ -30,10 +30,9 @@ from m2v_lib.lift.report import (
     warnings,
 )
 from m2v_lib.lift.self_check import self_check, worst
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import MODEL_FPS, Lifter
 from m2v_lib.skeletons import H36M17, Skeleton
 
-MODEL_FPS: Final = 50.0
 #: joints the detector trusted less than this are replaced by their neighbours in time
 MIN_CONFIDENCE: Final = 0.1
 
@@ -204,10 +203,12 @@ def lift_person(
     )
     xy, confidence, filled = fill(xy, confidence, fps, min_confidence, absent, lifter.skeleton)
     known = filled.mean(0) <= 1 - RARELY_SEEN
-    n, m = len(xy), n_at_rate(len(xy), fps, MODEL_FPS)
+    n, m = len(xy), n_at_rate(len(xy), fps, lifter.fps)
+    if lifter.fps < MODEL_FPS:
+        m += 1  # so that the last frames, too, lie between two that the model reads
 
     def seen(first: int, stop: int) -> np.ndarray:
-        at = np.arange(first, stop) * fps / MODEL_FPS
+        at = np.arange(first, stop) * fps / lifter.fps
         return np.concatenate(
             [sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1
         )
@@ -215,7 +216,7 @@ def lift_person(
     pose = np.empty((*xy.shape[:2], 3), np.float32)
 
     for first in range(0, n, BLOCK):
-        times = np.arange(first, min(first + BLOCK, n)) * MODEL_FPS / fps
+        times = np.arange(first, min(first + BLOCK, n)) * lifter.fps / fps
         low, high = (
             max(0, int(times[0]) - 1),
             min(m, int(times[-1]) + 3),

@@ -24,7 +24,7 @@ from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.timeline import MAX_GAP, fill, sample
 from m2v_lib.data.limits import MAX_FPS, MAX_LATENCY, MIN_FPS
 from m2v_lib.lift.camera import STATURE, Camera, place
-from m2v_lib.lift.people import MIN_CONFIDENCE, MODEL_FPS
+from m2v_lib.lift.people import MIN_CONFIDENCE
 from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import CentreLifter, Lifter
 
@@ -145,7 +145,7 @@ class Stream:
 
     def _lift(self, body: Body) -> None:
         """Lift the window that ends with the newest frame, and add it to what its frames have."""
-        step = MODEL_FPS / self.fps
+        step = self.lifter.fps / self.fps
         n = min(len(body.xy), int((self.lifter.n_frames - 1) / step) + 1)
         xy, confidence, _ = self._filled(body, len(body.xy))
         times = np.arange(n) * step

@@ -34,7 +34,7 @@ def read_video(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
-    skeleton: Skeleton = H36M17,
+    skeleton: Skeleton | None = H36M17,
 ) -> Tracks:
     """The people of a video. DataError where it has none, cannot be read, the detector is not
     installed, or `size` or `layout` contradict it.

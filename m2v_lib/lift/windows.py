@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from m2v_lib.skeletons.body import standing
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.weights import own_weights
 
+#: frames a second of the motion that networks are trained on
+MODEL_FPS: Final = 50.0
 #: how people stand in the training cameras' images, in units of half the image's width: the
 #: median over clips of the motion capture store of the larger side of the joints' box, and of
 #: the box's middle (x, y)
@@ -47,13 +49,24 @@ class Lifter:
         flip: bool = True,
         batch: int = 16,
         skeleton: Skeleton = H36M17,
+        frame_step: int = 1,
     ):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
-        self.skeleton = skeleton
-        self.frame_side, self.frame_middle = place_in_frame(skeleton)
+        #: frames a second that the model reads
+        self.fps = MODEL_FPS / frame_step
+        #: whether it takes any choice of the vocabulary's joints, see `use_skeleton`
+        self.any_skeleton = bool(getattr(model, "any_skeleton", False))
+        self.use_skeleton(skeleton)
         self.hop = max(1, n_frames // overlap)
         ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0
         self.weight_T = ramp / ramp.max()  # a triangle: the ends of a window know one side only
+
+    def use_skeleton(self, skeleton: Skeleton) -> None:
+        """Lift these joints from now on. Raises ValueError where the model is bound to others."""
+        if hasattr(self.model, "use_skeleton"):
+            cast(Any, self.model).use_skeleton(skeleton)
+        self.skeleton = skeleton
+        self.frame_side, self.frame_middle = place_in_frame(skeleton)
 
     def __call__(self, seen_nJ3: np.ndarray) -> np.ndarray:
         """x, y (px) and confidence (n,J,3) -> x, y, z relative to the root (n,J,3) px, y down, z
@@ -175,7 +188,9 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     if device == "cpu":
         keep_freed_memory()
     kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
-    return kind(network, exp.model.n_frames, skeleton=exp.model.joints)
+    return kind(
+        network, exp.model.n_frames, skeleton=exp.model.joints, frame_step=exp.data.frame_step
+    )
 
 
 def check_device(name: str) -> None:

@@ -112,6 +112,33 @@ class Skeleton:
             )
         return self.joints.index(name)
 
+    def without(self, joints: Sequence[int]) -> Skeleton:
+        """The skeleton less some joints, its bones contracted along the tree; a child of a root that
+        is left out hangs on the first joint that has lost its parent too.
+        """
+        kept = [joint for joint in range(len(self)) if joint not in joints]
+        links: dict[int, int] = {}
+        for joint in kept:
+            parent = self.parents[joint]
+            while parent in joints:
+                parent = self.parents[parent]
+            links[joint] = parent
+
+        root = next(joint for joint in kept if links[joint] < 0)
+        place = {joint: number for number, joint in enumerate(kept)}
+        parents = [-1 if joint == root else place.get(links[joint], place[root]) for joint in kept]
+        names = tuple(self.joints[joint] for joint in kept)
+        whole = {self.joints[joint] for joint in kept if links[joint] == self.parents[joint]}
+        return Skeleton(
+            f"{self.name}-{len(joints)}",
+            names,
+            tuple(parents),
+            tuple((place[r], place[left]) for r, left in self.flip_pairs if r in place),
+            {name: value for name, value in self.rest_direction.items() if name in whole},
+            {name: value for name, value in self.reference_mm.items() if name in whole},
+            {name: value for name, value in self.words.items() if name in names},
+        )
+
     def adjacency(self, *, self_loops: bool = True) -> np.ndarray:
         """Adjacency (J, J) of the bones in both directions, plus the identity (paper III-A.2)."""
         adjacency = np.eye(len(self)) if self_loops else np.zeros((len(self), len(self)))

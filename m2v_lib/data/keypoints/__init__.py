@@ -26,7 +26,7 @@ from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
 from m2v_lib.data.keypoints.missing import mark_missing
 from m2v_lib.data.keypoints.scores import unit_scores
-from m2v_lib.data.keypoints.skeleton_map import joints_of
+from m2v_lib.data.keypoints.skeleton_map import joints_of, mapped, skeleton_of_layout
 from m2v_lib.data.limits import MAX_FPS, MAX_IMAGE_SIDE, MAX_NAME_LENGTH, MAX_PEOPLE, MIN_FPS
 from m2v_lib.skeletons import H36M17, Skeleton
 
@@ -76,10 +76,10 @@ def read_keypoints(
     size: tuple[int, int] | None = None,
     fps: float | None = None,
     layout: str | None = None,
-    skeleton: Skeleton = H36M17,
+    skeleton: Skeleton | None = H36M17,
 ) -> Tracks:
-    """Read a file, or a folder with a file a frame, as joints of a skeleton. `size` is (width,
-    height) px.
+    """Read a file, or a folder with a file a frame, as joints of a skeleton; of None, as those that
+    its layout has (`skeleton_of_layout`). `size` is (width, height) px.
 
     `size`, `fps` and `layout` (a name of `LAYOUTS`) fill in what the file does not say; one that
     contradicts the file is a DataError, as is everything else that is not as it should be: one
@@ -94,7 +94,10 @@ def read_keypoints(
     if n_marked:
         notes.append(f"{n_marked} keypoints at a place that marks them missing were not believed")
     found = replace(found, confidence=confidence)
-    chosen, why = choose_layout(found, layout, where, skeleton)
+    chosen, why = choose_layout(found, layout, where, skeleton or H36M17)
+    if skeleton is None:
+        skeleton = skeleton_of_layout(chosen, where)
+        chosen = mapped(chosen, skeleton, where)
     points, confidence = found.points[:, : chosen.n_keypoints], confidence[:, : chosen.n_keypoints]
     points = _in_pixels(points, confidence, head, where, notes)
     _check_size(points[confidence > 0], head, where)

@@ -16,8 +16,9 @@ import numpy as np
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import listed
 from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout
-from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
+from m2v_lib.skeletons import H36M17, KNOWN, VOCABULARY, Skeleton
 from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.skeletons.known import RIG38
 from m2v_lib.skeletons.names import joint_keys
 
 #: joints of the body's middle that layouts without a keypoint of their own make of others
@@ -44,6 +45,41 @@ def known_layouts(skeleton: Skeleton) -> dict[str, Layout]:
     if skeleton.name in LAYOUTS:
         return LAYOUTS
     return {**LAYOUTS, skeleton.name: own_layout(skeleton)}
+
+
+def skeleton_of_layout(layout: Layout, where: str) -> Skeleton:
+    """The known skeleton that has most of a layout's joints, less those that the layout lacks: what
+    comes out of a network for any skeleton. Raises DataError where there is none.
+
+    >>> skeleton_of_layout(LAYOUTS["coco17"], "here").name
+    'coco17'
+    """
+    best, found = 0, None
+    for skeleton in (s for s in KNOWN.values() if s not in (VOCABULARY, RIG38)):
+        keys = joint_keys(layout.keypoints)
+        given = [bool(_given(layout, keys, skeleton, joint)) for joint in range(len(skeleton))]
+        n = sum(given)
+        if n > best or (n == best and found is not None and len(skeleton) < len(found[0])):
+            best, found = n, (skeleton, given)
+
+    if found is None or best < MIN_JOINTS:
+        raise DataError(f"{where}: the keypoints of {layout.name} make no known skeleton")
+    skeleton, given = found
+    if all(given):
+        return skeleton
+    return skeleton.without([joint for joint, there in enumerate(given) if not there])
+
+
+def _given(
+    layout: Layout, keypoints: tuple[str, ...], skeleton: Skeleton, joint: int
+) -> tuple[int, ...]:
+    """The keypoints of the layout that make a joint of a known skeleton."""
+    if skeleton == H36M17:
+        return layout.sources[joint]
+    if _is_own(layout, skeleton):
+        return (joint,)
+    keys = joint_keys(skeleton.joints)
+    return _sources(layout, keypoints, keys[joint], keys)
 
 
 def mapped(layout: Layout, skeleton: Skeleton, where: str) -> Layout:
