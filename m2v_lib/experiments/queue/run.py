@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from m2v_lib.experiments.queue.pace import count_clips, expected_minutes, paces
 from m2v_lib.experiments.queue.wanted import Item
+from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
 
 
@@ -189,7 +190,7 @@ def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -
         extra["run.max_minutes"] = max(0.1, (deadline - time.monotonic()) / 60)
     command = item.command(extra)
     print(shlex.join(command), flush=True)
-    environment = {**os.environ, "M2V_RUNS": str(runs)}
+    environment = {**os.environ, "M2V_RUNS": str(runs), PARENT: str(os.getpid())}
     child = subprocess.Popen([sys.executable, "-m", "m2v_lib.cli", *command[1:]], env=environment)
 
     told = list[int]()
