@@ -36,6 +36,10 @@ def choose_layout(found: Detections, requested: str | None, where: str) -> tuple
 
     if header.names:
         layout = layout_of_names(header.names, where)
+        if len(header.names) != n:
+            raise DataError(
+                f"{where}: has {n} keypoints a person and {len(header.names)} names of keypoints"
+            )
         if requested and layout.name != requested:
             raise DataError(f"{where}: names its keypoints as {layout.name}, not as {requested}")
         return layout, "by the names of its keypoints"
