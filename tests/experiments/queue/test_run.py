@@ -72,6 +72,15 @@ def test_everything_is_run_in_order_and_its_records_are_kept(queue: Queue) -> No
     assert run_queue(queue, {}) == 0 and time.monotonic() - began < 1, "nothing is left to do"
 
 
+def test_a_record_that_a_killed_queue_did_not_keep_is_kept_by_the_next(queue: Queue) -> None:
+    for item in queue.items:
+        finish(queue.runs / item.name, weights=True)
+        for name, text in (("config.yaml", "{}"), ("metrics.jsonl", ""), ("env.json", "{}")):
+            (queue.runs / item.name / name).write_text(text)
+    assert not queue.waiting() and run_queue(queue, {}) == 0
+    assert {path.name for path in queue.kept.iterdir()} == {item.name for item in queue.items}
+
+
 def test_a_failed_run_stops_only_what_builds_on_it(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
