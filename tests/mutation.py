@@ -82,11 +82,11 @@ def _looked_at(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from _looked_at(child)
 
 
-def _changes(node: ast.AST) -> list[Any]:
+def _changes(node: Any) -> list[Any]:
     """What can be done to a node, each a function that does it."""
     if isinstance(node, ast.Compare):
         return [
-            lambda i=i, op=op: node.ops.__setitem__(i, OPERATORS[type(op)]())  # type: ignore[misc]
+            lambda i=i, op=op: node.ops.__setitem__(i, OPERATORS[type(op)]())
             for i, op in enumerate(node.ops)
         ]
     if isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign):
@@ -94,7 +94,7 @@ def _changes(node: ast.AST) -> list[Any]:
         is_text = isinstance(node, ast.BinOp) and isinstance(
             node.left, ast.Constant | ast.JoinedStr
         )
-        text = is_text and not isinstance(getattr(node.left, "value", ""), int | float)  # type: ignore[union-attr]
+        text = is_text and not isinstance(getattr(node.left, "value", ""), int | float)
         return [lambda: setattr(node, "op", other())] if other and not text else []
     if isinstance(node, ast.UnaryOp):
         return [lambda: _lose_operator(node)]
@@ -104,7 +104,7 @@ def _changes(node: ast.AST) -> list[Any]:
         return [lambda: setattr(node, "value", _off_by_one(node.value))]
     for field in ("id", "attr"):
         if getattr(node, field, None) in NAMES and not isinstance(node, ast.alias):
-            return [lambda f=field: setattr(node, f, NAMES[getattr(node, f)])]  # type: ignore[misc]
+            return [lambda f=field: setattr(node, f, NAMES[getattr(node, f)])]
     return []
 
 

@@ -160,9 +160,9 @@ def run_queue(
     the time is up or at SIGTERM, 1 when a run failed.
     """
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
-    for item in queue.items:  # one that was killed between a run's end and the copy of its record
-        if _has_result(queue.runs / item.name) and not _has_result(queue.kept / item.name):
-            print(f"kept {keep_record(queue.runs / item.name, queue.kept)}", flush=True)
+    for made in queue.items:  # one that was killed between a run's end and the copy of its record
+        if _has_result(queue.runs / made.name) and not _has_result(queue.kept / made.name):
+            print(f"kept {keep_record(queue.runs / made.name, queue.kept)}", flush=True)
 
     while queue.waiting():
         if time.monotonic() >= deadline:

@@ -317,7 +317,7 @@ def test_coordinates_go_in_and_come_out_in_full_precision(path: str) -> None:
     normed: list[Tensor] = []
     model.norm.register_forward_hook(lambda module, given, out: normed.append(out))
     inside: list[torch.dtype] = []
-    model.layers[0].att_spatial.mixer.qkv.register_forward_hook(
+    model.get_submodule("layers.0.att_spatial.mixer.qkv").register_forward_hook(
         lambda module, given, out: inside.append(out.dtype)
     )
     x = clip().float()
