@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -82,30 +83,33 @@ def _looked_at(tree: ast.AST) -> Iterator[ast.AST]:
                 yield from _looked_at(child)
 
 
-def _changes(node: Any) -> list[Any]:
+def _changes(node: ast.AST) -> list[Any]:
     """What can be done to a node, each a function that does it."""
+    place: Any = node
     if isinstance(node, ast.Compare):
-        return [
-            lambda i=i, op=op: node.ops.__setitem__(i, OPERATORS[type(op)]())
-            for i, op in enumerate(node.ops)
-        ]
+        return [partial(_put, place.ops, i, OPERATORS[type(op)]()) for i, op in enumerate(node.ops)]
     if isinstance(node, ast.BinOp | ast.BoolOp | ast.AugAssign):
         other = OPERATORS.get(type(node.op))
-        is_text = isinstance(node, ast.BinOp) and isinstance(
-            node.left, ast.Constant | ast.JoinedStr
-        )
-        text = is_text and not isinstance(getattr(node.left, "value", ""), int | float)
-        return [lambda: setattr(node, "op", other())] if other and not text else []
+        return [partial(setattr, place, "op", other())] if other and not _joins_text(node) else []
     if isinstance(node, ast.UnaryOp):
-        return [lambda: _lose_operator(node)]
+        return [partial(_lose_operator, node)]
     if isinstance(node, ast.IfExp):
-        return [lambda: _swap(node)]
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float, bool):
-        return [lambda: setattr(node, "value", _off_by_one(node.value))]
+        return [partial(_swap, node)]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        return [partial(setattr, place, "value", _off_by_one(node.value))]
     for field in ("id", "attr"):
-        if getattr(node, field, None) in NAMES and not isinstance(node, ast.alias):
-            return [lambda f=field: setattr(node, f, NAMES[getattr(node, f)])]
+        if getattr(node, field, None) in NAMES:
+            return [partial(setattr, place, field, NAMES[getattr(node, field)])]
     return []
+
+
+def _put(items: list[Any], at: int, item: Any) -> None:
+    items[at] = item
+
+
+def _joins_text(node: ast.AST) -> bool:
+    left = getattr(node, "left", None)
+    return isinstance(left, ast.JoinedStr) or isinstance(getattr(left, "value", None), str)
 
 
 def _off_by_one(value: Any) -> Any:
