@@ -66,12 +66,10 @@ def _data_prepare(args: argparse.Namespace) -> int:
 
 
 def _data_export(args: argparse.Namespace) -> int:
-    from m2v_lib.data.export import check_new_folder, export_store
+    from m2v_lib.data.export import export_to_new_folder
 
-    check_new_folder(args.out)
-    for path in export_store(
-        args.store, args.form, args.out, **dict(pair(text) for text in args.settings)
-    ):
+    options = dict(pair(text) for text in args.settings)
+    for path in export_to_new_folder(args.store, args.form, args.out, **options):
         print(path)
     return 0
 

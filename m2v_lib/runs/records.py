@@ -23,7 +23,8 @@ import yaml
 #: sysexits.h).
 RESUME_EXIT_CODE = 75
 
-RECORD_FILES = ("config.yaml", "metrics.jsonl", "result.json", "env.json")
+#: The result last: where it is, the others are.
+RECORD_FILES = ("config.yaml", "metrics.jsonl", "env.json", "result.json")
 
 
 class StoppedEarly(Exception):

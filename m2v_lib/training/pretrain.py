@@ -207,6 +207,7 @@ class Pretrain(Stage):
         if self.exp.pretrain.extra_2d:
             data["extra_2d"] = self.exp.pretrain.extra_2d
 
+        del final["seconds"]  # those of the run stand in the head
         return lambda: {"data": data, "final": final}
 
 

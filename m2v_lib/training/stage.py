@@ -4,6 +4,7 @@ action recognition.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
@@ -14,12 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.runs.parents import PARENT, die_with_parent
 from m2v_lib.runs.records import runs_root
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
 from m2v_lib.training.engine.distributed import (
     SINGLE,
     ProcessGroup,
+    in_launched_process,
     launch,
     must_launch,
     process_group,
@@ -156,6 +159,8 @@ def run_stage(kind: type[Stage], exp: Experiment, root: Path | None = None) -> P
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name(kind.name)
     kind.check_settings(exp)
+    if PARENT in os.environ or in_launched_process():
+        die_with_parent()
 
     if must_launch(exp):
         launch(kind.name, exp, root)

@@ -176,3 +176,14 @@ def test_links_that_lead_back_end(tmp_path: Path) -> None:
 def test_numbers_that_cannot_be(values: dict[str, Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "k.npz", **values)
     refused("k.npz", lambda: read_keypoints(tmp_path / "k.npz", layout="h36m17"))
+
+
+@pytest.mark.parametrize("more", [["tail", "tail end"], []])
+def test_names_have_to_be_as_many_as_the_keypoints(more: list[str], tmp_path: Path) -> None:
+    """A find of the mutation loop: two names more than keypoints."""
+    path = write_keypoints(tracks(), tmp_path / "k.json", "posetrack18")
+    content = json.loads(path.read_text())
+    names = content["categories"][0]["keypoints"]
+    content["categories"][0]["keypoints"] = names + more if more else names[:-1]
+    path.write_text(json.dumps(content))
+    refused(f"17 keypoints a person and {19 if more else 16} names", lambda: read_keypoints(path))

@@ -120,6 +120,6 @@ def test_a_recording_is_brought_to_that_rate_and_back() -> None:
         poses[step] = lift_person(person, lifter, 50.0, CAMERA).pose_mm
         given[step] = sum(len(x) for x in spy.seen)
 
-    np.testing.assert_allclose(poses[3], poses[1], atol=2.0)
+    np.testing.assert_allclose(poses[3], poses[1], atol=4.0)
     assert (np.diff(poses[3][:, 16, 0]) > 3.0).all()
     assert given[3] * 2 < given[1]

@@ -10,11 +10,13 @@ from m2v_lib.lift.camera import (
     FOCAL,
     STATURE,
     Camera,
+    _smooth,
     assumed_camera,
     bone_lengths,
     mm_per_px,
     place,
 )
+from m2v_lib.skeletons.h36m import BONES
 
 
 def image_and_depth(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,3 +89,29 @@ def test_the_assumed_camera_sees_as_wide_as_those_of_training() -> None:
     wide, tall = assumed_camera(1280, 720), assumed_camera(720, 1280)
     assert wide.focal == tall.focal == pytest.approx(FOCAL * 1280)
     assert assumed_camera(1280, 720, 900.0).focal == 900 and wide.middle.tolist() == [640, 360]
+
+
+def test_the_size_is_that_of_all_bones_together_and_of_the_seen_ones() -> None:
+    """A bone of twice its length in one that is scaled by 3 counts by its share, not alone."""
+    pose = np.repeat(body(1), 2, axis=0)
+    pose[1, 3] += pose[1, 3] - pose[1, 2]  # the last bone of a leg
+    bones = bone_lengths(pose[:1])[0]
+    longer = bones.sum() + bones[BONES.index((2, 3))]
+    np.testing.assert_allclose(mm_per_px(pose, STATURE), [1, bones.sum() / longer], rtol=1e-6)
+    others = [i for i in range(len(BONES)) if BONES[i] != (2, 3)]
+    np.testing.assert_allclose(mm_per_px(pose, STATURE, others), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fps", [10, 50])
+def test_the_size_is_averaged_over_half_a_second_to_either_side(fps: int) -> None:
+    """A single frame in which somebody seems larger spreads over a triangle and stays a hundredth."""
+    values = np.ones(4 * fps)
+    values[2 * fps] = 2.0
+    smoothed = _smooth(values, fps) - 1
+    reach = round(0.5 * fps)
+    assert np.flatnonzero(smoothed > 1e-9).tolist() == list(
+        range(2 * fps - reach, 2 * fps + reach + 1)
+    )
+    assert smoothed.sum() == pytest.approx(1) and smoothed[2 * fps] == pytest.approx(
+        1 / (reach + 1)
+    )

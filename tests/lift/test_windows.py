@@ -4,10 +4,16 @@ is in the image.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from fakes.lifting import Counter, Flat
 
+from m2v_lib.data import prepare
+from m2v_lib.data.clips import training_clips
+from m2v_lib.data.store import open_store
 from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, box
 
 
@@ -54,6 +60,16 @@ def test_the_network_sees_people_where_it_saw_them_in_training() -> None:
         assert (high - low).max() == pytest.approx(FRAME_SIDE, abs=1e-5)
         np.testing.assert_allclose((high + low) / 2, FRAME_MIDDLE, atol=1e-5)
         np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=2e-3 * scale)
+
+
+def test_people_are_framed_as_they_stand_in_the_training_cameras_images(tmp_path: Path) -> None:
+    """Those of synthetic motion, which the same four cameras see."""
+    prepare("synthetic", root=tmp_path)
+    store = open_store("synthetic", tmp_path)
+    clips = training_clips(store, 27, 27, input_2d="detected", validation=False, device="cpu")
+    middle_B2, side_B = box(clips.batch(torch.arange(len(clips)))[0].numpy())
+    assert np.median(side_B) == pytest.approx(FRAME_SIDE, rel=0.03)
+    np.testing.assert_allclose(np.median(middle_B2, axis=0), FRAME_MIDDLE, atol=0.12)
 
 
 def test_windows_are_blended_by_a_triangle() -> None:

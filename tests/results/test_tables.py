@@ -500,3 +500,10 @@ def test_what_each_row_changes_against_another() -> None:
         scaled["experiment"][6] == "N=8, d=64 (for N=16, d=256)"
         and scaled["changes"][6] == "model.dim: 32 → 64"
     )
+
+
+def test_of_two_copies_of_a_run_the_first_is_taken() -> None:
+    """What is found first lies in the folder of runs, its copy among the kept ones."""
+    first, copy = record(1, test={"mpjpe": 60.0}), record(1, test={"mpjpe": 70.0})
+    assert table(first, copy)["mpjpe"][0] == 60.0
+    assert table(copy, first)["mpjpe"][0] == 70.0

@@ -24,6 +24,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, read_metrics
 from m2v_lib.training.action import train_action
+from m2v_lib.training.engine import distributed
 from m2v_lib.training.engine.distributed import ProcessGroup
 from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.finetune import finetune
@@ -35,6 +36,8 @@ STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "
 #: How many times the run below is killed. Twenty were tried; three are enough to notice when it
 #: breaks.
 KILLS = int(os.environ.get("M2V_TEST_KILLS", "3"))
+#: How many runs are left without the command that started them.
+ORPHANS = int(os.environ.get("M2V_TEST_KILLS", "1"))
 
 
 def experiment(more: dict[str, Any] | None = None, recipe: str = "paper") -> Experiment:
@@ -231,7 +234,7 @@ def workers(process: psutil.Process) -> list[psutil.Process]:
     return [
         p
         for p in below
-        if "torch.distributed.run" not in p.cmdline() and "m2v_lib.cli" in p.cmdline()
+        if "m2v_lib.training.engine.launcher" not in p.cmdline() and "m2v_lib.cli" in p.cmdline()
     ]
 
 
@@ -298,6 +301,34 @@ def test_sigterm_stops_all_processes_at_a_checkpoint(
     assert process.wait(60) == RESUME_EXIT_CODE, (tmp_path / "log.txt").read_text()[-2000:]
     assert (folder / "checkpoint.safetensors").exists() and not (folder / "result.json").exists()
     assert "Traceback" not in (tmp_path / "log.txt").read_text()
+
+
+def test_whoever_is_killed_leaves_no_process_behind(
+    start: Start, tiny_store: Store, tmp_path: Path
+) -> None:
+    """SIGKILL of the command at random moments, its processes still starting or at work."""
+    rng = random.Random(1)
+    for _ in range(ORPHANS):
+        running = start(experiment({"run.max_steps": 100_000}))
+        process = psutil.Process(running.pid)
+        while not (below := process.children(recursive=True)):
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 8))
+        below = process.children(recursive=True)
+        running.kill()
+        running.wait()
+        assert below and not psutil.wait_procs(below, timeout=20)[1]
+
+
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "CPU cores"), ("cuda", "CUDA devices")])
+def test_more_processes_than_the_machine_has_are_refused(
+    device: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(distributed, "_n_cores", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    with pytest.raises(ConfigError, match=f"must be at most the 3 {kind} .*, got 1000"):
+        distributed.must_launch(experiment({"run.devices": 1000, "run.device": device}))
+    assert distributed.must_launch(experiment({"run.devices": 3, "run.device": device}))
 
 
 def test_shares_cover_a_batch_and_weights_make_its_mean() -> None:

@@ -172,8 +172,6 @@ def lines_of(folder: Path) -> list[dict[str, Any]]:
 def result_of(folder: Path) -> dict[str, Any]:
     result = json.loads((folder / "result.json").read_text())
     result.pop("seconds")
-    if "final" in result:
-        result["final"].pop("seconds")
     return result
 
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -41,6 +43,33 @@ def export_store(
         raise DataError(f"{form}: there is no option {unknown[0]!r}, this layout {takes}")
 
     return export(open_store(name, root), Path(out), **options)
+
+
+def export_to_new_folder(name: str, form: str, out: Path, **options: Any) -> list[Path]:
+    """`export_store` into a folder that is new or empty, which is there whole or not at all: it is
+    written beside, under a hidden name, and renamed.
+    """
+    check_new_folder(out)
+    parent = out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=parent) as work:
+            new = Path(work) / "new"
+            files = export_store(name, form, new, **options)
+            _move(new, out)
+    except OSError as error:
+        raise DataError(f"{out}: could not be written ({error.strerror or error})") from error
+
+    return [out / file.relative_to(new) for file in files]
+
+
+def _move(new: Path, out: Path) -> None:
+    """Rename a folder; into an empty one, in which somebody may stand, what it holds."""
+    if not out.exists():
+        os.replace(new, out)
+        return
+    for path in new.iterdir():
+        os.replace(path, out / path.name)
 
 
 def check_new_folder(out: Path) -> None:

@@ -10,8 +10,6 @@ all frames of its first person, then of its second.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -30,7 +28,12 @@ from m2v_lib.data.store.description import (
     check_name,
     read_object,
 )
-from m2v_lib.data.store.folders import check_store_name, store_folder, swap_in
+from m2v_lib.data.store.folders import (
+    building_folder,
+    check_store_name,
+    store_folder,
+    swap_in,
+)
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.skeletons.h36m import N_JOINTS
 
@@ -172,22 +175,18 @@ def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:
             f"{target}: is a store of another kind, choose another name for the action data"
         )
 
-    root.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
-
     try:
-        write_tensors(building / FILE, {key: getattr(data, key) for key in (*ROWS, *SAMPLES)})
-        meta = replace(meta, fingerprint=fingerprint([building / FILE]))
-        said = {"meta": asdict(meta), "classes": data.classes, "names": data.names}
-        (building / DESCRIPTION).write_text(json.dumps(said) + "\n")
-        building.chmod(0o755)
-        swap_in(building, target)
+        with building_folder(root, meta.name) as building:
+            write_tensors(building / FILE, {key: getattr(data, key) for key in (*ROWS, *SAMPLES)})
+            meta = replace(meta, fingerprint=fingerprint([building / FILE]))
+            said = {"meta": asdict(meta), "classes": data.classes, "names": data.names}
+            (building / DESCRIPTION).write_text(json.dumps(said) + "\n")
+            building.chmod(0o755)
+            swap_in(building, target)
     except OSError as error:
         raise DataError(
             f"{target}: could not be written ({error.strerror or error}), nothing was changed"
         ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
     return target
 

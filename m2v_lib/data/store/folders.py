@@ -7,9 +7,14 @@ removed, one by one.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +60,43 @@ def store_folder(root: Path, name: str) -> Path:
         )
 
     return target
+
+
+@contextlib.contextmanager
+def building_folder(root: Path, name: str) -> Iterator[Path]:
+    """A new folder beside the store's, to build it in; gone at the end unless renamed. Others that
+    write below the root wait, so that what lies there half-made is of killed processes and goes.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        bring_back(root, name)
+        _remove_remains(root, name)
+        building = Path(tempfile.mkdtemp(prefix=f".{name}-new-", dir=root))
+        try:
+            yield building
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keep out other processes that lock the folder, until they die or leave the block."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_remains(root: Path, name: str) -> None:
+    """Remove what killed processes left of the store: half-built ones, and the older self of one
+    that is in its place.
+    """
+    kinds = "new-[a-z0-9_]+" + (r"|old-\d+" if (root / name).is_dir() else "")
+    pattern = re.compile(rf"\.{re.escape(name)}-(?:{kinds})")
+    for left in [path for path in root.iterdir() if pattern.fullmatch(path.name)]:
+        remove_store(left)
 
 
 def swap_in(building: Path, target: Path) -> None:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +27,12 @@ from m2v_lib.data.store.description import (
     checked_videos,
     read_object,
 )
-from m2v_lib.data.store.folders import check_store_name, store_folder, swap_in
+from m2v_lib.data.store.folders import (
+    building_folder,
+    check_store_name,
+    store_folder,
+    swap_in,
+)
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.data.store.world import WORLD_FILE, World, check_world, read_world, write_world
 from m2v_lib.runs.records import project_root
@@ -258,18 +261,14 @@ def write_store(
 
     if world is not None:
         check_world(world, f"{meta.name}: world", meta.joints)
-    root.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{meta.name}-", dir=root))
-
     try:
-        _write_files(building, meta, splits, world)
-        swap_in(building, target)
+        with building_folder(root, meta.name) as building:
+            _write_files(building, meta, splits, world)
+            swap_in(building, target)
     except OSError as error:
         raise DataError(
             f"{target}: could not be written ({error.strerror or error}), nothing was changed"
         ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
     return target
 

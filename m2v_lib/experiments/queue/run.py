@@ -17,6 +17,7 @@ from typing import IO, Any
 
 from m2v_lib.experiments.queue.pace import count_clips, expected_minutes, paces
 from m2v_lib.experiments.queue.wanted import Item
+from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
 
 
@@ -159,6 +160,10 @@ def run_queue(
     the time is up or at SIGTERM, 1 when a run failed.
     """
     deadline = time.monotonic() + 60 * max_minutes if max_minutes else float("inf")
+    for made in queue.items:  # one that was killed between a run's end and the copy of its record
+        if _has_result(queue.runs / made.name) and not _has_result(queue.kept / made.name):
+            print(f"kept {keep_record(queue.runs / made.name, queue.kept)}", flush=True)
+
     while queue.waiting():
         if time.monotonic() >= deadline:
             return RESUME_EXIT_CODE
@@ -189,7 +194,7 @@ def _run(item: Item, settings: Mapping[str, Any], runs: Path, deadline: float) -
         extra["run.max_minutes"] = max(0.1, (deadline - time.monotonic()) / 60)
     command = item.command(extra)
     print(shlex.join(command), flush=True)
-    environment = {**os.environ, "M2V_RUNS": str(runs)}
+    environment = {**os.environ, "M2V_RUNS": str(runs), PARENT: str(os.getpid())}
     child = subprocess.Popen([sys.executable, "-m", "m2v_lib.cli", *command[1:]], env=environment)
 
     told = list[int]()

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.engine.stopping import STOP_FILE
 
@@ -148,16 +149,27 @@ def should_report() -> bool:
 
 def must_launch(exp: Experiment) -> bool:
     """Whether the experiment asks for several devices and nobody has started their processes
-    yet.
+    yet. Raises ConfigError where this host has fewer.
     """
     if exp.run.devices == 1 or in_launched_process():
         return False
-    available = torch.cuda.device_count()
-    if exp.run.device.startswith("cuda") and exp.run.devices > available:
+    on_cuda = exp.run.device.startswith("cuda")
+    # two on one core prove that a run can be shared
+    available = torch.cuda.device_count() if on_cuda else max(2, _n_cores())
+    if exp.run.devices > available:
+        kind = "CUDA devices" if on_cuda else "CPU cores to train on"
         raise ConfigError(
-            f"run.devices={exp.run.devices}: this machine has {available} CUDA devices"
+            f"run.devices must be at most the {available} {kind} of this machine, got "
+            f"{exp.run.devices}"
         )
     return True
+
+
+def _n_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def launch(stage: str, exp: Experiment, root: Path) -> None:
@@ -175,7 +187,7 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
         command = [
             sys.executable,
             "-m",
-            "torch.distributed.run",
+            "m2v_lib.training.engine.launcher",
             "--standalone",
             f"--nproc-per-node={exp.run.devices}",
             f"--max-restarts={RESTARTS}",
@@ -196,6 +208,7 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
             "PYTHONPATH": path,
         }
         env |= {USER_ERROR_FILE: str(user_error), STOP_FILE: str(stop), OWN_STORE: "1"}
+        env[PARENT] = str(os.getpid())
         process = subprocess.Popen(command, env=env)
         with on_sigterm(stop.touch):
             code = process.wait()

@@ -426,3 +426,13 @@ def test_known_names_are_found_below_the_data_folder(
     )  # the paper's protocol comes first
     prepare("h36m", root=tmp_path / "stores")
     assert open_store("h36m", tmp_path / "stores").meta.label_is_projection
+
+
+def test_every_frame_of_the_truth_counts_in_a_factor_not_the_first_alone() -> None:
+    """The truth's first frame is half as large as it should be, its last by as much too large."""
+    truth = np.zeros((4, 17, 3))
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        truth[:, joint] = truth[:, parent] + (100, 0, 0)
+    label = np.stack([truth[0] / 4, truth[0] / 5])
+    truth *= np.array([0.5, 1, 1, 1.5])[:, None, None]
+    np.testing.assert_allclose(estimate_factor(label, truth), [4, 5], rtol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from m2v_lib import cli
 from m2v_lib.data import prepare
 from m2v_lib.data.checks import DataError
-from m2v_lib.data.store import folders, open_store
+from m2v_lib.data.store import folders, open_store, pose_store
 from m2v_lib.data.store.folders import bring_back, check_store_name, remove_store, store_folder
 
 
@@ -139,6 +139,31 @@ def test_a_replacement_killed_half_way_is_undone(
     pictures(tmp_path / ".other-old-1")
     bring_back(tmp_path, "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_what_killed_processes_left_goes_with_the_next_store_of_the_name(
+    tmp_path: Path, write_tiny_store: Callable[..., Path]
+) -> None:
+    """Half-built ones, and older ones of a store in its place; nothing of other names."""
+    path = write_tiny_store(tmp_path)
+    kept = ("tiny", ".tiny-new-old-7", ".tiny-mine-1", ".other-old-7")
+    for name in (".tiny-new-ab_1", ".tiny-old-77", *kept[1:]):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "meta.json").write_bytes((path / "meta.json").read_bytes())
+    write_tiny_store(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_an_older_store_that_stands_aside_alone_is_never_removed(
+    tmp_path: Path, write_tiny_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tiny_store(tmp_path)
+    path.rename(tmp_path / ".tiny-old-77")
+    monkeypatch.setattr(pose_store, "_write_files", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_tiny_store(tmp_path)
+    open_store("tiny", tmp_path).verify()
+    assert [p.name for p in tmp_path.iterdir()] == ["tiny"]
 
 
 def test_only_a_stores_own_files_are_removed(tmp_path: Path) -> None:

@@ -72,6 +72,15 @@ def test_everything_is_run_in_order_and_its_records_are_kept(queue: Queue) -> No
     assert run_queue(queue, {}) == 0 and time.monotonic() - began < 1, "nothing is left to do"
 
 
+def test_a_record_that_a_killed_queue_did_not_keep_is_kept_by_the_next(queue: Queue) -> None:
+    for item in queue.items:
+        finish(queue.runs / item.name, weights=True)
+        for name, text in (("config.yaml", "{}"), ("metrics.jsonl", ""), ("env.json", "{}")):
+            (queue.runs / item.name / name).write_text(text)
+    assert not queue.waiting() and run_queue(queue, {}) == 0
+    assert {path.name for path in queue.kept.iterdir()} == {item.name for item in queue.items}
+
+
 def test_a_failed_run_stops_only_what_builds_on_it(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,3 +233,34 @@ def test_without_the_data_the_command_says_so_once(
     assert "m2v data prepare mocap" in capsys.readouterr().err
     assert main(["queue", "--preset", "small"]) == 0
     assert "runs are done" in capsys.readouterr().out
+
+
+def test_the_cost_of_a_step_by_hand() -> None:
+    """Clips, frames, blocks, and for a token 12 d^2 + 8 r d^2 of products, 4 d T of attention over
+    time, 500 d of all else.
+    """
+    sizes = {"model.n_layers": 3, "model.dim": 16, "model.n_frames": 9, "model.mlp_ratio": 2}
+    exp = Experiment.preset("small").override(
+        {**sizes, "finetune.batch_size": 5, "pretrain.batch_size": 4, "pretrain.n_masks": 2}
+    )
+    token = 12 * 256 + 8 * 2 * 256 + 4 * 16 * 9 + 500 * 16
+    assert step_work(exp, "finetune") == pytest.approx(5 * 9 * 3 * token)
+    assert step_work(exp, "pretrain") == pytest.approx(4 * (2 + 1 / 3) * 9 * 3 * token)
+    one = exp.override({"model.streams": "gcn"})
+    assert step_work(one, "finetune") == pytest.approx(5 * 9 * 3 * (token - (12 + 16) * 128))
+
+
+def test_the_pace_is_that_of_the_stage_on_the_device_in_the_middle() -> None:
+    exp = Experiment.preset("small").override({"run.max_steps": 600})
+    item = Item("finetune", exp, {}, ("x",))
+
+    def made(stage: str, device: str, seconds: float) -> Record:
+        result = {"stage": stage, "device": device, "seconds": seconds, "schedule": {"steps": 100}}
+        return Record(Path("x"), exp.to_dict(), result, [], {})
+
+    past = [made("finetune", "cpu", s) for s in (10.0, 20.0, 900.0)]
+    past += [made("finetune", "NVIDIA X", 1.0), made("pretrain", "cpu", 5.0)]
+    assert expected_minutes(item, paces(past, "cpu"), None) == pytest.approx(2.0)
+    assert expected_minutes(item, paces(past, "cuda"), None) == pytest.approx(0.1)
+    ratio = step_work(exp, "finetune") / step_work(exp, "pretrain")
+    assert expected_minutes(item, paces(past[-1:], "cpu"), None) == pytest.approx(0.5 * ratio)

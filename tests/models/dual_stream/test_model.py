@@ -308,3 +308,25 @@ def test_the_input_may_be_scaled_before_its_embedding() -> None:
     scaled, plain = (build_model(e.model, seed=0) for e in (exp, Experiment.preset("smoke")))
     x = torch.randn(2, 27, 17, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(scaled(x), plain(3 * x))
+
+
+@pytest.mark.parametrize("path", ["reference", "fast"])
+def test_coordinates_go_in_and_come_out_in_full_precision(path: str) -> None:
+    """Under autocast the blocks compute in bfloat16, the embedding and both heads do not."""
+    model = random_model(config()).float().use(path)
+    normed: list[Tensor] = []
+    model.norm.register_forward_hook(lambda module, given, out: normed.append(out))
+    inside: list[torch.dtype] = []
+    model.get_submodule("layers.0.att_spatial.mixer.qkv").register_forward_hook(
+        lambda module, given, out: inside.append(out.dtype)
+    )
+    x = clip().float()
+    with torch.no_grad():
+        with torch.autocast("cpu", torch.bfloat16):
+            embedded, rep = model.embed(x), model.encode(x)
+            pose = model.decode(rep)
+        assert path == "fast" or inside == [torch.bfloat16]
+        assert torch.equal(embedded, model.embed(x))
+        assert torch.equal(rep, model.rep_logit(normed[0].float()))
+        assert torch.equal(pose, model.decode(rep))
+    assert {t.dtype for t in (embedded, rep, pose)} == {torch.float32}

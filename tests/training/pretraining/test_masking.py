@@ -106,3 +106,14 @@ def test_global_random_state_is_left_alone() -> None:
     token_masks((2, 9, 17), 0.7, generator())
     joint_span_masks((2, 9, 17), 0.7, generator())
     assert (torch.get_rng_state() == before).all()
+
+
+def test_the_number_of_spans_is_rounded_up_as_often_as_it_lies_above() -> None:
+    """A single frame at P = 0.45: floor(1.53 + u) is 1 span in 47 of 100, else 2, which cover 6 to
+    10 joints.
+    """
+    n = 4000
+    counts = joint_span_masks((n, 1, 17), 0.45, generator(7)).sum((1, 2))
+    assert set(counts.tolist()) == {5, 6, 7, 8, 9, 10}
+    assert (counts == 5).float().mean().item() == pytest.approx(0.47, abs=4 * 0.5 / n**0.5)
+    assert (joint_span_masks((n, 1, 17), 0.29, generator(8)).sum((1, 2)) <= 5).all()

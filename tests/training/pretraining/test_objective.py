@@ -159,6 +159,8 @@ def test_who_moves(recipe: str) -> None:
     moved = {
         name for name, value in model.state_dict().items() if not torch.equal(value, before[name])
     }
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert not {n for n in trained if n.startswith(("teacher.", "student.head", "student.rep_"))}
     assert not {
         name for name in moved if name.startswith(("teacher.", "student.head", "student.rep_logit"))
     }
