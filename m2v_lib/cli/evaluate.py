@@ -32,6 +32,11 @@ def add(commands: Any) -> None:
         "of videos are padded",
     )
     evaluate.add_argument(
+        "--given",
+        help="with --skeleton: the joints that the network is given, a known skeleton; the others are "
+        "hidden from it",
+    )
+    evaluate.add_argument(
         "--keep",
         type=Path,
         metavar="FOLDER",
@@ -79,12 +84,23 @@ def _errors(model: Any, exp: Experiment, args: argparse.Namespace) -> dict[str, 
 
     from m2v_lib.data.store import open_store
     from m2v_lib.evaluation.protocols import evaluate_lifting
+    from m2v_lib.skeletons import skeleton_of
     from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 
     store = open_store(exp.data.name)
     choice = check_skeleton(exp, store)[0]
+    given = choice.skeleton
+    if getattr(args, "given", None):
+        given = skeleton_of(args.given)
     clips = choice.clips(ClipLoader().evaluation(exp, store, args.split, torch.device(args.device)))
-    return evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test)
+    hidden = [w not in given.vocabulary for w in choice.skeleton.vocabulary]
+    clips.input_nJ3[:, torch.tensor(hidden)] = 0.0
+    found = evaluate_lifting(model, clips, flip_test=exp.finetune.flip_test)
+    if not any(hidden):
+        return found
+
+    errors = zip(choice.skeleton.joints, found["per_joint"], hidden, strict=True)
+    return found | {"hidden": {joint: error for joint, error, unseen in errors if unseen}}
 
 
 def _evaluate_each(args: argparse.Namespace) -> int:
@@ -108,7 +124,8 @@ def _evaluate_each(args: argparse.Namespace) -> int:
             asked = exp.override(_as_asked(exp, args, skeleton, frames))
             head = {"skeleton": skeleton, "frames": frames, "data": asked.data.name}
             found.append({**head, "split": args.split, **_errors(model, asked, args)})
-            print(json.dumps({k: v for k, v in found[-1].items() if k in (*head, "mpjpe")}))
+            shown = (*head, "mpjpe", "hidden")
+            print(json.dumps({k: v for k, v in found[-1].items() if k in shown}))
 
     if args.keep:
         said = {"commit": commit(), "device": args.device, "short_videos": "pad"}

@@ -56,6 +56,11 @@ class DataConfig:
         "which joints of the store each training step sees, one drawn from a list: known skeletons, "
         "YAML files, random (a random choice of joints); empty: those of model.skeleton",
     )
+    hidden_joints: float = new_setting(
+        0.0,
+        "share of joints that fine-tuning hides from the network, anew in each clip, while it asks "
+        "for their 3D: so that joints can be predicted that no detector gives",
+    )
     short_videos: str = new_setting(
         "stretch",
         "stretch a video shorter than a clip to one and drop a tail that fills none (spec 5.3), or "

@@ -177,6 +177,8 @@ def _validate_stages(exp: Experiment) -> None:
         raise ConfigError(
             f"data.label_fraction must lie in 0..1, more than 0, got {exp.data.label_fraction}"
         )
+    if not 0 <= exp.data.hidden_joints <= 0.9:
+        raise ConfigError(f"data.hidden_joints must lie in 0..0.9, got {exp.data.hidden_joints}")
     if not 0 < p.mask_prob < 1:
         raise ConfigError(f"pretrain.mask_prob must lie between 0 and 1, got {p.mask_prob}")
     if not 0 <= a.dropout < 1:

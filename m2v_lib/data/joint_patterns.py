@@ -187,6 +187,16 @@ def patterns_of(
     return JointPatterns(tuple(draws), lengths)
 
 
+def hide_joints(x_BTJ3: Tensor, share: float, root: int, generator: torch.Generator) -> Tensor:
+    """The input with a share of its joints, drawn for each clip, set to 0 in all frames, their
+    confidence too; never the root.
+    """
+    B, _, J, _ = x_BTJ3.shape
+    hidden_BJ = torch.rand(B, J, generator=generator, device=generator.device) < share
+    hidden_BJ[:, root] = False
+    return x_BTJ3.masked_fill(hidden_BJ.to(x_BTJ3.device)[:, None, :, None], 0.0)
+
+
 def pieces(pose_BTJC: Tensor, length: int) -> Tensor:
     """Clips cut into pieces (B * (T // length), length, J, C); frames that fill none are dropped."""
     n_pieces = pose_BTJC.shape[1] // length

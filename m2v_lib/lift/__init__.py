@@ -12,12 +12,18 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError
-from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.data.foreign_values import listed
+from m2v_lib.skeletons import H36M17, VOCABULARY, Skeleton, skeleton_of
 
 if TYPE_CHECKING:
     from m2v_lib.data.keypoints import Tracks
     from m2v_lib.lift.people import Motion
+    from m2v_lib.lift.windows import Lifter
+
+#: of a model for any skeleton: every joint of the vocabulary
+ALL_JOINTS: Final = "all"
 
 #: keypoints that MediaPipe found in `sample_video.mp4` of TaatiTeam/MotionAGFormer (Apache-2.0):
 #: 185 frames, one person
@@ -43,13 +49,16 @@ def lift(
     layout: str | None = None,
     focal: float | None = None,
     stature: float | None = None,
+    joints: str | None = None,
     device: str = "cpu",
 ) -> Motion:
     """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
     model has; of a model for any skeleton, with those that the keypoints' layout has. `model` is a
     run's folder; else the package's.
 
-    size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
+    `joints` asks a model for any skeleton for others: a known skeleton, a YAML file, or all of the
+    vocabulary; those that the layout lacks are predicted, where the model has learnt that, and
+    marked. size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
     and stature (m) of the people are assumed unless given. Raises DataError, ConfigError or
     CheckpointError.
     """
@@ -58,16 +67,44 @@ def lift(
     from m2v_lib.lift.windows import load_lifter
 
     lifter = load_lifter(model, device)
-    skeleton = None if lifter.any_skeleton else lifter.skeleton
+    skeleton = wanted_skeleton(lifter, joints)
     tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
     if lifter.any_skeleton:
-        lifter.use_skeleton(tracks.skeleton)
+        lifter.use_skeleton(tracks.skeleton, hidden=tracks.absent if joints else ())
+        check_predictions(lifter, tracks)
+
     return lift_tracks(
         tracks,
         lifter,
         focal=focal,
         stature=STATURE if stature is None else stature,
     )
+
+
+def wanted_skeleton(lifter: Lifter, joints: str | None) -> Skeleton | None:
+    """The joints that are to come out; None where the keypoints' layout says it. Raises ConfigError,
+    SkeletonError.
+    """
+    if not lifter.any_skeleton:
+        if joints is not None:
+            raise ConfigError(
+                f"joints={joints[:80]} needs a network for any skeleton (model.joint_embedding=name), "
+                f"this one is bound to {lifter.skeleton.name}"
+            )
+        return lifter.skeleton
+    if joints is None:
+        return None
+    return VOCABULARY if joints == ALL_JOINTS else skeleton_of(joints)
+
+
+def check_predictions(lifter: Lifter, tracks: Tracks) -> None:
+    """Refuse to predict joints with a model that was always given all of them."""
+    if lifter.hidden and not lifter.predicts_unseen:
+        names = listed([tracks.skeleton.joints[joint] for joint in lifter.hidden], 3)
+        raise ConfigError(
+            f"{tracks.layout} does not give {names}, and this network has not learnt to predict joints "
+            "that it does not see (data.hidden_joints=0)"
+        )
 
 
 def read_tracks(

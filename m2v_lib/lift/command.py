@@ -48,6 +48,11 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--fps", type=float, help="frames a second of the recording")
     command.add_argument("--layout", help="which keypoints these are, such as coco17")
     command.add_argument(
+        "--joints",
+        help="of a network for any skeleton: the joints to write, a known skeleton, a YAML file or all "
+        "(default: those of the layout); what was not seen is predicted and marked",
+    )
+    command.add_argument(
         "--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)"
     )
     command.add_argument(
@@ -80,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         layout=args.layout,
         focal=args.focal,
         stature=args.stature,
+        joints=args.joints,
         device=args.device,
     )
     for out in args.out:

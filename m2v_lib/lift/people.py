@@ -146,7 +146,9 @@ def lift_tracks(
         "format": tracks.format,
     }
     if tracks.absent:
-        about["absent"] = [skeleton.joints[joint] for joint in tracks.absent]
+        about["predicted" if lifter.hidden else "absent"] = [
+            skeleton.joints[joint] for joint in tracks.absent
+        ]
 
     return Motion(
         source=tracks.source,
@@ -158,11 +160,11 @@ def lift_tracks(
         notes=tracks.notes,
         report={
             **reading_lines(tracks),
-            **motion_lines(tracks, lifted, camera, stature, focal),
+            **motion_lines(tracks, lifted, camera, stature, focal, predicted=bool(lifter.hidden)),
             **certainty_lines(tracks, lifted, check, fps),
         },
         warnings=warnings(tracks, lifted, check, fps),
-        absent=tracks.absent,
+        absent=() if lifter.hidden else tracks.absent,
         skeleton=skeleton,
     )
 

@@ -47,7 +47,13 @@ def reading_lines(tracks: Tracks) -> dict[str, str]:
 
 
 def motion_lines(
-    tracks: Tracks, people: tuple[Lifted, ...], camera: Camera, stature: float, focal: float | None
+    tracks: Tracks,
+    people: tuple[Lifted, ...],
+    camera: Camera,
+    stature: float,
+    focal: float | None,
+    *,
+    predicted: bool = False,
 ) -> dict[str, str]:
     """What was missing, and what was assumed."""
     given = [filled_in(person, tracks.absent) for person in people]
@@ -57,7 +63,10 @@ def motion_lines(
 
     if tracks.absent:
         names = ", ".join(tracks.skeleton.joints[joint] for joint in tracks.absent)
-        lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
+        if predicted:
+            lines["predicted"] = f"{names}: not part of {tracks.layout}, marked as filled in"
+        else:
+            lines["absent"] = f"{names}: not part of {tracks.layout}, left out of the result"
 
     focal_text = f"focal length {camera.focal:.0f} px"
     if focal is None:

@@ -5,7 +5,7 @@ blended together.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -50,10 +50,13 @@ class Lifter:
         batch: int = 16,
         skeleton: Skeleton = H36M17,
         frame_step: int = 1,
+        predicts_unseen: bool = False,
     ):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
         #: frames a second that the model reads
         self.fps = MODEL_FPS / frame_step
+        #: whether it was trained to predict joints that it is not given (`data.hidden_joints`)
+        self.predicts_unseen = predicts_unseen
         #: whether it takes any choice of the vocabulary's joints, see `use_skeleton`
         self.any_skeleton = bool(getattr(model, "any_skeleton", False))
         self.use_skeleton(skeleton)
@@ -61,8 +64,11 @@ class Lifter:
         ramp = np.minimum(np.arange(n_frames), np.arange(n_frames)[::-1]) + 1.0
         self.weight_T = ramp / ramp.max()  # a triangle: the ends of a window know one side only
 
-    def use_skeleton(self, skeleton: Skeleton) -> None:
-        """Lift these joints from now on. Raises ValueError where the model is bound to others."""
+    def use_skeleton(self, skeleton: Skeleton, hidden: Sequence[int] = ()) -> None:
+        """Lift these joints from now on, of which the keypoints never give the `hidden` ones. Raises
+        ValueError where the model is bound to others.
+        """
+        self.hidden = list(hidden)
         if hasattr(self.model, "use_skeleton"):
             cast(Any, self.model).use_skeleton(skeleton)
         self.skeleton = skeleton
@@ -123,6 +129,8 @@ class Lifter:
         framed[..., :2] = (
             seen_BTJ3[..., :2] - middle_B2[:, None, None]
         ) * scale + self.frame_middle
+        framed[:, :, self.hidden] = 0.0
+
         device = next(self.model.parameters()).device
         with torch.no_grad():
             pose = predict(
@@ -189,7 +197,11 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
         keep_freed_memory()
     kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
     return kind(
-        network, exp.model.n_frames, skeleton=exp.model.joints, frame_step=exp.data.frame_step
+        network,
+        exp.model.n_frames,
+        skeleton=exp.model.joints,
+        frame_step=exp.data.frame_step,
+        predicts_unseen=exp.data.hidden_joints > 0,
     )
 
 

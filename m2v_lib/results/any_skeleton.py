@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 GROUP: Final = "any-skeleton"
 #: The row of the network for all skeletons; the others are bound to `model.skeleton`.
 GENERALIST: Final = 1
+#: The row of the one that predicts joints that it is not given.
+PREDICTS_HIDDEN: Final = 6
 #: What `m2v evaluate --keep` adds to a record.
 EVALUATIONS: Final = "evaluations.json"
 
@@ -36,7 +38,7 @@ def price_of_generality(records: Iterable[Record], preset: str = "compact") -> p
     found = by_digest_and_seed(records, "finetune", None)
     results: dict[int, dict[int, Mapping[str, Any]]] = {}
     skeletons: dict[int, str] = {}
-    for row in rows(GROUP):
+    for row in (row for row in rows(GROUP) if row.row != PREDICTS_HIDDEN):
         exp = row.experiment(data="", preset=preset)
         runs = found.get(exp.digest("finetune"), {})
         results[row.row] = {seed: record.result for seed, record in runs.items()}

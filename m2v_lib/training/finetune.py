@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from m2v_lib.config import Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
-from m2v_lib.data.joint_patterns import Choice, patterns_of, pieces
+from m2v_lib.data.joint_patterns import Choice, hide_joints, patterns_of, pieces
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
@@ -139,6 +139,10 @@ class Finetune(Stage):
             drawn |= {"x": choice.of(x), "y": choice.relative(y)}
             drawn = {name: pieces(tensor, length) for name, tensor in drawn.items()}
 
+        if hidden := self.exp.data.hidden_joints:
+            root = choice.skeleton.root if self.patterns is not None else self.train.skeleton.root
+            drawn["x"] = hide_joints(drawn["x"], hidden, root, generator)
+
         B = len(drawn["x"])
         own = self.group.share(B)
         weight = torch.full((), self.group.weight(B), device=self.device)
@@ -165,6 +169,7 @@ class Finetune(Stage):
             and other.train is self.train
             and other.views is None
             and not other.changes_shape
+            and not other.exp.data.hidden_joints
             and other.exp.data.flip_train == self.exp.data.flip_train
             for other in others
         )

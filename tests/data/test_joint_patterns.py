@@ -14,6 +14,7 @@ from m2v_lib.data.clips import Clips
 from m2v_lib.data.joint_patterns import (
     ALWAYS,
     choice_from,
+    hide_joints,
     lengths_of,
     named_choices,
     patterns_of,
@@ -152,3 +153,16 @@ def test_words_tell_joints_that_skeletons_call_the_same() -> None:
     mine = Skeleton("mine", ("root", "top"), (-1, 0), words={"top": "crown"})
 
     assert choice_from(VOCABULARY, mine, "here").columns == (0, VOCABULARY.index("crown"))
+
+
+def test_hidden_joints_are_nothing_in_all_frames_of_a_clip() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.ones(200, 4, 10, 3)
+
+    hidden = hide_joints(x, 0.3, 2, generator)
+
+    gone = (hidden == 0).all(-1)
+    assert torch.equal(gone, (hidden == 0).any(-1))
+    assert torch.equal(gone.all(1), gone.any(1))
+    assert not gone[:, :, 2].any()
+    assert gone.float().mean() == pytest.approx(0.3 * 9 / 10, abs=0.02)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints.layouts import LAYOUTS, Layout
 from m2v_lib.data.keypoints.skeleton_map import mapped, skeleton_of_layout
 from m2v_lib.lift import SAMPLE, lift
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import Lifter, load_lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
-from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
+from m2v_lib.skeletons import H36M17, KNOWN, VOCABULARY, Skeleton
 
 #: What comes out of each layout: a known skeleton, and how many of its joints the layout lacks.
 OUT = {
@@ -63,14 +63,7 @@ def test_bones_through_a_joint_left_out_are_contracted() -> None:
 
 
 def test_feet_in_feet_out(tmp_path: Path) -> None:
-    exp = Experiment.preset("smoke").override(
-        {"model.joint_embedding": "name", "model.n_frames": 9}
-    )
-    file = tmp_path / "weights.safetensors"
-    network = build_model(exp.model, seed=0)
-    save_tensors(file, network.state_dict(), {"experiment": exp.to_dict()})
-
-    motion = lift(SAMPLE, model=file)
+    motion = lift(SAMPLE, model=a_network(tmp_path))
 
     joints = motion.skeleton.joints
     assert {"left toe", "right toe", "left heel", "right heel"} <= set(joints)
@@ -123,3 +116,44 @@ def test_a_recording_is_brought_to_that_rate_and_back() -> None:
     np.testing.assert_allclose(poses[3], poses[1], atol=4.0)
     assert (np.diff(poses[3][:, 16, 0]) > 3.0).all()
     assert given[3] * 2 < given[1]
+
+
+def a_network(folder: Path, **changes: object) -> Path:
+    asked = {"model.joint_embedding": "name", "model.n_frames": 9, **changes}
+    exp = Experiment.preset("smoke").override(asked)
+    file = folder / "weights.safetensors"
+    save_tensors(file, build_model(exp.model, seed=0).state_dict(), {"experiment": exp.to_dict()})
+    return file
+
+
+def test_joints_that_were_not_seen_are_predicted_where_asked_and_marked(tmp_path: Path) -> None:
+    file = a_network(tmp_path, **{"data.hidden_joints": 0.1})
+
+    motion = lift(SAMPLE, model=file, joints="halpe26")
+
+    joints = motion.skeleton.joints
+    assert motion.about["predicted"] == ["head", "left small toe", "right small toe"]
+    person = motion.people[0]
+    predicted = [joints.index(name) for name in motion.about["predicted"]]
+    assert person.filled[:, predicted].all() and np.isfinite(person.pose_mm).all()
+    assert "marked as filled in" in motion.report["predicted"]
+    assert len(lift(SAMPLE, model=file, joints="all").skeleton) == len(VOCABULARY)
+
+
+def test_what_the_place_of_an_unseen_joint_is_does_not_matter(tmp_path: Path) -> None:
+    lifter = load_lifter(a_network(tmp_path, **{"data.hidden_joints": 0.1}))
+    lifter.use_skeleton(KNOWN["halpe26"], hidden=[17])
+    rng = np.random.default_rng(0)
+    seen = rng.uniform(100, 500, (9, 26, 3)).astype(np.float32)
+    seen[:, 17, 2] = 0.0
+    moved = seen.copy()
+    moved[:, 17, :2] += 50.0
+
+    np.testing.assert_array_equal(lifter(seen), lifter(moved))
+
+
+def test_joints_are_not_asked_of_a_network_that_cannot_give_them(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"does not give head, .* has not learnt to predict"):
+        lift(SAMPLE, model=a_network(tmp_path), joints="halpe26")
+    with pytest.raises(ConfigError, match="joints=halpe26 needs a network for any skeleton"):
+        lift(SAMPLE, joints="halpe26")

@@ -95,6 +95,10 @@ def mapped(layout: Layout, skeleton: Skeleton, where: str) -> Layout:
     sources: tuple[tuple[int, ...], ...] = tuple((joint,) for joint in range(len(keys)))
     if not _is_own(layout, skeleton):
         sources = tuple(_sources(layout, keypoints, key, keys) for key in keys)
+        sources = tuple(
+            source or _by_word(layout, word)
+            for source, word in zip(sources, skeleton.vocabulary, strict=True)
+        )
 
     n_given = sum(map(bool, sources))
     if n_given < min(MIN_JOINTS, len(skeleton)):
@@ -123,6 +127,14 @@ def _sources(
     if key in _MADE and (made := layout.sources[JOINTS.index(key)]):
         return made
     return (keypoints.index(key),) if key in keypoints else ()
+
+
+def _by_word(layout: Layout, word: str) -> tuple[int, ...]:
+    """The keypoint that the vocabulary of joints calls so, where the layout is a known skeleton's."""
+    skeleton = KNOWN.get(layout.name)
+    if skeleton is None or len(skeleton) != layout.n_keypoints or word not in skeleton.vocabulary:
+        return ()
+    return (skeleton.vocabulary.index(word),)
 
 
 def joints_of(
