@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from m2v_lib.data import limits
 from m2v_lib.report.documents import audit_page
+from m2v_lib.report.limits_page import limits_page
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb", "Makefile", "Snakefile")
@@ -137,6 +139,13 @@ def test_every_named_document_is_there() -> None:
 def test_the_audit_is_what_the_list_of_disagreements_says() -> None:
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert text == audit_page(), "docs/audit.md is out of date: run `m2v report`"
+
+
+def test_the_page_of_limits_is_that_of_the_code() -> None:
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    assert text == limits_page(), "docs/limits.md is out of date: run `m2v report`"
+    named = re.findall(r"^\| `([A-Z_]+)` \|", text, re.MULTILINE)
+    assert set(named) == {name for name in vars(limits) if name.isupper()}
 
 
 def test_anchors_of_a_document_are_unique() -> None:
