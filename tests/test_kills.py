@@ -32,6 +32,10 @@ from m2v_lib.runs.records import RECORD_FILES, load_record, read_metrics
 
 #: Training has kills at chosen moments too (tests/training/test_resume.py).
 KILLS = int(os.environ.get("M2V_TEST_KILLS", "1"))
+BY_HAND = pytest.mark.skipif(
+    "M2V_TEST_KILLS" not in os.environ,
+    reason="by hand (M2V_TEST_KILLS=10); training is killed at chosen moments in every test run",
+)
 
 RUNNER = """
 import json, os, sys
@@ -197,7 +201,7 @@ def test_export(form: str, forks: Forks, tmp_path: Path) -> None:
         assert contents(tmp_path / str(i) / "out") == expected
 
 
-@pytest.mark.skipif("M2V_TEST_KILLS" not in os.environ, reason="takes half a minute, by hand")
+@BY_HAND
 def test_report(forks: Forks, tmp_path: Path) -> None:
     def words(folder: Path) -> list[str]:
         if not folder.exists():
@@ -215,7 +219,16 @@ def test_report(forks: Forks, tmp_path: Path) -> None:
         assert set(contents(reports / "html")) == expected
 
 
-@pytest.mark.parametrize("stage", ["queue", "pretrain", "finetune", "best-on-val", "action"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "queue",
+        *(
+            pytest.param(name, marks=BY_HAND)
+            for name in ("pretrain", "finetune", "best-on-val", "action")
+        ),
+    ],
+)
 def test_training(
     stage: str,
     forks: Forks,
