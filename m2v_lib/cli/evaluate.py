@@ -105,8 +105,7 @@ def _errors(model: Any, exp: Experiment, args: argparse.Namespace) -> dict[str, 
 
 def _evaluate_each(args: argparse.Namespace) -> int:
     """Each skeleton with each number of frames."""
-    from m2v_lib.results.any_skeleton import EVALUATIONS
-    from m2v_lib.runs.records import commit, load_record, write_json
+    from m2v_lib.runs.records import load_record
     from m2v_lib.training.checkpoint import load_checkpoint
 
     model, exp = load_checkpoint(args.run, device=args.device)
@@ -118,22 +117,30 @@ def _evaluate_each(args: argparse.Namespace) -> int:
     if args.keep:
         load_record(args.keep)
 
-    found = []
     for skeleton in args.skeleton or [exp.model.skeleton]:
         for frames in args.frames or [exp.model.n_frames]:
             asked = exp.override(_as_asked(exp, args, skeleton, frames))
             head = {"skeleton": skeleton, "frames": frames, "data": asked.data.name}
-            found.append({**head, "split": args.split, **_errors(model, asked, args)})
+            head |= {"split": args.split, "given": args.given or ""}
+            found = {**head, **_errors(model, asked, args)}
             shown = (*head, "mpjpe", "hidden")
-            print(json.dumps({k: v for k, v in found[-1].items() if k in shown}))
-
-    if args.keep:
-        said = {"commit": commit(), "device": args.device, "short_videos": "pad"}
-        dropped = ("per_action", "per_joint")
-        kept = [{k: v for k, v in line.items() if k not in dropped} | said for line in found]
-        write_json(args.keep / EVALUATIONS, kept)
+            print(json.dumps({k: v for k, v in found.items() if k in shown}), flush=True)
+            if args.keep:
+                _keep(args.keep, head, found | {"device": args.device})
 
     return 0
+
+
+def _keep(record: Path, head: dict[str, Any], found: dict[str, Any]) -> None:
+    """Add errors to those that the record has, in place of older ones of the same question."""
+    from m2v_lib.results.any_skeleton import EVALUATIONS
+    from m2v_lib.runs.records import commit, write_json
+
+    file = record / EVALUATIONS
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
+    others = [line for line in kept if any(line.get(k) != v for k, v in head.items())]
+    line = {k: v for k, v in found.items() if k not in ("per_action", "per_joint")}
+    write_json(file, [*others, {**line, "commit": commit()}])
 
 
 def _as_asked(

@@ -108,5 +108,5 @@ def by_length(records: Iterable[Record], preset: str = "compact") -> pd.DataFram
 
     if not lines:
         return pd.DataFrame()
-    frame = pd.DataFrame(lines)
+    frame = pd.DataFrame([line for line in lines if not line.get("given")])
     return frame.pivot_table(index="skeleton", columns="frames", values="mpjpe", aggfunc="mean")
