@@ -65,7 +65,7 @@ report: $(STAMP) ## build the book again from what has run
 
 # One table alone: m2v_lib/experiments/tables.yaml says which groups of rows and which chapter that is.
 define one-table
-@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" -- \
+@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" chapters=$${words%% *} -- \
     reports/executed/$(SUITE)/suite.json reports/executed/$(SUITE)/$${words%% *}.ok
 @m2v report --suite $(SUITE)
 endef
