@@ -18,11 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from m2v_lib.notebook import colours
 from m2v_lib.skeletons import H36M17, Skeleton
 
-SIDE_COLOURS = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
-#: Dark or far apart enough on white for curves of different runs (after Okabe and Ito).
-LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+SIDE_COLOURS, LINE_COLOURS = colours.SIDES, colours.LINES
 _MAP = "cividis"
 
 
