@@ -21,7 +21,7 @@ from m2v_lib.report.answers import answers, claims_settled
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.contents import chapter_page, has_runs_page, runs_page_name, runs_pages
 from m2v_lib.report.convert import convert, title_of
-from m2v_lib.report.documents import copy_documents, write_generated
+from m2v_lib.report.documents import copy_documents, glossary_terms, write_generated
 from m2v_lib.report.front import Parts, front_page
 from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.report.headline import headline
@@ -59,9 +59,12 @@ def build(
         source.mkdir()
         copy_static(source / "_static")
         _copy_pictures(reports.parent / "notebooks" / "images", source / "images")
-        documents = copy_documents(reports.parent / "docs", source)
+        docs = reports.parent / "docs"
+        documents, terms = copy_documents(docs, source), glossary_terms(docs)
         claims = claims_settled(run, reports.parent / "notebooks")
-        _write_pages(source, run, records, documents, answers(_chapters(run), kept, claims), kept)
+        _write_pages(
+            source, run, records, documents, terms, answers(_chapters(run), kept, claims), kept
+        )
         warnings = build_html(source, target, f"Motion2vec: {run.name}")
         copy_records(records, target)
         (target / "warnings.txt").write_text(warnings, encoding="utf-8")
@@ -102,6 +105,7 @@ def _write_pages(
     run: SuiteRun,
     records: list[Record],
     documents: list[str],
+    terms: dict[str, str],
     answered: str,
     kept: list[Record],
 ) -> None:
@@ -112,9 +116,7 @@ def _write_pages(
 
     for page in run.pages:
         runs = f"{runs_page_name(page.notebook)}.md" if page in several else ""
-        notebook = convert(
-            page, links, with_documents=bool(documents), known_runs=names, runs_page=runs
-        )
+        notebook = convert(page, links, terms=terms, known_runs=names, runs_page=runs)
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
 

@@ -17,7 +17,7 @@ from nbformat import NotebookNode
 
 from m2v_lib.report.badges import finished
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
-from m2v_lib.report.documents import link_references
+from m2v_lib.report.documents import in_the_book, link_references, link_terms
 
 PLOTLY = "application/vnd.plotly.v1+json"
 #: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and
@@ -41,14 +41,15 @@ def convert(
     page: Page,
     links: Mapping[str, str] | None = None,
     *,
-    with_documents: bool = False,
+    terms: Mapping[str, str] | None = None,
     known_runs: Collection[str] = (),
     runs_page: str = "",
 ) -> NotebookNode:
     """The page's notebook, ready for myst-nb; a stub where there is none to read.
 
     `links` gives the book's page for a chapter's file name, where that is another one (a
-    notebook that ran many times). `with_documents` links references such as 'spec 5.3' to them;
+    notebook that ran many times). With `terms`, those of the glossary, the first use of each and
+    references such as 'spec 5.3' lead to the documents;
     cells of tables lead to those `known_runs` that they show; `runs_page` lists the notebook's
     other runs. The cell of parameters that papermill adds is left out: the page's box has them.
     """
@@ -57,15 +58,16 @@ def convert(
     notebook.cells = [cell for cell in notebook.cells if not _ADDED & set(_tags(cell))]
     _set_title(notebook, page, runs_page)
 
-    heading, figures = "", 0
+    heading, figures, unused = "", 0, dict(terms or {})
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             heading = _last_heading(cell.source) or heading
             cell.source = _LINK.sub(
                 lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source
             )
-            if with_documents:
-                cell.source = link_references(cell.source)
+            cell.source = in_the_book(cell.source)
+            if terms:
+                cell.source = link_terms(link_references(cell.source), unused)
         elif cell.cell_type == "code":
             _fold(cell)
             _describe_images(cell, heading)
@@ -250,6 +252,13 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
         before += 1
 
     return before
+
+
+def draw_figures(notebook: NotebookNode, page: str) -> None:
+    """Turn all plotly outputs of a notebook into elements of a page that loads plotly.js itself."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            _draw_plotly(cell, f"{page}-{number}", "", before=1)
 
 
 def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:
