@@ -9,6 +9,7 @@ from typing import Any
 
 from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.report.answers import SHOWN, answers, claims_settled, slug
+from m2v_lib.report.badges import with_badges
 from m2v_lib.report.collect import SuiteRun
 from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.results import tables
@@ -139,6 +140,8 @@ def test_a_measured_cell_leads_to_its_runs_and_a_published_one_to_none() -> None
     assert '<a href="runs.html#table8-1-s0">91.2 ± 0.0</a>' in page
     assert '<a href="runs.html#table8-1-s1">1</a>' in page
     assert not re.search(r"<a [^>]*>38\.4", page)
+    frame = tables.on_motion_capture("table8", [run("table8", 1, mpjpe=91.25)])
+    assert "<a " not in with_badges(frame, ["another run"]), "the runs page does not list it"
 
 
 def test_the_page_of_all_tables_never_mixes_measured_and_published() -> None:
