@@ -218,7 +218,7 @@ def test_tags_are_known_and_worked_answers_follow_a_question(path: Path) -> None
 def test_a_check_does_not_show_its_answer_and_a_solution_is_folded(path: Path) -> None:
     """In Jupyter Lab by `source_hidden`; the book folds the tag."""
     for cell in cells(path, "code"):
-        for call in (node for node in ast.walk(ast.parse(source(cell))) if is_check(node)):
+        for call in checks(source(cell)):
             assert len(call.args) == 1 or isinstance(call.args[1], ast.Name), source(cell)
             if len(call.args) == 1:
                 assert {"sealed"} <= {keyword.arg for keyword in call.keywords}, source(cell)
@@ -226,14 +226,10 @@ def test_a_check_does_not_show_its_answer_and_a_solution_is_folded(path: Path) -
             assert cell["metadata"]["jupyter"] == {"source_hidden": True}
 
 
-def is_check(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and node.func.attr == "check"
-        and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "nb"
-    )
+def checks(text: str) -> list[ast.Call]:
+    """The calls of `nb.check`."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func) == "nb.check"]
 
 
 @pytest.mark.parametrize(

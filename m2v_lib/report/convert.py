@@ -56,7 +56,6 @@ def convert(
     notebook = _read(page.executed)
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
     notebook.cells = [cell for cell in notebook.cells if not _ADDED & set(_tags(cell))]
-    _set_title(notebook, page, runs_page)
 
     heading, figures, unused = "", 0, dict(terms or {})
     for number, cell in enumerate(notebook.cells):
@@ -74,6 +73,7 @@ def convert(
             _link_runs(cell, known_runs)
             figures = _draw_plotly(cell, f"{page.name}-{number}", heading, figures)
 
+    _set_title(notebook, page, runs_page)  # last: in its HTML no term becomes a link
     return notebook
 
 

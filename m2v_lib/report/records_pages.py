@@ -52,7 +52,7 @@ def records_page(
 
     rows, pages = rows_of_runs(records), _pages_by_run(suite)
     lines = [_line("th", _COLUMNS)]
-    for record in sorted(records, key=lambda record: (rows[record.name][:1], record.name)):
+    for record in sorted(records, key=lambda record: _order(record, rows)):
         result = record.result
         values = [
             f'<a id="{_text(record.name)}"></a><code>{_text(record.name)}</code>',
@@ -69,6 +69,12 @@ def records_page(
     head, *body = lines
     table = f"<thead>{head}</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
     return f'{_HEAD}<table class="m2v-table m2v-runs">\n{table}\n</table>\n'
+
+
+def _order(record: Record, rows: Mapping[str, Sequence[str]]) -> tuple[str, int, str]:
+    """By the first row a run stands behind; runs of no row last."""
+    group, _, number = (rows[record.name] or ("~/0",))[0].partition("/")
+    return group, int(number) if number.isdigit() else 0, record.name
 
 
 def _full_steps(schedule: Mapping[str, Any]) -> str:

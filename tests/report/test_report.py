@@ -23,7 +23,7 @@ from m2v_lib.cli.options import pair as _pair
 from m2v_lib.config import ConfigError
 from m2v_lib.report import build
 from m2v_lib.report.collect import Page, read_suite
-from m2v_lib.report.convert import command_of, plotly_html
+from m2v_lib.report.convert import command_of, convert, plotly_html
 from m2v_lib.report.records_pages import records_page
 from m2v_lib.runs.records import Record
 
@@ -137,6 +137,12 @@ def test_the_injected_parameters_stand_in_the_box_alone(book: Path) -> None:
     assert "seed = 0" in box and "seed = 0" not in words(book / "00_start_here.html").replace(
         " ".join(re.sub(r"<[^>]+>", " ", box).split()), ""
     )
+
+
+def test_terms_lead_to_the_glossary_but_not_inside_html() -> None:
+    page = Page("00-x", "00_x.ipynb", "chapter", "", "ok", parameters={"preset": "smoke"})
+    made = convert(page, terms={"preset": "preset", "notebook": "notebook"})
+    assert "glossary" not in made.cells[0].source and "preset" in made.cells[0].source
 
 
 def test_the_command_of_a_page_means_the_settings_it_was_made_with() -> None:
