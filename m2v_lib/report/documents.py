@@ -29,12 +29,13 @@ _REFERENCE = re.compile(
     re.IGNORECASE,
 )
 #: Text in which a reference stays as it is: code, links, formulas.
-_LITERAL = re.compile(r"(```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$[^$]*\$)", re.DOTALL)
+_LITERAL = re.compile(r"(```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$\$.*?\$\$|\$[^$]*\$)", re.DOTALL)
 
 _TERM = re.compile(r'<a id="([^"]+)"></a>\n+\*\*(.+?)\*\*:')
 #: The same, headings and table rows: there no term is linked.
 _UNLINKED = re.compile(
-    r"(```.*?```|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\$[^$]*\$|<[^>]*>|^(?:#|\|)[^\n]*$)",
+    r"(```.*?```|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\$\$.*?\$\$|\$[^$]*\$|\\begin\{.*?\\end\{"
+    r"|<[^>]*>|^(?:#|\|)[^\n]*$)",
     re.DOTALL | re.MULTILINE,
 )
 #: Terms of the glossary that a text uses all the time.

@@ -82,6 +82,8 @@ def test_the_first_use_of_a_term_leads_to_the_glossary() -> None:
     assert "of a [Token](glossary.md#token); a [token](x.md), $token$ or token." in linked
     assert linked.startswith("# A token\n\n`token`")
     assert "[P-MPJPE](glossary.md#p-mpjpe) is not [MPJPE](glossary.md#mpjpe)" in linked
+    formula = "$$\n\\text{token}, \\text{spec 5}\n$$"
+    assert link_terms(link_references(formula), dict(terms)) == formula
     assert "token" not in left and link_terms(text, left).count("glossary.md") == 0
 
 
