@@ -30,7 +30,7 @@ SUITE = $(DATA)-$(PRESET)-$(RECIPE)
 SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video slides lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -65,7 +65,7 @@ report: $(STAMP) ## build the book again from what has run
 
 # One table alone: m2v_lib/experiments/tables.yaml says which groups of rows and which chapter that is.
 define one-table
-@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" -- \
+@words=$$(m2v rows $@ --targets) && $(SNAKE) "tables=$${words#* }" chapters=$${words%% *} -- \
     reports/executed/$(SUITE)/suite.json reports/executed/$(SUITE)/$${words%% *}.ok
 @m2v report --suite $(SUITE)
 endef
@@ -89,6 +89,9 @@ video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an
 	$(BIN)/uv pip install --quiet --python .venv-video/bin/python --compile-bytecode "mediapipe==0.10.21" "av>=14,<19"
 	@touch $@
 
+slides: $(STAMP) ## the chapters as slides for teachers: reports/slides/index.html
+	@python -m m2v_lib.report.slides
+
 lab: $(STAMP) ## open the notebooks in Jupyter Lab
 	jupyter lab notebooks
 
@@ -111,4 +114,4 @@ outputs: $(STAMP) ## store the outputs of CHAPTERS, run with their defaults (aft
 	    --ExecutePreprocessor.record_timing=False $(CHAPTERS)
 
 clean: ## remove what was generated: runs, stores, executed notebooks, book (keeps .venv, data/ and reports/records)
-	rm -rf reports/runs reports/stores reports/executed reports/html reports/.book-* .snakemake
+	rm -rf reports/runs reports/stores reports/executed reports/html reports/slides reports/.book-* .snakemake

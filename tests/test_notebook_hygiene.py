@@ -212,7 +212,46 @@ def test_tags_are_known_and_worked_answers_follow_a_question(path: Path) -> None
             assert re.search(r"^\w+ = None\b", source(before), re.MULTILINE), (
                 "the cell before asks the question"
             )
-            assert "nb.check(" in source(before) and "nb.check(" in source(cell)
+            assert "nb.check" in source(before) and "nb.check" in source(cell)
+
+
+@each_chapter
+def test_a_check_does_not_show_its_answer_and_a_solution_is_folded(path: Path) -> None:
+    """In Jupyter Lab by `source_hidden`; the book folds the tag."""
+    for cell in cells(path, "code"):
+        for call in checks(source(cell)):
+            assert len(call.args) == 1 or isinstance(call.args[1], ast.Name), source(cell)
+            if len(call.args) == 1:
+                assert {"sealed"} <= {keyword.arg for keyword in call.keywords}, source(cell)
+        if "solution" in tags(cell):
+            assert cell["metadata"]["jupyter"] == {"source_hidden": True}
+
+
+def checks(text: str) -> list[ast.Call]:
+    """The calls of `nb.check`."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    return [call for call in calls if ast.unparse(call.func) == "nb.check"]
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in CHAPTERS if p.stem[0] in "234"], ids=lambda path: path.stem
+)
+def test_three_exercises_of_which_one_is_code_to_write(path: Path) -> None:
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    asked = re.findall(r"^\*\*(\d, \w+)\.\*\*", text, re.MULTILINE)
+    assert asked == ["1, check", "2, change", "3, extend"]
+    solved = [cell for cell in cells(path, "code") if "solution" in tags(cell)]
+    assert len(solved) == 3 and "nb.check_code(mine," in source(solved[-1])
+    for cell in solved:
+        assert "".join(text for output in cell["outputs"] for text in output["text"]) == "right\n"
+
+
+@each_chapter
+def test_says_what_it_needs_what_it_found_and_where_to_read_on(path: Path) -> None:
+    text = "\n".join(source(cell) for cell in cells(path, "markdown"))
+    assert re.search(r"^\*\*Before this:\*\* .+glossary", text, re.MULTILINE)
+    assert re.search(r"^## In short\n\n- ", text, re.MULTILINE)
+    assert re.search(r"\]\(https?://", text.partition("## References")[2])
 
 
 @each_chapter

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from m2v_lib.cli import bench, data, evaluate, queue, report, rerun, rows, train
+from m2v_lib.cli import bench, data, evaluate, queue, report, rerun, rows, runs, train
 from m2v_lib.data.checks import printable
 from m2v_lib.lift import command as lifting
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     data.add(commands)
     train.add(commands)
     rows.add(commands)
+    runs.add(commands)
     evaluate.add(commands)
     rerun.add(commands)
     queue.add(commands)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config.fields import require_known
 from m2v_lib.experiments.rows import Row, rows
 from m2v_lib.experiments.run_notebook import declared_parameters
 from m2v_lib.experiments.tables import suite_groups
@@ -50,6 +51,7 @@ class Suite:
     seeds: tuple[int, ...] = (0,)
     overrides: Mapping[str, Any] | None = None
     tables: tuple[str, ...] = field(default_factory=suite_groups)
+    chapters: tuple[str, ...] = ()  # besides the training chapters; none named is all
 
     @property
     def name(self) -> str:
@@ -58,11 +60,11 @@ class Suite:
     @staticmethod
     def from_config(config: Mapping[str, Any]) -> Suite:
         """From Snakemake's `config`; `seeds` may be a number, a list or text such as "0 1 2",
-        `tables` names of groups.
+        `tables` names of groups, `chapters` file names of chapters without suffix.
 
         Raises ConfigError.
         """
-        known = {"data", "preset", "recipe", "seeds", "overrides", "tables"}
+        known = {"data", "preset", "recipe", "seeds", "overrides", "tables", "chapters"}
         if unknown := sorted(set(config) - known):
             raise ConfigError(
                 f"unknown config key {unknown[0]!r}; the suite takes {', '.join(sorted(known))}"
@@ -88,6 +90,7 @@ class Suite:
             seeds=numbers or (0,),
             overrides=dict(config.get("overrides") or {}),
             tables=tables,
+            chapters=tuple(_words(config.get("chapters", ()))),
         )
 
     def experiment(self, row: Row, seed: int) -> Experiment:
@@ -176,8 +179,14 @@ def short_label(row: Row, preset: str) -> str:
 
 def _chapter_jobs(suite: Suite, folder: Path, trained: tuple[str, ...]) -> list[Job]:
     chapters = []
-    for path in sorted(folder.glob("[0-9][0-9]_*.ipynb")):
+    paths = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    for name in suite.chapters:
+        require_known("chapter", name, {path.stem: path for path in paths})
+
+    for path in paths:
         if path.stem in (PRETRAIN, FINETUNE):
+            continue
+        if suite.chapters and path.stem not in suite.chapters:
             continue
 
         declared = declared_parameters(path)
@@ -199,7 +208,7 @@ def plan(suite: Suite, folder: Path) -> dict[str, Any]:
     notebooks.
     """
     asked = {**asdict(suite), "seeds": list(suite.seeds), "overrides": dict(suite.overrides or {})}
-    asked["tables"] = list(suite.tables)
+    asked |= {"tables": list(suite.tables), "chapters": list(suite.chapters)}
     return {
         "schema": 1,
         "name": suite.name,

@@ -7,8 +7,10 @@ it.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,22 +52,81 @@ def _with_source(obj: Any) -> Any:
     return inspect.unwrap(obj)
 
 
-def check(answer: Any, expected: Any, *, hint: str | None = None, tol: float = 1e-6) -> None:
+def check(
+    answer: Any,
+    expected: Any = None,
+    *,
+    sealed: str = "",
+    hint: str | None = None,
+    tol: float = 1e-6,
+) -> None:
     """Tell the reader whether an exercise's answer is right; never raises, so an unsolved
     chapter still runs.
 
     Numbers, arrays, tensors and (nested) sequences of numbers may differ by `tol`, relative or
     absolute; text is compared without regard to case and outer blanks; anything else by
-    equality. None means 'not tried yet'.
+    equality. Instead of `expected` a chapter may give what `seal` made of it, so that the call
+    does not show the answer. None means 'not tried yet'.
     """
     if answer is None:
         print("not tried yet: set `answer` and run the cell again")
         return
     try:
-        fault = _difference(answer, expected, tol)
+        fault = _unsealed(answer, sealed) if sealed else _difference(answer, expected, tol)
     except Exception as error:
         fault = f"the answer could not be compared ({type(error).__name__}: {error})"
+    _say(fault, hint)
+
+
+def _say(fault: str | None, hint: str | None) -> None:
     print("right" if fault is None else f"not yet: {fault}" + (f"\nhint: {hint}" if hint else ""))
+
+
+def seal(answer: Any, digits: int = 3) -> str:
+    """A fingerprint of an answer for `check(sealed=...)`: numbers count to so many significant
+    digits, and as 0 where they are below a ten-thousandth of the largest.
+
+    >>> seal([0.5, 2]) == seal([0.50001, 2.0])
+    True
+    """
+    if isinstance(answer, str):
+        text = answer.strip().casefold()
+    else:
+        values = _array(answer).flatten()
+        small = 1e-4 * np.abs(values).max(initial=0.0)
+        text = " ".join(f"{0.0 if abs(v) < small else v:.{digits}g}" for v in values)
+    return f"{digits}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
+def _unsealed(answer: Any, sealed: str) -> str | None:
+    digits = int(sealed.partition(":")[0])
+    return None if seal(answer, digits) == sealed else "another answer is asked for"
+
+
+def check_code(
+    mine: Callable[..., Any] | None,
+    reference: Callable[..., Any],
+    *cases: tuple[Any, ...],
+    hint: str | None = None,
+    tol: float = 1e-5,
+) -> None:
+    """Tell the reader whether a function of theirs agrees with a proven one on every case, a
+    tuple of arguments; never raises. None means 'not tried yet'.
+    """
+    if mine is None:
+        print("not tried yet: write the function and run the cell again")
+        return
+
+    fault = None
+    for number, case in enumerate(cases, start=1):
+        try:
+            fault = _difference(mine(*case), reference(*case), tol)
+        except Exception as error:
+            fault = f"it raised {type(error).__name__}: {error}"
+        if fault:
+            fault = f"case {number} of {len(cases)}: {fault}"
+            break
+    _say(fault, hint)
 
 
 def _difference(answer: Any, expected: Any, tol: float) -> str | None:

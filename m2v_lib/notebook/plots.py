@@ -18,12 +18,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
+from m2v_lib.notebook import colours
 from m2v_lib.skeletons import H36M17, Skeleton
 
-SIDE_COLOURS = {"left": "#0072b2", "right": "#d55e00", "spine": "#7f7f7f"}
-#: Dark or far apart enough on white for curves of different runs (after Okabe and Ito).
-LINE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+SIDE_COLOURS, LINE_COLOURS = colours.SIDES, colours.LINES
 _MAP = "cividis"
+#: Characters of a name that would take more room below a bar than the bar.
+LONG_NAME = 24
 
 
 def side(joint: int, skeleton: Skeleton = H36M17) -> str:
@@ -338,11 +339,16 @@ def bars(
     labels: tuple[str, str] = ("measured", "reference"),
     quantity: str,
 ) -> Figure:
-    """One bar a name, largest first; `other` draws a second bar where it has the name."""
+    """One bar a name, largest first; `other` draws a second bar where it has the name. Long names
+    stand beside lying bars.
+    """
     if not values:
         raise ValueError("nothing to draw")
 
     names = sorted(values, key=lambda name: -values[name])
+    if other is None and max(map(len, names)) > LONG_NAME:
+        return _lying_bars({name: values[name] for name in names}, quantity)
+
     where = np.arange(len(names))
     fig, ax = _axes(max(4.0, 0.5 * len(names) + 1.5), 3.5)
     width = 0.8 if other is None else 0.4
@@ -365,6 +371,15 @@ def bars(
     ax.set(ylabel=quantity)
     ax.spines[["top", "right"]].set_visible(False)
 
+    return fig
+
+
+def _lying_bars(values: Mapping[str, float], quantity: str) -> Figure:
+    fig, ax = _axes(7.0, 0.35 * len(values) + 1.0)
+    ax.barh(list(values), list(values.values()), color=LINE_COLOURS[0])
+    ax.invert_yaxis()
+    ax.set(xlabel=quantity)
+    ax.spines[["top", "right"]].set_visible(False)
     return fig
 
 

@@ -2,8 +2,9 @@
 `reports/html/index.html`.
 
 It opens from disk without a network and is built without torch. `collect` reads how each run
-ended, `convert` makes an executed notebook a page, `pages` and `headline` write the front page,
-`documents` adds the pages of `docs/`, `sphinx_book` makes HTML.
+ended, `convert` makes an executed notebook a page, `front` writes the front page from `answers`,
+`glance` and `headline`, `contents` the reading order, `records_pages` the runs, `documents` adds
+the pages of `docs/`, `sphinx_book` makes HTML.
 """
 
 from __future__ import annotations
@@ -16,24 +17,22 @@ from pathlib import Path
 import nbformat
 
 from m2v_lib.config import ConfigError
+from m2v_lib.report.answers import answers, claims_settled
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
+from m2v_lib.report.contents import chapter_page, has_runs_page, runs_page_name, runs_pages
 from m2v_lib.report.convert import convert, title_of
-from m2v_lib.report.documents import copy_documents, write_generated
-from m2v_lib.report.glance import at_a_glance, findings, tables_page
+from m2v_lib.report.documents import copy_documents, glossary_terms, write_generated
+from m2v_lib.report.front import Parts, front_page
+from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.report.headline import headline
-from m2v_lib.report.pages import (
-    environment_page,
-    front_page,
-    has_runs_page,
-    module_table,
-    records_page,
-    runs_page_name,
-    runs_pages,
-)
+from m2v_lib.report.records_pages import copy_records, environment_page, records_page
 from m2v_lib.report.sphinx_book import build_html, copy_static
 from m2v_lib.runs.records import Record, find_records, project_root, runs_root
 
 __all__ = ["build"]
+
+_PICTURE = "Above, the 2D joints that a detector finds in five frames; below, the joints in 3D"
+_FRONT = '<img class="m2v-front" alt="{}" src="images/{}" width="400">\n'
 
 
 def build(
@@ -53,18 +52,21 @@ def build(
     reports.mkdir(parents=True, exist_ok=True)
     write_generated(reports.parent, kept)
 
+    records = find_records(Path(runs) if runs else runs_root(), reports / "records")
+
     with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
         source, target = Path(work, "source"), Path(work, "html")
         source.mkdir()
         copy_static(source / "_static")
+        _copy_pictures(reports.parent / "notebooks" / "images", source / "images")
+        docs = reports.parent / "docs"
+        documents, terms = copy_documents(docs, source), glossary_terms(docs)
+        claims = claims_settled(run, reports.parent / "notebooks")
         _write_pages(
-            source,
-            run,
-            kept,
-            copy_documents(reports.parent / "docs", source),
-            find_records(Path(runs) if runs else runs_root(), reports / "records"),
+            source, run, records, documents, terms, answers(_chapters(run), kept, claims), kept
         )
         warnings = build_html(source, target, f"Motion2vec: {run.name}")
+        copy_records(records, target)
         (target / "warnings.txt").write_text(warnings, encoding="utf-8")
         _replace(target, reports / "html")
 
@@ -73,49 +75,62 @@ def build(
 
 def _suite_run(suite: str | None, executed: Path) -> SuiteRun:
     newest = newest_suite(executed)
-    if newest is None:
+    if newest is None and suite is None:
         return SuiteRun("records", {}, ())
 
-    folder = executed / (suite or newest)
+    folder = executed / str(suite or newest)
     if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in executed.glob("*/"))) or "none yet"
         raise ConfigError(
-            f"there is no suite {suite!r} under {executed}; start one with `make reproduce`"
+            f"there is no suite {suite!r} under {executed} (there: {there}); start one with "
+            "`make reproduce`"
         )
 
     return read_suite(folder)
 
 
+def _copy_pictures(images: Path, target: Path) -> None:
+    """Drawings that chapters and documents show."""
+    target.mkdir()
+    for path in (*images.glob("*.svg"), *images.glob("*.png")):
+        shutil.copyfile(path, target / path.name)
+
+
+def _chapters(run: SuiteRun) -> list[str]:
+    return [page.name for page in run.pages]
+
+
 def _write_pages(
-    source: Path, run: SuiteRun, kept: list[Record], documents: list[str], records: list[Record]
+    source: Path,
+    run: SuiteRun,
+    records: list[Record],
+    documents: list[str],
+    terms: dict[str, str],
+    answered: str,
+    kept: list[Record],
 ) -> None:
     titles = {}
-    links = {
-        page.notebook: f"{runs_page_name(page.notebook)}.md"
-        for page in run.pages
-        if has_runs_page(run, page)
-    }
+    several = [page for page in run.pages if has_runs_page(run, page)]
+    links = {page.notebook: f"{chapter_page(run, page.notebook).name}.ipynb" for page in several}
+    names = {record.name for record in records}
 
     for page in run.pages:
-        notebook = convert(page, links, with_documents=bool(documents))
+        runs = f"{runs_page_name(page.notebook)}.md" if page in several else ""
+        notebook = convert(page, links, terms=terms, known_runs=names, runs_page=runs)
         titles[page.name] = title_of(notebook)
         nbformat.write(notebook, str(source / f"{page.name}.ipynb"))
 
-    mine = _of_suite(run, records)
-    chapters = [page.name for page in run.pages]
-    glance, known = at_a_glance(run.settings, chapters, records), findings(chapters, kept)
+    drawn = source / "images" / "overview.png"
+    parts = Parts(
+        picture=_FRONT.format(_PICTURE, drawn.name) if drawn.is_file() else "",
+        answers=answered,
+        glance=at_a_glance(run.settings, _chapters(run), records),
+        headline=headline(kept, source),
+    )
     texts = {
-        "index": front_page(
-            run,
-            titles,
-            headline(kept, source),
-            glance,
-            known,
-            module_table(run, records),
-            mine,
-            documents,
-        ),
-        "tables": tables_page(records),
-        "runs": records_page(records),
+        "index": front_page(run, titles, parts, _of_suite(run, records), documents),
+        "tables": tables_page(records, run.settings),
+        "runs": records_page(records, run, with_files=True),
         "environment": environment_page(records),
         **runs_pages(run, titles),
     }

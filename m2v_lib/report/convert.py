@@ -8,15 +8,16 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 
+from m2v_lib.report.badges import finished
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
-from m2v_lib.report.documents import link_references
+from m2v_lib.report.documents import in_the_book, link_references, link_terms
 
 PLOTLY = "application/vnd.plotly.v1+json"
 #: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and
@@ -29,38 +30,50 @@ HIDDEN_BUTTONS = [
     "tableRotation",
     "resetCameraLastSave3d",
 ]
+#: Tags of the cells that papermill adds.
+_ADDED = {"papermill-error-cell-tag", "injected-parameters"}
 _HEADING = re.compile(r"^#{1,6}\s+(.*)$", re.MULTILINE)
 _LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 _TITLE = re.compile(r"^#\s+(.*)$", re.MULTILINE)
 
 
 def convert(
-    page: Page, links: Mapping[str, str] | None = None, *, with_documents: bool = False
+    page: Page,
+    links: Mapping[str, str] | None = None,
+    *,
+    terms: Mapping[str, str] | None = None,
+    known_runs: Collection[str] = (),
+    runs_page: str = "",
 ) -> NotebookNode:
     """The page's notebook, ready for myst-nb; a stub where there is none to read.
 
     `links` gives the book's page for a chapter's file name, where that is another one (a
-    notebook that ran many times). `with_documents` links references such as 'spec 5.3' to them.
+    notebook that ran many times). With `terms`, those of the glossary, the first use of each and
+    references such as 'spec 5.3' lead to the documents;
+    cells of tables lead to those `known_runs` that they show; `runs_page` lists the notebook's
+    other runs. The cell of parameters that papermill adds is left out: the page's box has them.
     """
     notebook = _read(page.executed)
     notebook.metadata.pop("widgets", None)  # would pull a script from the network
-    notebook.cells = [c for c in notebook.cells if not {"papermill-error-cell-tag"} & set(_tags(c))]
-    _set_title(notebook, page)
+    notebook.cells = [cell for cell in notebook.cells if not _ADDED & set(_tags(cell))]
 
-    heading, figures = "", 0
+    heading, figures, unused = "", 0, dict(terms or {})
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             heading = _last_heading(cell.source) or heading
             cell.source = _LINK.sub(
                 lambda m: f"]({(links or {}).get(m.group(1), m.group(1))})", cell.source
             )
-            if with_documents:
-                cell.source = link_references(cell.source)
+            cell.source = in_the_book(cell.source)
+            if terms:
+                cell.source = link_terms(link_references(cell.source), unused)
         elif cell.cell_type == "code":
             _fold(cell)
             _describe_images(cell, heading)
+            _link_runs(cell, known_runs)
             figures = _draw_plotly(cell, f"{page.name}-{number}", heading, figures)
 
+    _set_title(notebook, page, runs_page)  # last: in its HTML no term becomes a link
     return notebook
 
 
@@ -94,9 +107,11 @@ def page_title(page: Page, own: str) -> str:
     return marked[page.state]
 
 
-def _set_title(notebook: NotebookNode, page: Page) -> None:
+def _set_title(notebook: NotebookNode, page: Page, runs_page: str) -> None:
     title = page_title(page, title_of(notebook))
     banner = f"{_banner(page)}\n{how_to_run(page)}"
+    if runs_page:
+        banner += f"\nThis notebook ran several times: [all its runs]({runs_page}).\n"
     for cell in notebook.cells:
         if cell.cell_type == "markdown" and _TITLE.search(cell.source):
             cell.source = _TITLE.sub(lambda _: f"# {title}\n\n{banner}", cell.source, count=1)
@@ -168,8 +183,26 @@ def how_to_run(page: Page) -> str:
     text = "\n".join(lines)  # none is empty: that would end the HTML block
     return (
         '<details class="m2v-how"><summary>Run it yourself</summary>\n'
-        f"<p>In a copy of the repository:</p>\n<pre>{html.escape(text)}</pre>\n</details>\n"
+        f"<p>In a copy of the repository:</p>\n<pre>{html.escape(text)}</pre>\n"
+        f"{_values_of(page)}</details>\n"
     )
+
+
+def _values_of(page: Page) -> str:
+    """The values that stood in for the chapter's first code cell in this run."""
+    if not page.parameters:
+        return ""
+    values = "\n".join(f"{key} = {value!r}" for key, value in page.parameters.items())
+    head = "This page was made with these values in place of those in its first code cell:"
+    return f"<p>{head}</p>\n<pre>{html.escape(values)}</pre>\n"
+
+
+def _link_runs(cell: NotebookNode, known_runs: Collection[str]) -> None:
+    """Built tables: states as badges, numbers as links to their runs."""
+    for output in cell.get("outputs", []):
+        data: dict[str, Any] = output.get("data", {})
+        if 'class="m2v-table"' in data.get("text/html", ""):
+            data["text/html"] = finished(data["text/html"], known_runs)
 
 
 def _last_heading(source: str) -> str:
@@ -219,6 +252,13 @@ def _draw_plotly(cell: NotebookNode, where: str, heading: str, before: int) -> i
         before += 1
 
     return before
+
+
+def draw_figures(notebook: NotebookNode, page: str) -> None:
+    """Turn all plotly outputs of a notebook into elements of a page that loads plotly.js itself."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type == "code":
+            _draw_plotly(cell, f"{page}-{number}", "", before=1)
 
 
 def plotly_html(figure: dict[str, Any], element: str, alt: str, *, first: bool) -> str:

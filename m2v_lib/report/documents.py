@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -31,7 +30,24 @@ _REFERENCE = re.compile(
     re.IGNORECASE,
 )
 #: Text in which a reference stays as it is: code, links, formulas.
-_LITERAL = re.compile(r"(```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$[^$]*\$)", re.DOTALL)
+_LITERAL = re.compile(r"(```.*?```|`[^`]*`|\[[^\]]*\]\([^)]*\)|\$\$.*?\$\$|\$[^$]*\$)", re.DOTALL)
+
+_TERM = re.compile(r'<a id="([^"]+)"></a>\n+\*\*(.+?)\*\*:')
+#: The same, headings and table rows: there no term is linked.
+_UNLINKED = re.compile(
+    r"(```.*?```|`[^`]*`|!?\[[^\]]*\]\([^)]*\)|\$\$.*?\$\$|\$[^$]*\$|\\begin\{.*?\\end\{"
+    r"|<[^>]*>|^(?:#|\|)[^\n]*$)",
+    re.DOTALL | re.MULTILINE,
+)
+#: Terms of the glossary that a text uses all the time.
+EVERYDAY = ("chapter", "head", "record", "root", "row", "seed", "stage", "suite", "window")
+#: Where links between folders of a checkout lead in the book, whose pages lie side by side.
+_MOVED = {
+    "../docs/": "",
+    "../notebooks/images/": "images/",
+    "../notebooks/": "",
+    "../RESULTS.md": "tables.md",
+}
 
 AUDIT_PARTS = {
     "A": "Numbers and words of the paper",
@@ -200,6 +216,39 @@ def _link(reference: re.Match[str]) -> str:
     return f"[{words}]({page}.md#{anchor})"
 
 
+def glossary_terms(docs: Path) -> dict[str, str]:
+    """Anchor of each term of the glossary, the longest first; empty where there is none."""
+    path = docs / "glossary.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = {term.partition(" (")[0]: anchor for anchor, term in _TERM.findall(text)}
+    known = {term: anchor for term, anchor in found.items() if term not in EVERYDAY}
+    return dict(sorted(known.items(), key=lambda item: -len(item[0])))
+
+
+def link_terms(text: str, terms: dict[str, str]) -> str:
+    """Markdown in which the first use of each term leads to the glossary; a term that was linked
+    is taken out of `terms`, so that a page links each once.
+
+    >>> link_terms("each token; a token", {"token": "token"})
+    'each [token](glossary.md#token); a token'
+    """
+    for term, anchor in list(terms.items()):
+        pieces = _UNLINKED.split(text)
+        for number in range(0, len(pieces), 2):
+            linked, n = re.subn(
+                rf"(?<![\w-])({re.escape(term)})(?![\w-])",
+                rf"[\1](glossary.md#{anchor})",
+                pieces[number],
+                count=1,
+                flags=0 if term.isupper() else re.IGNORECASE,
+            )
+            if n:
+                text = "".join([*pieces[:number], linked, *pieces[number + 1 :]])
+                del terms[term]
+                break
+    return text
+
+
 def copy_documents(docs: Path, source: Path) -> list[str]:
     """Copy the documents into the book's source; their names, in the order of the side bar."""
     present = {path.stem for path in docs.glob("*.md")}
@@ -207,5 +256,17 @@ def copy_documents(docs: Path, source: Path) -> list[str]:
     names = [*first, *sorted(present.difference(FIRST))]
 
     for name in names:
-        shutil.copyfile(docs / f"{name}.md", source / f"{name}.md")
+        text = (docs / f"{name}.md").read_text(encoding="utf-8")
+        (source / f"{name}.md").write_text(in_the_book(text), encoding="utf-8")
     return names
+
+
+def in_the_book(text: str) -> str:
+    """Markdown whose links between the folders of a checkout lead to the book's pages.
+
+    >>> in_the_book("[a](../docs/glossary.md) ![b](../notebooks/images/b.svg)")
+    '[a](glossary.md) ![b](images/b.svg)'
+    """
+    for folder, page in _MOVED.items():
+        text = text.replace(f"]({folder}", f"]({page}")
+    return text

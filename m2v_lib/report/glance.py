@@ -1,24 +1,23 @@
-"""The front page's tables at a glance and its findings, and the page that shows every table in
-full.
-"""
+"""The tables at a glance, for the front page, and the page that shows every table in full."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
 from m2v_lib.experiments.tables import Table
 from m2v_lib.experiments.tables import tables as list_of_tables
-from m2v_lib.report.pages import badge, cell_badge, with_badges
-from m2v_lib.report.results_page import pretraining_effects
-from m2v_lib.results import paper, tables
+from m2v_lib.report.badges import badge, cell_badge, with_badges
+from m2v_lib.results import tables
 from m2v_lib.results.cell_states import measure_of
 from m2v_lib.results.per_action import pretraining_curves
 from m2v_lib.runs.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def at_a_glance(
@@ -28,12 +27,7 @@ def at_a_glance(
     motion capture and, where that is neither, with the settings of the suite.
     """
     known = set(chapters)
-    of_suite = {
-        key: settings[key]
-        for key in ("data", "preset", "recipe", "overrides", "seeds")
-        if key in settings
-    }
-    own = of_suite.get("data") not in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60")
+    own = _own_settings(settings)
     head = [
         "table",
         "what it asks",
@@ -53,7 +47,7 @@ def at_a_glance(
 
         cells += [_states(table, records, "paper"), _states(table, records, "mocap")]
         if own:
-            cells.append(_states(table, records, of_suite))
+            cells.append(_states(table, records, own))
         lines.append(_row(cells))
 
     return "\n".join([*lines, ""])
@@ -115,80 +109,22 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
     return [state] * n + ["not run"] * (every - n)
 
 
-#: (chapter, heading under which the cell stands)
-FINDINGS = {
-    "teacher": ("59_paper_vs_code", "Stage 1, rerun: teacher and targets"),
-    "masks": ("55_table5", "How much of it can be $P$ and $K$?"),
-    "macs": ("52_table3", "Beside the print"),
-    "gt": ("50_table1", "Averages recomputed"),
-    "question": ("58_table8", "On real motion"),
-}
+def _link(text: str, chapter: str, known: set[str]) -> str:
+    return f"[{text}]({chapter}.ipynb)" if chapter in known else text
 
 
-def findings(chapters: Iterable[str], records: Sequence[Record]) -> str:
-    """The five findings a reader should know, each with the link to what shows it."""
-    known = set(chapters)
-    question = tables.on_motion_capture("label-scarcity", records)
-    spread = [
-        line["value"]
-        for line in paper.table("table5")
-        if line["metric"] == "MPJPE" and line["M"] == 3
-    ]
-    base, other, large = (
-        paper.value("table3", method=name, metric="MACs(G)")
-        for name in ("Ours-B", "MotionAGFormer-B", "Ours-L")
-    )
-
-    texts = {
-        "teacher": "In the released code the teacher never moves, and its target is the network's "
-        "own input embedding: pre-training there fills in masked coordinates.",
-        "masks": "There the mask ratio P and the number of target blocks K change nothing, yet "
-        f"Table V has such rows {max(spread) - min(spread):.1f} mm apart; the gain claimed for "
-        f"pre-training is {paper.claim('stage1-mpjpe', 'gain')} mm, from one run of each.",
-        "macs": f"The {base} G and {other} G of Table III are one network under two counters, and "
-        f"{large} G for the large one is impossible.",
-        "gt": "The averages printed for ground-truth 2D do not follow from the actions printed "
-        "beside them.",
-        "question": f"On motion capture (preset {question.attrs['preset']}), pre-training changes "
-        "the error of training from scratch as follows; the released code also reads the test "
-        "subjects' 2D.",
-    }
-
-    items = [
-        f"{i}. {text} {_shown(*FINDINGS[key], known)}"
-        for i, (key, text) in enumerate(texts.items(), 1)
-    ]
-    return "\n".join([*items, "", pretraining_effects(question)])
-
-
-def _shown(chapter: str, heading: str, known: set[str]) -> str:
-    return (
-        f"({_link('shown here', chapter, known, slug(heading))})"
-        if chapter in known
-        else f"(chapter {chapter})"
-    )
-
-
-def slug(heading: str) -> str:
-    """A heading's anchor, as GitHub and myst make it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
-
-
-def _link(text: str, chapter: str, known: set[str], anchor: str = "") -> str:
-    return (
-        f"[{text}]({chapter}.ipynb{'#' + anchor if anchor else ''})" if chapter in known else text
-    )
-
-
-def tables_page(records: Sequence[Record]) -> str:
-    """Every table of experiments in full, from the records alone: on the paper's data where a
-    run is there, and on motion capture.
+def tables_page(records: Sequence[Record], settings: Mapping[str, Any] | None = None) -> str:
+    """Every table of experiments in full: on the paper's data where a run is there, on motion
+    capture, and with a suite's own settings where those are another data set. Measured cells
+    lead to their runs.
     """
     parts = [
         "# All tables\n",
         "Built from the run records; a difference to the paper appears where data set, "
-        "protocol, network and full schedule are the paper's.\n",
+        "protocol, network and full schedule are the paper's. A measured number links to its "
+        "run.\n",
     ]
+    names = {record.name for record in records}
     for table in list_of_tables():
         for group in table.groups:
             if group == "figure6":
@@ -196,11 +132,33 @@ def tables_page(records: Sequence[Record]) -> str:
 
             input_2d = ", ground-truth 2D" if group.endswith("-gt") else ""
             parts.append(f"## {table.title}: {table.asks}{input_2d}\n")
-
-            on_paper = tables.build_table(
-                group, records, data=measure_of(group).data, preset="base"
-            )
-            parts += [with_badges(on_paper)] if on_paper["n_seeds"].any() else []
-            parts.append(with_badges(tables.on_motion_capture(group, records)))
+            parts += [with_badges(frame, names) for frame in _frames(group, records, settings)]
 
     return "\n".join(parts)
+
+
+def _frames(
+    group: str, records: Sequence[Record], settings: Mapping[str, Any] | None
+) -> list[pd.DataFrame]:
+    """On the paper's data if it ran there, on motion capture, in the suite if it ran there."""
+    on_paper = tables.build_table(group, records, data=measure_of(group).data, preset="base")
+    frames = [on_paper] if on_paper["n_seeds"].any() else []
+    frames.append(tables.on_motion_capture(group, records))
+
+    if own := _own_settings(settings or {}):
+        in_suite = tables.build_table(group, records, **own)
+        frames += [in_suite] if in_suite["n_seeds"].any() else []
+    return frames
+
+
+def _own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A suite's settings as `build_table` takes them, where its data is neither the paper's nor
+    motion capture; else empty.
+    """
+    if settings.get("data") in (None, "mocap", "h36m", "mpi_inf_3dhp", "ntu60"):
+        return {}
+    return {
+        key: settings[key]
+        for key in ("data", "preset", "recipe", "overrides", "seeds")
+        if key in settings
+    }

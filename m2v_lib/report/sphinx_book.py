@@ -65,10 +65,17 @@ def copy_static(target: Path) -> None:
     missing one.
     """
     (target / "mathjax").mkdir(parents=True)
-    for path in STATIC.iterdir():
-        shutil.copyfile(path, target / path.name)
-    shutil.copyfile(_mathjax(), target / "mathjax" / MATHJAX)
-    shutil.copyfile(_plotly(), target / "plotly.min.js")
+    shutil.copyfile(STATIC / "m2v.css", target / "m2v.css")
+    copy_mathjax(target / "mathjax")
+    copy_plotly(target)
+
+
+def copy_mathjax(folder: Path) -> None:
+    shutil.copyfile(_mathjax(), folder / MATHJAX)
+
+
+def copy_plotly(folder: Path) -> None:
+    shutil.copyfile(_plotly(), folder / "plotly.min.js")
 
 
 def _mathjax() -> Path:

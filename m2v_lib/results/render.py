@@ -23,6 +23,8 @@ class _Block:
     title: str
     columns: tuple[str, ...]
     lines: list[tuple[str, ...]]
+    runs: list[tuple[str, ...]]
+    measured: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -39,6 +41,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
     names = [name for _, name in measure.metrics.values()]
     measured_columns = (*names, "seeds", "state", "schedule")
     published_columns = tuple(f"paper {name}" for name in names)
+    runs = [tuple(line["runs"]) for line in lines]
 
     if about["data"] == measure.data:
         columns = (
@@ -64,6 +67,8 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
                 f"{TITLES[measure.data]}, {run_with}, beside the paper",
                 columns,
                 both,
+                runs,
+                tuple(names),
                 tuple(about["notes"]),
             )
         ]
@@ -85,6 +90,8 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             f"Measured here on {about['data']} motion, {run_with}",
             ("row", "experiment", *measured_columns),
             measured,
+            runs,
+            tuple(names),
             tuple(about["notes"]),
         ),
         _Block(
@@ -93,6 +100,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             "above",
             ("row", "experiment", *published_columns, "state", "source"),
             published,
+            [() for _ in published],
         ),
     ]
 
@@ -135,7 +143,7 @@ def to_markdown(frame: pd.DataFrame) -> str:
 
 def to_html(frame: pd.DataFrame) -> str:
     """A built table as HTML without ids or scripts; a row's class is its state, e.g.
-    `m2v-not-run`.
+    `m2v-not-run`, and `data-runs` names the runs behind it.
     """
     return "\n".join(_html(block) for block in _blocks(frame))
 
@@ -143,11 +151,14 @@ def to_html(frame: pd.DataFrame) -> str:
 def _html(block: _Block) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in block.columns)
     state_at = block.columns.index("state")
+    kinds = {**dict.fromkeys(block.measured, "m2v-measured"), "seeds": "m2v-seeds"}
 
     body = []
-    for line in block.lines:
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line)
-        body.append(f'<tr class="m2v-{state_class(line[state_at])}">{cells}</tr>')
+    for line, runs in zip(block.lines, block.runs, strict=True):
+        marks = [kinds.get(column, "") if runs else "" for column in block.columns]
+        cells = "".join(map(_html_cell, line, marks))
+        of_runs = f' data-runs="{html.escape(" ".join(runs))}"' if runs else ""
+        body.append(f'<tr class="m2v-{state_class(line[state_at])}"{of_runs}>{cells}</tr>')
 
     lines = [
         f'<table class="m2v-table">\n<caption>{html.escape(block.title)}</caption>',
@@ -157,6 +168,11 @@ def _html(block: _Block) -> str:
         *(f"<p>{html.escape(note)}</p>" for note in block.notes),
     ]
     return "\n".join(lines)
+
+
+def _html_cell(text: str, mark: str) -> str:
+    kind = f' class="{mark}"' if mark else ""
+    return f"<td{kind}>{html.escape(text)}</td>"
 
 
 @dataclass(frozen=True)

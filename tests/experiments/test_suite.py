@@ -163,3 +163,12 @@ def test_a_bad_config_is_refused_before_anything_runs(
 ) -> None:
     with pytest.raises(ConfigError, match=sentence):
         plan(Suite.from_config(config), folder)
+
+
+def test_of_one_table_only_its_chapter_is_planned(folder: Path) -> None:
+    suite = Suite.from_config({"tables": "teachers", "chapters": "58_table8"})
+    made = plan(suite, folder)["jobs"]
+    assert [job["name"] for job in made if job["kind"] in ("chapter", "result")] == ["58_table8"]
+    assert any(job["kind"] == "finetune" for job in made)
+    with pytest.raises(ConfigError, match="58_table8"):
+        jobs(Suite(chapters=("58_table9",)), folder)

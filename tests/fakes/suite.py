@@ -63,6 +63,7 @@ def shown(**data: Any) -> NotebookNode:
 def chapter() -> NotebookNode:
     """Maths, a picture, a figure to turn, and a worked answer."""
     return notebook(
+        code("seed = 0", tags=["injected-parameters"]),
         new_markdown_cell(
             "## Maths\n\nThe loss is $\\mathcal{L} = \\lVert x \\rVert$ and\n\n$$\\sum_{t=1}^{T} "
             "x_t$$"

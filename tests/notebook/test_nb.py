@@ -115,3 +115,35 @@ def test_shapes_and_hint(shown: list[str]) -> None:
     assert "| `x_BTJD` | 2 × 27 × 17 × 16 | float32 |" in shown[0]
     assert "| `loss` | scalar | float32 |" in shown[0] and "| `mask` | 27 × 17 | bool |" in shown[0]
     assert shown[1].startswith("<details>") and "<b>root</b>" in shown[1]
+
+
+def test_a_sealed_answer_is_recognised_and_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    sealed = nb.seal((200, 0, 400))
+    assert "200" not in sealed
+    nb.check((200.04, 1e-5, 400), sealed=sealed)
+    nb.check(torch.tensor([200.0, 3.0, 400.0]), sealed=sealed, hint="the second")
+    nb.check(" Partial Schedule", sealed=nb.seal("partial schedule"))
+    nb.check(None, sealed=sealed)
+    nb.check("three", sealed=nb.seal(3))
+    right, wrong, hint, word, untried, text = capsys.readouterr().out.splitlines()
+    assert (right, word) == ("right", "right") and wrong.startswith("not yet: another")
+    assert hint == "hint: the second" and untried.startswith("not tried")
+    assert text.startswith("not yet")
+
+
+def test_a_readers_function_is_compared_with_the_proven_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x = torch.arange(6.0).view(2, 3)
+    cases = ((x,), (2 * x,))
+    nb.check_code(None, torch.sum, *cases)
+    nb.check_code(lambda x: sum(sum(row) for row in x), torch.sum, *cases)
+    nb.check_code(lambda x: x.sum().clamp(max=20), torch.sum, *cases, hint="no limit")
+    nb.check_code(lambda x: x.sum(0), torch.sum, *cases)
+    nb.check_code(lambda x: 1 / 0, torch.sum, *cases)
+    nb.check_code(lambda x: None, torch.sum, *cases)
+    untried, right, *rest = capsys.readouterr().out.splitlines()
+    assert untried.startswith("not tried yet") and right == "right"
+    assert rest[:2] == ["not yet: case 2 of 2: too small", "hint: no limit"]
+    assert "case 1 of 2: the answer has shape (3,)" in rest[2] and "ZeroDivisionError" in rest[3]
+    assert rest[4].startswith("not yet: case 1")

@@ -119,6 +119,14 @@ def test_bars_are_the_data() -> None:
     assert [bar.get_height() for bar in bars] == [60.0, 40.0]
 
 
+def test_long_names_stand_beside_lying_bars() -> None:
+    long = "summation instead of adaptive fusion"
+    ax = plots.bars({"short": 1.0, long: 2.0}, quantity="mm").axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == [long, "short"]
+    bars: list[Any] = list(ax.patches)
+    assert [bar.get_width() for bar in bars] == [2.0, 1.0] and ax.get_xlabel() == "mm"
+
+
 def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
     (ax,) = plots.intervals(
         {"a": (-2.0, -3.0, -1.0), "b": (1.0, -1.0, 3.0), "c": (4.0, np.nan, np.nan)}, quantity="mm"

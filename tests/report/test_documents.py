@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from m2v_lib.config import Experiment
-from m2v_lib.report.documents import audit_page, copy_documents, link_references, write_generated
+from m2v_lib.report.documents import (
+    audit_page,
+    copy_documents,
+    glossary_terms,
+    in_the_book,
+    link_references,
+    link_terms,
+    write_generated,
+)
 from m2v_lib.results import paper
 
 
@@ -64,3 +72,27 @@ def test_documents_come_in_the_order_of_the_side_bar(tmp_path: Path) -> None:
 def test_outside_a_checkout_nothing_is_written(tmp_path: Path) -> None:
     write_generated(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_first_use_of_a_term_leads_to_the_glossary() -> None:
+    terms = glossary_terms(Path(__file__).resolve().parents[2] / "docs")
+    assert "MPJPE" in terms and "chapter" not in terms and len(terms) > 40
+    text = "# A token\n\n`token` of a Token; a [token](x.md), $token$ or token. P-MPJPE is not MPJPE.\n"
+    linked = link_terms(text, left := dict(terms))
+    assert "of a [Token](glossary.md#token); a [token](x.md), $token$ or token." in linked
+    assert linked.startswith("# A token\n\n`token`")
+    assert "[P-MPJPE](glossary.md#p-mpjpe) is not [MPJPE](glossary.md#mpjpe)" in linked
+    formula = "$$\n\\text{token}, \\text{spec 5}\n$$"
+    assert link_terms(link_references(formula), dict(terms)) == formula
+    assert "token" not in left and link_terms(text, left).count("glossary.md") == 0
+
+
+def test_links_between_folders_lead_to_the_books_pages(tmp_path: Path) -> None:
+    assert in_the_book("[r](../RESULTS.md) [n](../notebooks/00_a.ipynb)") == (
+        "[r](tables.md) [n](00_a.ipynb)"
+    )
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    (docs / "spec.md").write_text("![m](../notebooks/images/masking.svg)", encoding="utf-8")
+    assert copy_documents(docs, tmp_path) == ["spec"]
+    assert (tmp_path / "spec.md").read_text() == "![m](images/masking.svg)"

@@ -1,4 +1,4 @@
-"""The front page's overview and findings: counted from records, linked to cells that exist."""
+"""The front page's overview and answers: counted from records, linked to cells that exist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.experiments.tables import tables as list_of_tables
-from m2v_lib.report.glance import FINDINGS, at_a_glance, findings, slug, tables_page
+from m2v_lib.report.answers import SHOWN, answers, claims_settled, slug
+from m2v_lib.report.badges import with_badges
+from m2v_lib.report.collect import SuiteRun
+from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.results import tables
 from m2v_lib.runs.records import Record
 
@@ -84,15 +87,15 @@ def test_every_table_of_the_paper_is_there_with_the_states_of_its_rows() -> None
 def test_chapters_are_linked_only_where_they_are_in_the_book() -> None:
     assert "[Table V](55_table5.ipynb)" in at_a_glance({}, ["55_table5"], [])
     assert "](" not in at_a_glance({}, [], [])
-    linked = findings(["59_paper_vs_code"], [])
-    assert "([shown here](59_paper_vs_code.ipynb#stage-1-rerun-teacher-and-targets))" in linked
-    assert "(chapter 52_table3)" in linked and linked.count("](") == 1
+    linked = answers(["59_paper_vs_code"], [], None)
+    assert "[59](59_paper_vs_code.ipynb#stage-1-rerun-teacher-and-targets)" in linked
+    assert "| 52 |" in linked and linked.count("](") == 2
 
 
 def test_chapters_and_headings_exist() -> None:
     for chapter in {table.chapter for table in list_of_tables()}:
         assert (NOTEBOOKS / f"{chapter}.ipynb").is_file()
-    for chapter, heading in FINDINGS.values():
+    for chapter, heading in SHOWN.values():
         read = json.loads((NOTEBOOKS / f"{chapter}.ipynb").read_text(encoding="utf-8"))
         lines = [
             line.strip()
@@ -104,19 +107,41 @@ def test_chapters_and_headings_exist() -> None:
     assert slug("How much of it can be $P$ and $K$?") == "how-much-of-it-can-be-p-and-k"
 
 
-def test_the_last_finding_is_the_answer_that_the_records_give() -> None:
-    nothing = findings([], [])
-    for labels in ("all", "10 %", "1 %"):
-        assert f"| {labels} | not run | not run |" in nothing
+def test_what_holds_when_trained_is_what_the_records_give() -> None:
+    nothing = answers([], [], None)
+    assert "Pre-training" not in nothing and "not run" in nothing
     records = [
-        run("label-scarcity", row, seed=s, mpjpe=90.0 - row + s)
+        run("label-scarcity", row, seed=s, mpjpe=90.0 - 9 * row + s)
         for row in (1, 2, 3)
         for s in (0, 1, 2)
     ]
-    text = findings([], records)
-    assert re.search(r"\| all \| -2\.0 mm \(.+\): .+ \| -1\.0 mm \(.+\): .+ \|", text)
-    assert "preset small" in text and "1.3 mm apart" in text and "0.2 mm, from one run" in text
-    assert re.findall(r"^\d\.", text, re.MULTILINE) == ["1.", "2.", "3.", "4.", "5."]
+    text = answers([], records, (3, 4, 1))
+    assert "of 8, **3** hold, **4** are contradicted, 1 can't be decided" in text
+    by_paper, released = (
+        cells(text, f"Pre-training {how}, all labels (small)")[1:]
+        for how in ("as in the paper", "as released")
+    )
+    assert by_paper[0] == "-18.0 mm" and released[0] == "-9.0 mm"
+    assert re.fullmatch(r"better 95 % CI -\d+\.\d to -\d\d\.\d, 3 seeds", by_paper[1])
+    assert 'href="runs.html#label-scarcity-3-s0"' in text
+    near = [run("label-scarcity", r, seed=s, mpjpe=90 + s) for r in (1, 3) for s in (0, 1)]
+    assert "within seed noise" in answers([], near, None)
+
+
+def test_the_claims_are_those_that_the_audit_printed(tmp_path: Path) -> None:
+    nothing = SuiteRun("records", {}, ())
+    assert claims_settled(nothing, tmp_path) is None
+    settled = claims_settled(nothing, NOTEBOOKS)
+    assert settled and sum(settled) > 40 and min(settled) > 0
+
+
+def test_a_measured_cell_leads_to_its_runs_and_a_published_one_to_none() -> None:
+    page = tables_page([run("table8", 1, mpjpe=91.25, seed=s) for s in (0, 1)])
+    assert '<a href="runs.html#table8-1-s0">91.2 ± 0.0</a>' in page
+    assert '<a href="runs.html#table8-1-s1">1</a>' in page
+    assert not re.search(r"<a [^>]*>38\.4", page)
+    frame = tables.on_motion_capture("table8", [run("table8", 1, mpjpe=91.25)])
+    assert "<a " not in with_badges(frame, ["another run"]), "the runs page does not list it"
 
 
 def test_the_page_of_all_tables_never_mixes_measured_and_published() -> None:

@@ -1,0 +1,128 @@
+"""Which rows of the tables a run belongs to, and how two runs differ: what the runs page and
+`m2v runs` show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments.queue import budget
+from m2v_lib.experiments.rows import PAPER_SIZED, Row, groups, rows
+from m2v_lib.runs.records import Record
+
+#: Settings of `run.` that change a result; the others say where and how it was computed.
+_DECIDING = ("run.seed", "run.max_steps", "run.precision", "run.eval_every")
+
+
+def rows_of_runs(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
+    """The rows, such as `table8/2`, by run name; none for a run of another combination.
+
+    A run belongs to a row when its settings have the row's digest, either with the preset's own
+    schedule or with the steps that the run plan gives it. A pre-training run belongs to the rows
+    that start from it.
+    """
+    records = list(records)
+    wanted: dict[tuple[str, str, str], dict[str, list[str]]] = {}
+    found = {}
+    for record in records:
+        result = record.result
+        key = (result["data"]["name"], result["preset"], result["recipe"])
+        if key not in wanted:
+            wanted[key] = _rows_by_digest(*key)
+        found[record.name] = tuple(wanted[key].get(str(result.get("digest")), ()))
+    return found
+
+
+def _rows_by_digest(data: str, preset: str, recipe: str) -> dict[str, list[str]]:
+    by_digest: dict[str, list[str]] = {}
+    for row in (row for group in groups() for row in rows(group)):
+        name = f"{row.table}/{row.row}"
+        for digest in dict.fromkeys(_digests(row, data, preset, recipe)):
+            by_digest.setdefault(digest, []).append(name)
+    return by_digest
+
+
+def _digests(row: Row, data: str, preset: str, recipe: str) -> Iterator[str]:
+    """Of the row's stages, with and without the run plan's number of steps."""
+    schedules: list[Mapping[str, Any]] = [{}]
+    if preset not in PAPER_SIZED or data == "mocap":
+        schedules.append(budget(preset, row.table))
+
+    for changes in schedules:
+        try:
+            exp = row.experiment(data=data, preset=preset, recipe=recipe, overrides=changes)
+        except ConfigError:  # the row's sizes do not fit this preset
+            continue
+        yield exp.digest(row.stage)
+        if exp.finetune.init == "pretrained":
+            yield exp.digest("pretrain")
+
+
+def condensed(rows_of_run: Iterable[str]) -> str:
+    """Rows as text, those of a group together.
+
+    >>> condensed(["table8/1", "table7/1", "table7/2"])
+    'table8/1 table7/1,2'
+    """
+    by_group: dict[str, list[str]] = {}
+    for name in rows_of_run:
+        group, _, number = name.partition("/")
+        by_group.setdefault(group, []).append(number)
+    return " ".join(f"{group}/{','.join(numbers)}" for group, numbers in by_group.items())
+
+
+def find_run(name: str, records: Sequence[Record]) -> Record:
+    """The run of this name, or the only one whose name contains it. Raises ConfigError."""
+    exact = [record for record in records if record.name == name]
+    fitting = exact or [record for record in records if name in record.name]
+    if len(fitting) == 1:
+        return fitting[0]
+
+    several = ", ".join(record.name for record in fitting[:5])
+    problem = (
+        f"{len(fitting)} runs have it in their name ({several} ...)" if fitting else "none has"
+    )
+    raise ConfigError(f"{name!r} must name one run, but {problem}; `m2v runs` lists them")
+
+
+def settings_that_differ(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
+    """Both values of each setting in which two runs differ, without those of the machine."""
+    ours, theirs = (Experiment.from_dict(run.config).flat() for run in (a, b))
+    return {
+        key: (ours.get(key), theirs.get(key))
+        for key in dict.fromkeys([*ours, *theirs])
+        if ours.get(key) != theirs.get(key) and (key in _DECIDING or not key.startswith("run."))
+    }
+
+
+def numbers_of_both(a: Record, b: Record) -> dict[str, tuple[float, float]]:
+    """Final numbers on the test subjects that both runs have, by metric."""
+    ours, theirs = (run.result.get("test") or {} for run in (a, b))
+    return {
+        key: (float(ours[key]), float(theirs[key]))
+        for key in ours
+        if _is_number(ours[key]) and _is_number(theirs.get(key))
+    }
+
+
+def actions_of_both(a: Record, b: Record, metric: str = "mpjpe") -> dict[str, tuple[float, float]]:
+    """The metric of each action that both runs were tested on."""
+    ours, theirs = ((run.result.get("test") or {}).get("per_action", {}) for run in (a, b))
+    return {
+        action: (float(ours[action][metric]), float(theirs[action][metric]))
+        for action in ours
+        if action in theirs and metric in ours[action] and metric in theirs[action]
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def outcome(test: Mapping[str, Any] | None) -> str:
+    """A run's main number with its unit; '' where it was not tested."""
+    if test and "top1" in test:
+        return f"top-1 {test['top1']:.1f} %"
+    return f"MPJPE {test['mpjpe']:.1f} mm" if test and "mpjpe" in test else ""
