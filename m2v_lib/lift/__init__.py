@@ -33,6 +33,7 @@ WRITERS: Final = {
     ".npz": ("files", "write_npz"),
     ".json": ("files", "write_json"),
     ".csv": ("files", "write_csv"),
+    ".trc": ("files", "write_trc"),
     ".html": ("page", "write_page"),
     ".bvh": ("bvh", "write_bvh"),
     ".mp4": ("film", "write_film"),
@@ -128,8 +129,8 @@ def read_tracks(
 
 
 def save(motion: Motion, out: Path | str) -> list[Path]:
-    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh is one
-    a person).
+    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh or
+    .trc is one a person).
 
     Raises DataError or OSError and then leaves nothing behind.
     """

@@ -24,15 +24,12 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.lift.camera import BLOCK
-from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.runs.records import write_atomically
+from m2v_lib.lift.camera import BLOCK, Y_UP
+from m2v_lib.lift.files import write_lines
+from m2v_lib.lift.people import Lifted, Motion, by_person
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons import body as bodies
 
-#: camera axes (x right, y down, z away) to the file's (y up, z towards the camera): half a turn
-#: about x
-AXES: Final = np.array([1.0, -1.0, -1.0])
 #: joints of no length between a joint of several bones and each of them, by the joint the bone
 #: leads to; any other is called after that joint
 BASES: Final = {
@@ -72,18 +69,11 @@ def write_bvh(path: Path, motion: Motion) -> list[Path]:
     """Write one file a person, from the recording's first frame on; where nobody is seen the
     nearest pose is held.
     """
-    names = list(dict.fromkeys(person.name for person in motion.people))
-    numbers = range(1, len(names) + 1)
-
-    targets = (
-        [path]
-        if len(names) == 1
-        else [path.with_name(f"{path.stem}-{i}{path.suffix}") for i in numbers]
-    )
-    for target, name in zip(targets, names, strict=True):
-        pieces = [person for person in motion.people if person.name == name]
-        tree = Tree(motion.skeleton, frozenset(motion.absent))
-        _save(target, _lines(_joined(pieces), motion.fps, tree))
+    targets = []
+    tree = Tree(motion.skeleton, frozenset(motion.absent))
+    for target, pieces in by_person(path, motion):
+        write_lines(target, _lines(_joined(pieces), motion.fps, tree))
+        targets.append(target)
 
     return targets
 
@@ -144,7 +134,7 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None, tree: Tre
     """The rig nearest to a motion (n,J,3) in camera axes; `offsets`: the body's `rest_offsets`,
     else the motion's.
     """
-    joints = joints_mm.astype(np.float64) * AXES
+    joints = joints_mm.astype(np.float64) * Y_UP
     offsets = rest_offsets(joints, tree) if offsets is None else offsets
     made, nodes, root = joints.copy(), list[Node](), tree.skeleton.root
     upright = np.broadcast_to(np.eye(3), (len(joints), 3, 3))
@@ -178,7 +168,7 @@ def make_rig(joints_mm: np.ndarray, offsets: np.ndarray | None = None, tree: Tre
 
         todo += reversed(below_here)
 
-    return Rig(tuple(nodes), made[:, root], made * AXES)
+    return Rig(tuple(nodes), made[:, root], made * Y_UP)
 
 
 def rest_offsets(joints: np.ndarray, tree: Tree = Tree()) -> np.ndarray:
@@ -245,7 +235,6 @@ def _joined(pieces: list[Lifted]) -> np.ndarray:
     """Joints (n,J,3) of one person from the recording's first frame to their last, held where
     they were not seen.
     """
-    pieces = sorted(pieces, key=lambda piece: piece.start)
     n_joints = pieces[0].pose_mm.shape[1]
     out = np.empty((pieces[-1].start + pieces[-1].n_frames, n_joints, 3), np.float32)
     out[: pieces[0].start] = pieces[0].pose_mm[0] + pieces[0].root_mm[0]
@@ -259,14 +248,6 @@ def _joined(pieces: list[Lifted]) -> np.ndarray:
         out[piece.start + piece.n_frames :] = out[piece.start + piece.n_frames - 1]
 
     return out
-
-
-def _save(target: Path, lines: Iterator[str]) -> None:
-    def write(beside: Path) -> None:
-        with beside.open("w", encoding="utf-8") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-
-    write_atomically(target, write)
 
 
 def _lines(joints_mm: np.ndarray, fps: float, tree: Tree) -> Iterator[str]:

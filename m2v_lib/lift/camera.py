@@ -30,6 +30,9 @@ FOCAL: Final = 1.145
 STATURE: Final = 1.70
 #: bones that it takes to tell a size
 MIN_BONES: Final = 4
+#: camera axes (x right, y down, z away) to those of animation and biomechanics (y up, z towards
+#: the camera): half a turn about x
+Y_UP: Final = np.array([1.0, -1.0, -1.0])
 BLOCK: Final = 1024  # frames worked on at once
 SMOOTH: Final = (
     0.5  # s to either side over which the size in the image is averaged, with falling weights

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 #: these begin with the recording's first frame, whenever somebody is first seen
-FROM_FIRST_FRAME: Final = (".bvh", ".mp4", ".gif", ".html")
+FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".mp4", ".gif", ".html")
 
 
 def add_options(command: argparse.ArgumentParser) -> None:

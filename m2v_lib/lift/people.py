@@ -5,8 +5,9 @@ person at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -89,6 +90,17 @@ class Motion:
         """Memory of all arrays."""
         arrays = [(p.pose_mm, p.root_mm, p.seen_px, p.confidence, p.filled) for p in self.people]
         return sum(array.nbytes for person in arrays for array in person)
+
+
+def by_person(path: Path, motion: Motion) -> Iterator[tuple[Path, list[Lifted]]]:
+    """Each person's pieces in time, and the file of a format that holds one person: `path`, or of
+    several people `NAME-1.bvh`, `NAME-2.bvh` ...
+    """
+    names = list(dict.fromkeys(person.name for person in motion.people))
+    for number, name in enumerate(names, start=1):
+        pieces = [person for person in motion.people if person.name == name]
+        own = path.with_name(f"{path.stem}-{number}{path.suffix}")
+        yield own if len(names) > 1 else path, sorted(pieces, key=lambda piece: piece.start)
 
 
 def lift_tracks(

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from m2v_lib.config import Experiment
 from m2v_lib.config.fields import ModelSettings
-from m2v_lib.config.models import DUAL_STREAM, entries
+from m2v_lib.config.models import DUAL_STREAM, entries, model_settings
 from m2v_lib.models.complexity import Part, count
 
 #: Presets under which all systems cost the same.
@@ -53,6 +53,12 @@ WIDTHS: Final = {
     "gla_gcn": Width("channels", step=1),
     "d3dp": Width(passes=2),
 }
+
+
+def compared() -> tuple[str, ...]:
+    """The models of the leaderboard: the dual stream, and every one whose file says its sizes."""
+    names = entries()
+    return tuple(n for n in names if n == DUAL_STREAM or model_settings(n).preset_sizes)
 
 
 def width_of(name: str) -> Width:
@@ -143,7 +149,7 @@ def as_markdown() -> str:
             "| system | frames in, out | what differs from the published size | parameters | "
             "M MACs a frame | of the price |",
             "|---|---|---|---|---|---|",
-            *(_line(settings_under(preset, name), target) for name in entries()),
+            *(_line(settings_under(preset, name), target) for name in compared()),
             "",
         ]
 

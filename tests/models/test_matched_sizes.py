@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib.config.models import DUAL_STREAM, entries
+from m2v_lib.config.models import DUAL_STREAM
 from m2v_lib.models import matched_sizes
 from m2v_lib.models.matched_sizes import (
     PAGE,
     PRESETS,
     TOLERANCE,
     as_markdown,
+    compared,
     cost,
     matched_width,
     price,
@@ -24,7 +25,7 @@ from m2v_lib.models.matched_sizes import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-OTHERS = [name for name in entries() if name != DUAL_STREAM]
+OTHERS = [name for name in compared() if name != DUAL_STREAM]
 
 
 @pytest.fixture(scope="module")

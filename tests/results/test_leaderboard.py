@@ -64,7 +64,7 @@ def test_the_best_stands_first_and_intervals_decide_the_words() -> None:
     assert as_shown(seen).loc[1, "MPJPE"] == f"51.0 ± {half:.1f}"
 
     words = conclusions(seen)
-    assert "3 of 16 rows have runs, of 1 to 2 seeds." in words
+    assert f"3 of {len(ROWS)} rows have runs, of 1 to 2 seeds." in words
     assert "that of Motion2vec's network, 51.0 ± 3.8 mm" in words
     assert "it may as well be MixSTE." in words
     assert "Above ridge regression's 60.0 mm, and so not trained to any use: VideoPose3D." in words
