@@ -73,12 +73,15 @@ def predict_normalised(
     parts = []
     for chosen in torch.arange(len(clips), device=device).split(batch_size):
         x_BTJ3 = clips.input_nJ3[clips.index_CT[chosen]]
+        present = clips.present(chosen)
+        if present is not None and bool(present.all()):
+            present = None  # the fast path for batches without padding
         pred = predict(
             model,
             x_BTJ3,
             flip_test=flip_test,
             skeleton=clips.skeleton,
-            present_BT=clips.present(chosen),
+            present_BT=present,
         )
         all_frames = pred.shape[1] == x_BTJ3.shape[1]
         parts.append((pred[:, kept] if all_frames else pred).float())
