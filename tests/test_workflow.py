@@ -163,7 +163,7 @@ def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(proje
     made = calls(project)
     assert runs(made) == ["13_broken"] and made[-1].startswith("report")
     front = (project / "reports/html/index.html").read_text(encoding="utf-8")
-    assert f"All {len(expected)} notebook runs ended well" in front
+    assert f"All {len(expected)} notebook runs of the suite" in front
 
     assert snakemake(project).returncode == 0
     assert calls(project) == [], "a third call has nothing to do"

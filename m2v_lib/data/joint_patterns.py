@@ -15,7 +15,7 @@ from torch import Tensor
 from m2v_lib.config import ConfigError, DataConfig
 from m2v_lib.config.fields import ModelSettings
 from m2v_lib.data.clips import Clips
-from m2v_lib.skeletons import Skeleton, SkeletonError, choose, skeleton_of
+from m2v_lib.skeletons import VOCABULARY, Skeleton, SkeletonError, choose, skeleton_of
 from m2v_lib.skeletons.vocabulary import ROOTS
 
 #: In a list of skeletons, a choice of joints drawn anew at every step.
@@ -71,6 +71,10 @@ def choice_from(store: Skeleton, skeleton: Skeleton, where: str) -> Choice:
         return Choice(skeleton, tuple(range(len(store))))
 
     position = {word: number for number, word in enumerate(store.vocabulary)}
+    for number, joint in enumerate(store.joints):
+        if joint not in VOCABULARY.joints:  # a name that means no other point of the body
+            position.setdefault(joint, number)
+
     missing = [w for w in skeleton.vocabulary if w not in position]
     if missing:
         raise ConfigError(

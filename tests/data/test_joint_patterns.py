@@ -166,3 +166,13 @@ def test_hidden_joints_are_nothing_in_all_frames_of_a_clip() -> None:
     assert torch.equal(gone.all(1), gone.any(1))
     assert not gone[:, :, 2].any()
     assert gone.float().mean() == pytest.approx(0.3 * 9 / 10, abs=0.02)
+
+
+def test_a_name_that_is_no_word_is_that_of_the_store() -> None:
+    """Human3.6M's neck is no word of the vocabulary, so it can mean but one joint of that store; its
+    nose is a word, of another point, and needs the word that is meant.
+    """
+    h36m = KNOWN["h36m17"]
+    assert choice_from(h36m, Skeleton("mine", ("root", "neck"), (-1, 0)), "here").columns == (0, 8)
+    with pytest.raises(ConfigError, match="mine has nose, which is not among"):
+        choice_from(h36m, Skeleton("mine", ("root", "nose"), (-1, 0)), "here")

@@ -46,11 +46,11 @@ def _chosen(
         raise DataError(f"{where}: says its layout is {header.layout}, not {requested}")
 
     if header.names:
+        layout = layout_of_names(header.names, where, skeleton)
         if len(header.names) != n:
             raise DataError(
                 f"{where}: has {n} keypoints a person and {len(header.names)} names of keypoints"
             )
-        layout = layout_of_names(header.names, where, skeleton)
         if requested and layout.name != requested:
             raise DataError(f"{where}: names its keypoints as {layout.name}, not as {requested}")
         return layout, "by the names of its keypoints"

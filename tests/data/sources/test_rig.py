@@ -175,7 +175,7 @@ def test_the_published_layouts_are_these() -> None:
     if not file.is_file():
         pytest.skip("no table of formats beside the pack")
     formats = json.loads(file.read_text())["formats"]
-    assert set(formats) | {"rig38"} == set(layout_names())
+    assert set(formats) | {"rig38", "vocabulary"} == set(layout_names())
     for name, keypoints in formats.items():
         there = [key["weights"] for key in keypoints if key["weights"]]
         expected = np.zeros((len(there), 38))
