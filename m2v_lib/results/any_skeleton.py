@@ -95,18 +95,39 @@ def by_length(records: Iterable[Record], preset: str = "compact") -> pd.DataFram
     """
     import pandas as pd
 
-    (row,) = (row for row in rows(GROUP) if row.row == GENERALIST)
-    digest = row.experiment(data="", preset=preset).digest("finetune")
-    runs = by_digest_and_seed(records, "finetune", None).get(digest, {})
-
-    lines = []
-    for seed, record in runs.items():
-        file = record.path / EVALUATIONS
-        if file.exists():
-            kept = json.loads(file.read_text(encoding="utf-8"))
-            lines += [{**line, "seed": seed} for line in kept]
-
+    lines = [line for line in _evaluations(records, GENERALIST, preset) if not line.get("given")]
     if not lines:
         return pd.DataFrame()
-    frame = pd.DataFrame([line for line in lines if not line.get("given")])
+    frame = pd.DataFrame(lines)
     return frame.pivot_table(index="skeleton", columns="frames", values="mpjpe", aggfunc="mean")
+
+
+def hidden_errors(records: Iterable[Record], preset: str = "compact") -> pd.DataFrame:
+    """Test error (mm, mean over seeds) of joints that the network which learnt to predict hidden ones
+    was not given, by joint and by the skeleton that it was given.
+    """
+    import pandas as pd
+
+    lines = [
+        {"joint": joint, "given": line["given"], "error": error}
+        for line in _evaluations(records, PREDICTS_HIDDEN, preset)
+        for joint, error in line.get("hidden", {}).items()
+    ]
+    if not lines:
+        return pd.DataFrame()
+    frame = pd.DataFrame(lines)
+    return frame.pivot_table(index="joint", columns="given", values="error", aggfunc="mean")
+
+
+def _evaluations(records: Iterable[Record], number: int, preset: str) -> list[dict[str, Any]]:
+    """What `m2v evaluate --keep` has added to the records of a row."""
+    (row,) = (row for row in rows(GROUP) if row.row == number)
+    digest = row.experiment(data="", preset=preset).digest("finetune")
+    runs = by_digest_and_seed(records, "finetune", None).get(digest, {})
+    files = [record.path / EVALUATIONS for record in runs.values()]
+    return [
+        line
+        for file in files
+        if file.exists()
+        for line in json.loads(file.read_text(encoding="utf-8"))
+    ]

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from m2v_lib.experiments.rows import rows
-from m2v_lib.results.any_skeleton import EVALUATIONS, GENERALIST, by_length, price_of_generality
+from m2v_lib.results.any_skeleton import (
+    EVALUATIONS,
+    GENERALIST,
+    PREDICTS_HIDDEN,
+    by_length,
+    hidden_errors,
+    price_of_generality,
+)
 from m2v_lib.runs.records import Record
 
 
@@ -60,3 +67,15 @@ def test_errors_by_length_are_those_that_were_kept(tmp_path: Path) -> None:
 
     assert frame.loc["coco17"].to_dict() == {9: 10.0, 27: 28.0}
     assert by_length([]).empty
+
+
+def test_errors_of_joints_that_were_not_given(tmp_path: Path) -> None:
+    record = a_record(tmp_path, PREDICTS_HIDDEN, 0, {"mpjpe": 90.0})
+    kept = [
+        {"skeleton": "body25", "frames": 27, "given": "", "mpjpe": 80.0},
+        {"skeleton": "body25", "frames": 27, "given": "h36m17", "hidden": {"nose": 5.0}},
+    ]
+    (record.path / EVALUATIONS).write_text(json.dumps(kept))
+
+    assert hidden_errors([record]).to_dict() == {"h36m17": {"nose": 5.0}}
+    assert hidden_errors([]).empty
