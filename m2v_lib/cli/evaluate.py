@@ -89,9 +89,7 @@ def _errors(model: Any, exp: Experiment, args: argparse.Namespace) -> dict[str, 
 
     store = open_store(exp.data.name)
     choice = check_skeleton(exp, store)[0]
-    given = choice.skeleton
-    if getattr(args, "given", None):
-        given = skeleton_of(args.given)
+    given = skeleton_of(args.given) if args.given else choice.skeleton
     clips = choice.clips(ClipLoader().evaluation(exp, store, args.split, torch.device(args.device)))
     hidden = [w not in given.vocabulary for w in choice.skeleton.vocabulary]
     clips.input_nJ3[:, torch.tensor(hidden)] = 0.0

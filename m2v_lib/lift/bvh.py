@@ -88,13 +88,13 @@ class Tree:
     @cached_property
     def bones(self) -> tuple[tuple[int, int], ...]:
         """(parent, child) in the order of the child; the parent is the nearest that is there."""
-        bones = []
-        for parent, child in self.skeleton.bones:
-            while parent in self.absent and parent != self.skeleton.root:
-                parent = self.skeleton.parents[parent]
-            if child not in self.absent:
-                bones.append((parent, child))
-        return tuple(bones)
+        there = {joint for joint in range(len(self.skeleton)) if joint not in self.absent}
+        kept = there | {self.skeleton.root}
+        return tuple(
+            (self.skeleton.parent_among(child, kept), child)
+            for _, child in self.skeleton.bones
+            if child in there
+        )
 
     @cached_property
     def children(self) -> tuple[list[int], ...]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from m2v_lib.skeletons.h36m import H36M17, H36M_FROM_MPI
 from m2v_lib.skeletons.skeleton import Skeleton, SkeletonError, from_links
-from m2v_lib.skeletons.vocabulary import VOCABULARY
+from m2v_lib.skeletons.vocabulary import LEGS, VOCABULARY
 
 
 def _mpi_inf_3dhp17() -> Skeleton:
@@ -131,20 +131,7 @@ HALPE26: Final = from_links(
 RIG38: Final = from_links(
     "rig38",
     ("root", ""),
-    ("right hip", "root"),
-    ("right knee", "right hip"),
-    ("right ankle", "right knee"),
-    ("right heel", "right ankle"),
-    ("right ball", "right ankle"),
-    ("right toe", "right ball"),
-    ("right small toe", "right ball"),
-    ("left hip", "root"),
-    ("left knee", "left hip"),
-    ("left ankle", "left knee"),
-    ("left heel", "left ankle"),
-    ("left ball", "left ankle"),
-    ("left toe", "left ball"),
-    ("left small toe", "left ball"),
+    *LEGS,
     ("pelvis", "root"),
     ("lower back", "pelvis"),
     ("upper back", "lower back"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -112,18 +112,21 @@ class Skeleton:
             )
         return self.joints.index(name)
 
+    def parent_among(self, joint: int, kept: Collection[int]) -> int:
+        """The nearest ancestor of a joint that is kept, -1 where there is none: where its bone ends
+        when the others are left out.
+        """
+        parent = self.parents[joint]
+        while parent >= 0 and parent not in kept:
+            parent = self.parents[parent]
+        return parent
+
     def without(self, joints: Sequence[int]) -> Skeleton:
         """The skeleton less some joints, its bones contracted along the tree; a child of a root that
         is left out hangs on the first joint that has lost its parent too.
         """
         kept = [joint for joint in range(len(self)) if joint not in joints]
-        links: dict[int, int] = {}
-        for joint in kept:
-            parent = self.parents[joint]
-            while parent in joints:
-                parent = self.parents[parent]
-            links[joint] = parent
-
+        links = {joint: self.parent_among(joint, kept) for joint in kept}
         root = next(joint for joint in kept if links[joint] < 0)
         place = {joint: number for number, joint in enumerate(kept)}
         parents = [-1 if joint == root else place.get(links[joint], place[root]) for joint in kept]

@@ -13,13 +13,8 @@ from typing import Final
 
 from m2v_lib.skeletons.skeleton import Skeleton, SkeletonError, from_links
 
-#: `root` is the middle of the hips, `pelvis` the sacrum, `spine` half way between lower and upper
-#: back; `ball` is the toes' base and `toe` their end, `hand` its middle and `fingers` the knuckles.
-#: Necks from below: `thorax`, `shoulder middle` (OpenPose's neck), `lower neck` (Human3.6M's and
-#: MPI-INF-3DHP's), `mid neck` (PoseTrack's), `upper neck` (Human3.6M's nose).
-VOCABULARY: Final = from_links(
-    "vocabulary",
-    ("root", ""),
+#: Joints of the legs with their parents, as the rig of motion capture has them too.
+LEGS: Final = (
     ("right hip", "root"),
     ("right knee", "right hip"),
     ("right ankle", "right knee"),
@@ -34,6 +29,16 @@ VOCABULARY: Final = from_links(
     ("left ball", "left ankle"),
     ("left toe", "left ball"),
     ("left small toe", "left ball"),
+)
+
+#: `root` is the middle of the hips, `pelvis` the sacrum, `spine` half way between lower and upper
+#: back; `ball` is the toes' base and `toe` their end, `hand` its middle and `fingers` the knuckles.
+#: Necks from below: `thorax`, `shoulder middle` (OpenPose's neck), `lower neck` (Human3.6M's and
+#: MPI-INF-3DHP's), `mid neck` (PoseTrack's), `upper neck` (Human3.6M's nose).
+VOCABULARY: Final = from_links(
+    "vocabulary",
+    ("root", ""),
+    *LEGS,
     ("pelvis", "root"),
     ("lower back", "pelvis"),
     ("spine", "lower back"),
@@ -98,19 +103,13 @@ def choose(words: Sequence[str], name: str = "chosen") -> Skeleton:
     """
     if len(words) < 2:
         raise SkeletonError(f"{name}: must have at least 2 joints, got {len(words)}")
-    for word in words:
-        VOCABULARY.index(word)
+    kept = [VOCABULARY.index(word) for word in words]
 
     root = next(word for word in (*ROOTS, *words) if word in words)
-    links = [(word, "" if word == root else _parent(word, words) or root) for word in words]
+    links = []
+    for word, joint in zip(words, kept, strict=True):
+        parent = VOCABULARY.parent_among(joint, kept)
+        above = VOCABULARY.joints[parent] if parent >= 0 else root
+        links.append((word, "" if word == root else above))
+
     return from_links(name, *links)
-
-
-def _parent(word: str, words: Sequence[str]) -> str:
-    """The nearest ancestor that is among the words; empty where there is none."""
-    at = VOCABULARY.parents[VOCABULARY.joints.index(word)]
-    while at >= 0:
-        if VOCABULARY.joints[at] in words:
-            return VOCABULARY.joints[at]
-        at = VOCABULARY.parents[at]
-    return ""
