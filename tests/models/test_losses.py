@@ -150,3 +150,17 @@ def test_a_model_of_the_centre_frame_is_compared_with_the_centre_frame() -> None
     assert parts["velocity"] == 0
     own, _ = lifting_loss(model, model, x, y, replace(cfg, loss="own"))
     assert own.item() == pytest.approx(float((2 * x[:, 2] - y[:, 2]).abs().sum()), rel=1e-6)
+
+
+def test_the_loss_of_padded_clips_is_that_of_the_frames_that_are_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    pred, target = torch.randn((2, 1, 6, 5, 3), generator=generator, dtype=torch.float64)
+    nonsense = 100 * torch.randn((2, 1, 4, 5, 3), generator=generator, dtype=torch.float64)
+    present = torch.arange(10)[None] < 6
+
+    alone, parts = pose_loss(pred, target, 0.5, 20.0)
+    padded = [torch.cat(pair, dim=1) for pair in zip((pred, target), nonsense, strict=True)]
+    found, of_padded = pose_loss(padded[0], padded[1], 0.5, 20.0, present)
+
+    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(of_padded, parts)

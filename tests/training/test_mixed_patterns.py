@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -19,11 +19,13 @@ from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import Store
 from m2v_lib.evaluation.protocols import evaluate_lifting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.state_files import CheckpointError
 from m2v_lib.runs.records import StoppedEarly, read_metrics
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain
+from m2v_lib.training.pretraining.objective import MaskedPrediction
 
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
 
@@ -264,3 +266,20 @@ def test_a_bound_network_is_evaluated_with_its_own_joints_alone(
 
     assert main(["evaluate", str(folder), "--skeleton", "coco17"]) == 2
     assert "is bound to h36m17" in capsys.readouterr().err
+
+
+def test_padding_is_never_hidden_in_pretraining(
+    mixed: Callable[..., Experiment],
+) -> None:
+    exp = mixed()
+    generator = torch.Generator().manual_seed(0)
+    student = cast(DualStreamModel, fresh(exp))
+    objective = MaskedPrediction(student, exp.pretrain, generator)
+    present = torch.ones(3, 9, dtype=torch.bool)
+    present[1, 4:] = False
+
+    drawn = objective.draw((3, 9, 17), generator, present_BT=present)
+
+    masked = drawn["mask"].view(3, -1, 9, 17)
+    assert not masked[1, :, 4:].any() and masked[1, :, :4].any() and masked[0, :, 4:].any()
+    assert drawn["n_masked"] == masked.sum()

@@ -104,3 +104,11 @@ def test_committed_records_come_out_again(
 
     assert found.n_numbers > 10
     assert found.agrees, "\n".join(found.lines())
+
+
+def test_a_number_that_is_gone_is_no_agreement(record: Path, tmp_path: Path) -> None:
+    again = load_record(rerun(record, tmp_path / "again").rerun)
+    told = load_record(record)
+    del told.result["test"]["mpjpe"]
+
+    assert not compare(told, again).agrees
