@@ -28,12 +28,12 @@ ALL_JOINTS: Final = "all"
 #: keypoints that MediaPipe found in `sample_video.mp4` of TaatiTeam/MotionAGFormer (Apache-2.0):
 #: 185 frames, one person
 SAMPLE: Final = Path(__file__).with_name("sample_video.npz")
-#: ending -> module of this package and its function `write(path, motion)`
+#: ending -> module of `lift.output` and its function `write(path, motion)`
 WRITERS: Final = {
     ".npz": ("files", "write_npz"),
     ".json": ("files", "write_json"),
     ".csv": ("files", "write_csv"),
-    ".trc": ("files", "write_trc"),
+    ".trc": ("trc", "write_trc"),
     ".html": ("page", "write_page"),
     ".bvh": ("bvh", "write_bvh"),
     ".mp4": ("film", "write_film"),
@@ -145,4 +145,4 @@ def writer_of(out: Path | str) -> Any:
             f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}"
         )
     module, function = WRITERS[ending]
-    return getattr(importlib.import_module(f"{__name__}.{module}"), function)
+    return getattr(importlib.import_module(f"{__name__}.output.{module}"), function)

@@ -13,8 +13,8 @@ import pytest
 from fakes.lifting import CAMERA, body
 from scipy.spatial.transform import Rotation
 
-from m2v_lib.lift.bvh import BASES, _swing, euler_zxy, make_rig, write_bvh
 from m2v_lib.lift.camera import bone_lengths
+from m2v_lib.lift.output.bvh import BASES, _swing, euler_zxy, make_rig, write_bvh
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons.h36m import JOINTS, LEFT, RIGHT
 

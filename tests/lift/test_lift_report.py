@@ -15,7 +15,7 @@ from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person
 from m2v_lib.lift import command, save
 from m2v_lib.lift.camera import BONES_MM, bone_lengths, measured_bones, place
-from m2v_lib.lift.files import harmless_cell
+from m2v_lib.lift.output.files import harmless_cell
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.report import expected_error
 from m2v_lib.lift.self_check import SelfCheck, self_check, worst

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from fakes.lifting import Flat, tracks
 
-from m2v_lib.lift import bvh, camera, files, people, save
+from m2v_lib.lift import camera, people, save
+from m2v_lib.lift.output import bvh, files
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
 

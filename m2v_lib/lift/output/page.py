@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.lift.files import header
+from m2v_lib.lift.output.files import header
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_text
 from m2v_lib.skeletons import Skeleton
@@ -136,4 +136,4 @@ def _base64(values: np.ndarray, kind: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("m2v_lib.lift").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("m2v_lib.lift.output").joinpath(name).read_text(encoding="utf-8")

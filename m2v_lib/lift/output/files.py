@@ -1,8 +1,8 @@
-"""A lifted motion in files that other tools read: .npz, .json and .csv, which say their units,
-axes and what was assumed, and .trc, the markers of OpenSim.
+"""A lifted motion as numbers: .npz, .json and .csv, which say their units, axes and what was
+assumed.
 
 Every file is written beside its target and moved into place. Where somebody is not seen there is
-no row (in a .trc an empty one): frames are counted in the recording, and a gap is a number that is
+no row: frames are counted in the recording, and a gap is a number that is
 left out. Joints that were filled in are marked.
 """
 # n frames of a piece, J joints
@@ -17,16 +17,17 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.lift.camera import BLOCK, Y_UP
-from m2v_lib.lift.people import Lifted, Motion, by_person
+from m2v_lib.lift.camera import BLOCK
+from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_atomically
 
-#: decimals of the arrays in a .json file
-#: arrays that hold nothing of an absent joint
+#: separators that could end a cell, and how JSON may write them
 SEPARATORS: Final = {ord(","): "\\u002c", ord(";"): "\\u003b", ord("\t"): "\\t"}
+#: arrays that hold nothing of an absent joint
 BLANKED: Final = ("pose_mm", "seen_px")
 #: what a cell of a spreadsheet begins with where it is computed
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+#: decimals of the arrays in a .json file
 DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "filled": 0}
 
 
@@ -146,48 +147,6 @@ def write_csv(path: Path, motion: Motion) -> None:
                 table.writerows(_lines(person, motion))
 
     write_atomically(path, write)
-
-
-def write_trc(path: Path, motion: Motion) -> list[Path]:
-    """Joints as markers, one file a person from the recording's first frame on: mm, y up, z
-    towards the camera, the lowest point of the motion on the floor (y = 0).
-    """
-    targets = []
-    for target, pieces in by_person(path, motion):
-        write_lines(target, _trc_lines(target.name, pieces, motion))
-        targets.append(target)
-    return targets
-
-
-def _trc_lines(name: str, pieces: list[Lifted], motion: Motion) -> Iterator[str]:
-    """The lines of one person's file; frames in which they are not seen have empty cells."""
-    kept = [j for j in range(len(motion.skeleton)) if j not in motion.absent]
-    markers = ["_".join(motion.skeleton.joints[joint].split()) for joint in kept]
-    n_frames, rate = pieces[-1].start + pieces[-1].n_frames, f"{motion.fps:g}"
-    floor = min(float(-piece.joints_mm[:, kept, 1].max()) for piece in pieces)
-
-    yield f"PathFileType\t4\t(X/Y/Z)\t{name}"
-    yield (
-        "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\t"
-        "OrigNumFrames"
-    )
-    yield f"{rate}\t{rate}\t{n_frames}\t{len(kept)}\tmm\t{rate}\t1\t{n_frames}"
-    yield "Frame#\tTime\t" + "\t\t\t".join(markers) + "\t\t"
-    yield "\t\t" + "\t".join(f"X{k}\tY{k}\tZ{k}" for k in range(1, len(kept) + 1))
-    yield ""
-
-    nobody = [""] * (3 * len(kept))
-    waiting = list(pieces)
-    for frame in range(n_frames):
-        while waiting[0].start + waiting[0].n_frames <= frame:
-            waiting.pop(0)
-
-        piece, t = waiting[0], frame - waiting[0].start
-        cells = nobody
-        if t >= 0:
-            joints = (piece.pose_mm[t] + piece.root_mm[t])[kept] * Y_UP - (0, floor, 0)
-            cells = [f"{value:.3f}" for value in joints.ravel()]
-        yield "\t".join([str(frame + 1), f"{frame / motion.fps:.6f}", *cells])
 
 
 def write_lines(target: Path, lines: Iterator[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
-from m2v_lib.lift.page import colour_of
+from m2v_lib.lift.output.page import colour_of
 from m2v_lib.lift.people import Motion
 from m2v_lib.runs.records import write_atomically
 from m2v_lib.skeletons import Skeleton

@@ -25,7 +25,7 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.lift.camera import BLOCK, Y_UP
-from m2v_lib.lift.files import write_lines
+from m2v_lib.lift.output.files import write_lines
 from m2v_lib.lift.people import Lifted, Motion, by_person
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons import body as bodies
