@@ -84,11 +84,11 @@ def fault_of(read: Callable[[], object]) -> str | None:
 
 
 def fuzz(target: Target, seconds: float, seed: int, folder: Path, finds: Path) -> tuple[int, int]:
-    """Numbers of inputs and of finds of one target."""
+    """Numbers of inputs and of finds of one target in so many seconds of processor time."""
     rng, tried, found = random.Random(f"{target.name} {seed}"), 0, 0
     samples, path = list(target.samples), folder / target.file_name
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    until = time.process_time() + seconds
+    while time.process_time() < until:
         data = mutate(rng.choice(samples), rng)
         path.write_bytes(data)
         fault = fault_of(lambda: target.read(path))
@@ -103,7 +103,7 @@ def fuzz(target: Target, seconds: float, seed: int, folder: Path, finds: Path) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="of all targets together")
+    parser.add_argument("--seconds", type=float, default=60, help="of processor time, all targets together")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", nargs="+", default=[])
     parser.add_argument("--finds", type=Path, default=Path("fuzz-finds"))
