@@ -9,6 +9,7 @@ container: `kind_of` says what it is, `shown` quotes numbers and short text only
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -154,29 +155,29 @@ def as_array(value: object, where: str, kinds: str = REAL) -> np.ndarray:
     return array
 
 
-def check_source(path: Path, what: str = "a file") -> None:
-    """Raise DataError where nothing is, or a device, pipe or socket: reading one might never
-    end.
+def check_source(path: Path, what: str = "a file") -> os.stat_result:
+    """What a file or folder is. Raises DataError where nothing is, or a device, pipe or socket:
+    reading one might never end.
     """
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         raise DataError(f"{path}: is a device, pipe or socket, expected {what}")
+    return found
 
 
 def check_file(path: Path, limit: int | None = None, what: str = "a file") -> int:
     """The size in bytes of a regular file; DataError where it is none, or larger than `limit`."""
-    check_source(path, what)
-    if path.is_dir():
+    found = check_source(path, what)
+    if stat.S_ISDIR(found.st_mode):
         raise DataError(f"{path}: is a folder, expected {what}")
-    size = path.stat().st_size
-    if limit is not None and size > limit:
-        raise DataError(f"{path}: must have at most {limit >> 20} MiB, got {size >> 20}")
-    return size
+    if limit is not None and found.st_size > limit:
+        raise DataError(f"{path}: must have at most {limit >> 20} MiB, got {found.st_size >> 20}")
+    return found.st_size
 
 
 def beginning_of(path: Path, n_bytes: int = 4096) -> bytes:
@@ -192,11 +193,24 @@ def beginning_of(path: Path, n_bytes: int = 4096) -> bytes:
 
 def read_text(path: Path, limit: int, encoding: str = "utf-8-sig") -> str:
     """A text file of at most `limit` bytes. Raises DataError."""
+    return as_decoded(read_bytes(path, limit), path, encoding)
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A file of at most `limit` bytes, which are to be text. Raises DataError."""
     check_file(path, limit, "a text file")
     try:
-        return path.read_text(encoding=encoding)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise DataError(f"{path}: cannot be read as text ({reason})") from error
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read as text ({error.strerror})") from error
     except MemoryError as error:
         raise DataError(f"{path}: needs more memory than there is") from error
+
+
+def as_decoded(raw: bytes, path: Path, encoding: str = "utf-8-sig") -> str:
+    """Text with \\n between its lines, whatever stands there. Raises DataError."""
+    try:
+        text = raw.decode(encoding)
+    except UnicodeError as error:
+        raise DataError(f"{path}: cannot be read as text (not UTF-8)") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -118,6 +118,9 @@ def assign(cost: np.ndarray) -> list[tuple[int, int]]:
         return sorted((a, b) for b, a in assign(cost.T))
 
     n, m = cost.shape
+    if n == 1:
+        return [(0, int(cost[0].argmin()))]
+
     u, v = np.zeros(n + 1), np.zeros(m + 1)
     row_of = np.full(m + 1, n)  # column m is the start of each path, row n means free
 

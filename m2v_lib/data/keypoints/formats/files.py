@@ -9,6 +9,7 @@ give `Detections`. Nothing is converted here.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections import Counter
@@ -21,13 +22,13 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import (
+    as_decoded,
     as_number,
     as_text,
     as_whole,
     beginning_of,
-    check_file,
     check_source,
-    read_text,
+    read_bytes,
     shown,
 )
 from m2v_lib.data.limits import (
@@ -220,24 +221,19 @@ def read_json(path: Path) -> Any:
 
 def text_of(path: Path) -> str:
     """The text of a file, unpacked if it is packed by gzip. Raises DataError."""
-    if beginning_of(path, 2) != GZIP:
-        return read_text(path, MAX_TEXT_BYTES)
-
-    check_file(path, MAX_TEXT_BYTES)
+    raw = read_bytes(path, MAX_TEXT_BYTES)
+    if not raw.startswith(GZIP):
+        return as_decoded(raw, path)
 
     try:
-        with gzip.open(path) as stream:
-            raw = stream.read(MAX_TEXT_BYTES + 1)
+        with gzip.open(io.BytesIO(raw)) as stream:
+            unpacked = stream.read(MAX_TEXT_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: is not a whole gzip file (truncated?)") from error
 
-    if len(raw) > MAX_TEXT_BYTES:
+    if len(unpacked) > MAX_TEXT_BYTES:
         raise DataError(f"{path}: must unpack to at most {MAX_TEXT_BYTES >> 20} MiB")
-
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeError as error:
-        raise DataError(f"{path}: cannot be read as text (not UTF-8)") from error
+    return as_decoded(unpacked, path)
 
 
 def read_detections(path: Path | str) -> Detections:
