@@ -79,6 +79,11 @@ def add(commands: Any) -> None:
         help="instead: cost against frames, blocks, features, batch",
     )
     bench.add_argument(
+        "--lift",
+        action="store_true",
+        help="instead: `m2v lift` of an hour's recording, a crowd and long streams",
+    )
+    bench.add_argument(
         "--quick", action="store_true", help="seconds; shows that all works, the times mean nothing"
     )
     bench.add_argument(
@@ -92,6 +97,9 @@ def add(commands: Any) -> None:
 
 
 def _bench(args: argparse.Namespace) -> int:
+    if args.lift:
+        return _lifting(args)
+
     from m2v_lib.bench import Options, bench
 
     exp = experiment_of(args)
@@ -111,5 +119,13 @@ def _bench(args: argparse.Namespace) -> int:
     folder = bench(exp, options, out=args.out, say=partial(print, flush=True))
     print((folder / "bench.md").read_text(encoding="utf-8"))
     print(folder)
+
+    return 0
+
+
+def _lifting(args: argparse.Namespace) -> int:
+    from m2v_lib.bench.lifting import bench_lifting
+
+    print(bench_lifting(quick=args.quick, out=args.out, say=partial(print, flush=True)))
 
     return 0
