@@ -19,6 +19,7 @@ from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import Split, Store
 from m2v_lib.evaluation.protocols import (
     _average_overlaps,
+    _motion_errors,
     evaluate_pose,
     evaluate_predictions,
     predict,
@@ -144,6 +145,23 @@ def test_overlapping_clips_share_their_frames_by_mean(tiny_store: Store) -> None
     clips = evaluation_clips(tiny_store, "test", N_FRAMES, 4, input_2d="detected", device="cpu")
     expected = protocol(model, tiny_store, clips)
     assert evaluate_pose(model, clips)["mpjpe"] == pytest.approx(expected["mpjpe"], rel=1e-4)
+
+
+def test_motion_of_single_frames_is_over_those_that_follow_one_another() -> None:
+    """Frames in any order, with a gap: velocities of 3 to 4 and 4 to 5, one acceleration."""
+    rng = np.random.default_rng(0)
+    frames = np.array([9, 5, 3, 4])
+    pred, truth = rng.normal(size=(2, 4, 1, 17, 3)).astype(np.float32)
+    wrong = dict(zip(frames.tolist(), (pred - truth)[:, 0], strict=True))
+    velocity = [wrong[4] - wrong[3], wrong[5] - wrong[4]]
+
+    errors = _motion_errors(pred, truth, frames[:, None], None)
+    assert errors["mpjve"] == pytest.approx(np.linalg.norm(velocity, axis=-1).mean(), rel=1e-5)
+    accel = np.linalg.norm(velocity[1] - velocity[0], axis=-1).mean()
+    assert errors["accel"] == pytest.approx(accel, rel=1e-5)
+
+    apart = _motion_errors(pred[:2], truth[:2], frames[:2, None], None)
+    assert np.isnan(apart["mpjve"]) and np.isnan(apart["accel"])
 
 
 def test_only_valid_frames_count(tiny_store: Store) -> None:
