@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "m2v_lib"
 
 #: Rooms that import at most each other, and only downwards in this order.
-LEAVES = ("runs", "skeletons", "config", "results.paper", "geometry", "evaluation.metrics")
+LEAVES = ("errors", "runs", "skeletons", "config", "results.paper", "geometry", "evaluation.metrics")
 
 #: Each may import what stands above it, never what stands below.
 ORDER = ("models.layers", "models", "training", "experiments", "cli")
@@ -20,6 +20,7 @@ ORDER = ("models.layers", "models", "training", "experiments", "cli")
 #: What training needs runs on a machine with these five packages alone.
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
 TRAINING = (
+    "errors",
     "config",
     "skeletons",
     "geometry",
@@ -33,6 +34,7 @@ TRAINING = (
 
 #: A report is built, and the rows are listed, where torch is absent.
 WITHOUT_TORCH = (
+    "errors",
     "runs",
     "results",
     "report",

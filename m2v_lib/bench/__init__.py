@@ -56,6 +56,8 @@ def bench(
         exp, options.variants_for(exp), options.effort, options.limits_for(exp), say
     )
     load = [round(x, 2) for x in os.getloadavg()]
+    root = out or (runs_root() if options.quick else project_root() / "reports" / "records")
+    root.mkdir(parents=True, exist_ok=True)  # fails now, not after the work
 
     try:
         ceilings = turns.ask("counts", do="ceilings", experiment=exp.to_dict(), quick=options.quick)
@@ -95,9 +97,7 @@ def bench(
         "left_out": turns.left_out,
     }
     record["name"] = _name(exp, record)
-    folder = (
-        out or (runs_root() if options.quick else project_root() / "reports" / "records")
-    ) / record["name"]
+    folder = root / record["name"]
     write_json(folder / FILE, record)
     write_text(folder / "bench.md", as_markdown(record))
 

@@ -33,6 +33,8 @@ from typing import Any
 
 import numpy as np
 
+from m2v_lib.errors import InputError
+
 SCHEMA = 1
 FILE = "bench.json"
 Row = dict[str, Any]
@@ -117,16 +119,16 @@ def _slope(x0: float, x1: float, y0: float, y1: float) -> float | None:
 
 
 def load_bench(folder: Path) -> dict[str, Any]:
-    """The record in a folder. Raises ValueError naming the file that is missing, broken or of
+    """The record in a folder. Raises InputError naming the file that is missing, broken or of
     another schema.
     """
     path = Path(folder) / FILE
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a bench record ({error})") from error
+        raise InputError(f"{path}: not a bench record ({error})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise ValueError(f"{path}: expected schema {SCHEMA}; measure again with `m2v bench`")
+        raise InputError(f"{path}: expected schema {SCHEMA}; measure again with `m2v bench`")
     return record
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from m2v_lib.cli import bench, data, evaluate, queue, report, rerun, rows, runs, train
 from m2v_lib.data.checks import printable
+from m2v_lib.errors import InputError, report_unexpected
 from m2v_lib.lift import command as lifting
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
-from m2v_lib.unexpected import report_unexpected
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -31,17 +31,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return command(args)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # ConfigError, DataError and CheckpointError are ValueErrors
-        print(f"m2v: {printable(str(error), MAX_SENTENCE)}", file=sys.stderr)
+    except (InputError, OSError) as error:
+        print(f"m2v: {printable(_sentence(error), MAX_SENTENCE)}", file=sys.stderr)
         return 2
     except StoppedEarly as stopped:
         print(f"m2v: {stopped}", file=sys.stderr)
         return RESUME_EXIT_CODE
     except Exception as error:
         return report_unexpected(error)
+
+
+def _sentence(error: Exception) -> str:
+    """Of the system's errors, file and reason without their number."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
 
 
 def parser() -> argparse.ArgumentParser:

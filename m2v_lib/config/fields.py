@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, ClassVar, get_type_hints
 
+from m2v_lib.errors import InputError
 from m2v_lib.skeletons import Skeleton, skeleton_of
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """A setting that does not exist, has the wrong type, or cannot work."""
 
 

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.data.limits import MAX_MESSAGE
+from m2v_lib.errors import InputError
 from m2v_lib.skeletons import H36M17, Skeleton
 
 #: a median bone outside this range (mm) is not a person measured in millimetres
@@ -22,7 +23,7 @@ BONE_RANGE_MM: Final = (30.0, 1000.0)
 LARGEST: Final = 1e8
 
 
-class DataError(ValueError):
+class DataError(InputError):
     """A data file or store is not what it should be; one sentence with file, place and
     expectation.
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from m2v_lib.errors import InputError
+
 # n frames of a split, C clips, T frames of a clip
 
 
@@ -133,11 +135,11 @@ def select_labelled_subjects(subject_of_C: Sequence[str], n_subjects: int) -> np
     """Which clips (C,) bool have labels when only `n_subjects` people shall.
 
     People come in the order of their names' sha256, whatever the seed, and fewer are part of more.
-    Raises ValueError where there are fewer people.
+    Raises InputError where there are fewer people.
     """
     order = sorted(set(subject_of_C), key=lambda name: hashlib.sha256(name.encode()).digest())
     if n_subjects > len(order):
-        raise ValueError(
+        raise InputError(
             f"data.label_subjects must be at most {len(order)}, the training subjects, "
             f"got {n_subjects}"
         )

@@ -17,6 +17,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import model_class
 
@@ -58,7 +59,7 @@ def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
             claimed = made_by(chosen)
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: is no file of {name}'s authors ({reason})") from error
+        raise InputError(f"{path}: is no file of {name}'s authors ({reason})") from error
 
     _check_match(claimed, weights, path)
     model = made_by(chosen)
@@ -71,7 +72,7 @@ def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
 def read_checkpoint(path: Path | str) -> Any:
     """The content of a torch file as dicts, lists, tuples, numbers, texts and dense tensors.
 
-    The state of a random generator and arrays of numpy come as None. Raises ValueError where the
+    The state of a random generator and arrays of numpy come as None. Raises InputError where the
     file is missing, truncated, holds anything else, or tensors that claim more than it stores.
     """
     path = Path(path)
@@ -82,14 +83,14 @@ def read_checkpoint(path: Path | str) -> Any:
             content = torch.load(path, map_location="cpu", weights_only=True)
         return _Plain().of(content)
     except FileNotFoundError as error:
-        raise ValueError(f"{path}: no such file, expected a checkpoint of the authors") from error
+        raise InputError(f"{path}: no such file, expected a checkpoint of the authors") from error
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path}: refused, expected tensors and numbers alone") from error
+        raise InputError(f"{path}: refused, expected tensors and numbers alone") from error
     except _NotPlainError as error:
-        raise ValueError(f"{path}: refused, {error}") from error
+        raise InputError(f"{path}: refused, {error}") from error
     except Exception as error:  # torch names no type: OSError, RuntimeError, EOFError were seen
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ValueError(f"{path}: not readable as a torch file, truncated? ({reason})") from error
+        raise InputError(f"{path}: not readable as a torch file, truncated? ({reason})") from error
 
 
 def _without_module(content: Any) -> Any:
@@ -104,7 +105,7 @@ def _without_module(content: Any) -> Any:
 
 
 def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises ValueError unless names and shapes are the model's and every weight is a number."""
+    """Raises InputError unless names and shapes are the model's and every weight is a number."""
     own = model.state_dict()
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
@@ -122,14 +123,14 @@ def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
             parts.append(f"{other[0]} is {shapes}")
 
         matched = len(own) - len(missing) - len(other)
-        raise ValueError(
+        raise InputError(
             f"{path}: holds another model, {matched} of {len(own)} tensors match: "
             f"{'; '.join(part for part in parts if part)}"
         )
 
     broken = sorted(name for name, tensor in weights.items() if not tensor.isfinite().all())
     if broken:
-        raise ValueError(f"{path}: has weights that are no numbers: {_counted('so', broken)}")
+        raise InputError(f"{path}: has weights that are no numbers: {_counted('so', broken)}")
 
 
 def _counted(what: str, names: list[str]) -> str:
@@ -188,7 +189,7 @@ def _inert_names() -> list[Any]:
 
 
 def _check_archive(path: Path) -> None:
-    """Raises ValueError where a zip unpacks to more than it is; torch packs nothing."""
+    """Raises InputError where a zip unpacks to more than it is; torch packs nothing."""
     if not zipfile.is_zipfile(path):
         return
 
@@ -197,10 +198,10 @@ def _check_archive(path: Path) -> None:
             packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
             size = sum(entry.file_size for entry in archive.infolist())
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise ValueError(f"{path}: not readable as a torch file, truncated? ({error})") from error
+        raise InputError(f"{path}: not readable as a torch file, truncated? ({error})") from error
 
     if packed or size > path.stat().st_size:
-        raise ValueError(f"{path}: refused, it unpacks to more than the file's size")
+        raise InputError(f"{path}: refused, it unpacks to more than the file's size")
 
 
 class _Plain:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ConfigError, ModelSettings
+from m2v_lib.errors import InputError
 from m2v_lib.models.layers.stochastic_depth import StochasticDepth
 from m2v_lib.skeletons import Skeleton
 
@@ -119,7 +120,7 @@ class Lifter(nn.Module):
         return target_BTJ3[:, centre : centre + 1]
 
     def check_input(self, x_BTJC: Tensor) -> Tensor:
-        """The input with the channels that the model reads. Raises ValueError naming what was
+        """The input with the channels that the model reads. Raises InputError naming what was
         expected.
         """
         frames = str(self.settings.n_frames) if self.fixed_length else "T"
@@ -134,7 +135,7 @@ class Lifter(nn.Module):
         )
         if not fits:
             expected = f"(B, {frames}, {n_joints}, {channels})"
-            raise ValueError(
+            raise InputError(
                 f"{self.settings.name}: the input must be {expected}, got {tuple(x_BTJC.shape)}"
             )
 
@@ -147,11 +148,11 @@ class Lifter(nn.Module):
         return self
 
     def use_skeleton(self, skeleton: Skeleton) -> Lifter:
-        """Take and give these joints from now on. Raises ValueError where the weights are bound to
+        """Take and give these joints from now on. Raises InputError where the weights are bound to
         others.
         """
         if not self.any_skeleton and skeleton.joints != self.skeleton.joints:
-            raise ValueError(
+            raise InputError(
                 f"{self.settings.name}: its weights are bound to the joints of "
                 f"{self.skeleton.name}, got {skeleton.name}; model.joint_embedding=name is not"
             )
@@ -166,7 +167,7 @@ class Lifter(nn.Module):
         dicts, tensors, numbers).
 
         Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what
-        no shape tells. Raises ValueError where the layout is not the authors'.
+        no shape tells. Raises InputError where the layout is not the authors'.
         """
         raise NotImplementedError(f"{cls.__name__}: its authors published no files")
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import yaml
 
+from m2v_lib.errors import InputError
+
 #: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of
 #: sysexits.h).
 RESUME_EXIT_CODE = 75
@@ -127,7 +129,7 @@ class Record:
 
 
 def load_record(folder: Path) -> Record:
-    """Read one finished run. Raises ValueError naming the file that is missing or broken."""
+    """Read one finished run. Raises InputError naming the file that is missing or broken."""
     folder = Path(folder)
     try:
         return Record(
@@ -138,7 +140,7 @@ def load_record(folder: Path) -> Record:
             env=json.loads((folder / "env.json").read_text(encoding="utf-8")),
         )
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}: not a run record ({error})") from error
+        raise InputError(f"{folder}: not a run record ({error})") from error
 
 
 def find_records(*roots: Path) -> list[Record]:

@@ -11,12 +11,14 @@ from typing import Any, Final
 import numpy as np
 import yaml
 
+from m2v_lib.errors import InputError
+
 #: More joints than any body model; a larger count in a file is a mistake.
 MAX_JOINTS: Final = 300
 MAX_SKELETON_FILE_BYTES: Final = 1_000_000
 
 
-class SkeletonError(ValueError):
+class SkeletonError(InputError):
     """A skeleton that is none: one sentence that names the file or skeleton and the joint."""
 
 

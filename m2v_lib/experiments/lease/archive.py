@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 
 from m2v_lib.config import Experiment
+from m2v_lib.errors import InputError
 from m2v_lib.runs.records import RECORD_FILES, load_record, write_atomically
 
 #: Size that a file for exchange may have (bytes).
@@ -22,7 +23,7 @@ MAX_ARCHIVE_BYTES = 15 << 20
 MAX_FILE_BYTES = 8 << 20
 
 
-class ArchiveError(ValueError):
+class ArchiveError(InputError):
     """An archive that is damaged, or holds what is no record of this package."""
 
 

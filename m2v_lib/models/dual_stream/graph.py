@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.errors import InputError
 from m2v_lib.models.layers.constants import Constant
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.skeletons import H36M17, Skeleton
@@ -68,7 +69,7 @@ class SpatialAggregation(nn.Module):
         }
         edges = made_by[graph]()
         if len(edges) != len(skeleton):
-            raise ValueError(
+            raise InputError(
                 f"the {graph} graph has {len(edges)} joints, {skeleton.name} {len(skeleton)}"
             )
 

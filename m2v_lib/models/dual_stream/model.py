@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import DualStreamSettings
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.attention import Attention
@@ -166,7 +167,7 @@ class DualStreamModel(Lifter):
 
     With embeddings and batch norm that are not bound to frames (recipe `paper`) any T may come
     in, and clips padded to one length: `present_BT` says which frames are there. With
-    `joint_embedding=name` any skeleton may come in, see `use_skeleton`. Raises ValueError for an
+    `joint_embedding=name` any skeleton may come in, see `use_skeleton`. Raises InputError for an
     input of another number of frames, joints or channels.
     """
 
@@ -215,7 +216,7 @@ class DualStreamModel(Lifter):
     def without_padding(self, x_BTJ3: Tensor, present_BT: Tensor) -> Tensor:
         """The input with zeros where no frame is, whatever stands there."""
         if self.fixed_length:
-            raise ValueError(
+            raise InputError(
                 f"{self.settings.name}: padded clips need weights that are not bound to "
                 f"{self.settings.n_frames} frames (recipe paper)"
             )
@@ -275,7 +276,7 @@ class DualStreamModel(Lifter):
         numbers are the same.
         """
         if path not in PATHS:
-            raise ValueError(f"path must be {' or '.join(PATHS)}, got {path!r}")
+            raise InputError(f"path must be {' or '.join(PATHS)}, got {path!r}")
         for block in self.layers:
             block.path = path  # type: ignore[assignment]
         return self

@@ -7,20 +7,22 @@ from typing import Any
 
 from torch import Tensor
 
+from m2v_lib.errors import InputError
+
 
 def weights_in(content: Any, entry: str | None, first: str) -> dict[str, Tensor]:
     """The state dict under `entry` of a file's content; None: the content itself.
 
-    `first` is a tensor that the layout must have. Raises ValueError, naming what is missing.
+    `first` is a tensor that the layout must have. Raises InputError, naming what is missing.
     """
     found = content
     if entry is not None:
         if not isinstance(content, Mapping) or not isinstance(content.get(entry), Mapping):
-            raise ValueError(f"not the authors' layout: no weights under {entry!r}")
+            raise InputError(f"not the authors' layout: no weights under {entry!r}")
         found = content[entry]
 
     if not isinstance(found, Mapping) or first not in found:
-        raise ValueError(f"not the authors' layout: no tensor {first!r}")
+        raise InputError(f"not the authors' layout: no tensor {first!r}")
 
     return {name: value for name, value in found.items() if isinstance(value, Tensor)}
 

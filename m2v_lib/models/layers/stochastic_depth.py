@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from m2v_lib.errors import InputError
+
 
 class StochasticDepth(nn.Module):
     """Drops entries of the first axis with probability `p`, and divides what is kept by 1 - p.
@@ -14,7 +16,7 @@ class StochasticDepth(nn.Module):
     def __init__(self, p: float) -> None:
         super().__init__()
         if not 0 <= p < 1:
-            raise ValueError(f"a drop rate must lie in 0..1, less than 1, got {p}")
+            raise InputError(f"a drop rate must lie in 0..1, less than 1, got {p}")
         self.p = p
 
     def forward(self, branch: Tensor) -> Tensor:

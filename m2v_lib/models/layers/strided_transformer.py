@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.errors import InputError
+
 # B batch, T frames, D features, F hidden features, H heads, K features of a head
 
 
@@ -180,7 +182,7 @@ class StridedTransformer(nn.Module):
             n_left = -(-n_left // stride)
 
         if n_left != 1:
-            raise ValueError(
+            raise InputError(
                 f"strides {tuple(strides)} leave {n_left} of {n_frames} frames, not one"
             )
 
@@ -202,13 +204,13 @@ def copies(module: nn.Module, n: int) -> nn.ModuleList:
 def strides_for(n_frames: int, text: str, known: Mapping[int, tuple[int, ...]]) -> tuple[int, ...]:
     """Strides such as "3,9,13", or, of an empty text, those known for `n_frames`.
 
-    Raises ValueError where none are known, and for what is no list of numbers.
+    Raises InputError where none are known, and for what is no list of numbers.
     """
     if not text:
         if n_frames not in known:
-            raise ValueError(f"no strides known for {n_frames} frames; known: {sorted(known)}")
+            raise InputError(f"no strides known for {n_frames} frames; known: {sorted(known)}")
         return known[n_frames]
     try:
         return tuple(int(stride) for stride in text.split(","))
     except ValueError:
-        raise ValueError(f"strides must be numbers such as 3,9,13; got {text!r}") from None
+        raise InputError(f"strides must be numbers such as 3,9,13; got {text!r}") from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from m2v_lib.errors import InputError
 from m2v_lib.models.layers.exact import full_precision
 
 # B batch, C channels, T frames; block 0 is the first convolution, 1, 2, ... the residual ones
@@ -69,17 +70,17 @@ class WindowPlan:
         return self.with_full_window(target_BTJ3.movedim(1, -1), half).movedim(-1, 1)
 
     def check_length(self, n_frames: int, *, exactly: bool) -> None:
-        """Raises ValueError for less than one window or, if `exactly`, anything else."""
+        """Raises InputError for less than one window or, if `exactly`, anything else."""
         if n_frames == self.receptive_field or (n_frames > self.receptive_field and not exactly):
             return
         wanted = f"{'' if exactly else 'at least '}{self.receptive_field} frames"
-        raise ValueError(f"filters of widths {self.widths} take {wanted}, got {n_frames}")
+        raise InputError(f"filters of widths {self.widths} take {wanted}, got {n_frames}")
 
 
 def window_plan(filter_widths: str, n_frames: int, causal: bool) -> WindowPlan:
     """Widths such as "3,5,3", whose product is `n_frames`; an empty text stands for threes.
 
-    Raises ValueError for other products and for even widths.
+    Raises InputError for other products and for even widths.
     """
     n_threes = round(math.log(n_frames, 3))
     text = filter_widths or ",".join("3" * n_threes)
@@ -87,10 +88,10 @@ def window_plan(filter_widths: str, n_frames: int, causal: bool) -> WindowPlan:
     try:
         widths = tuple(int(width) for width in text.split(","))
     except ValueError:
-        raise ValueError(f"filter widths must be numbers such as 3,5,3; got {text!r}") from None
+        raise InputError(f"filter widths must be numbers such as 3,5,3; got {text!r}") from None
 
     if math.prod(widths) != n_frames or any(width < 1 or width % 2 == 0 for width in widths):
-        raise ValueError(f"filter widths {text} must be odd with product n_frames={n_frames}")
+        raise InputError(f"filter widths {text} must be odd with product n_frames={n_frames}")
 
     return WindowPlan(widths, causal)
 

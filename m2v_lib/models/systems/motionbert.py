@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear, full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
@@ -127,7 +128,7 @@ class MotionBERT(Lifter):
         x_BTJ3 = super().check_input(x_BTJC)
         if x_BTJ3.shape[1] > self.settings.n_frames:
             longest = self.settings.n_frames
-            raise ValueError(f"motionbert: reads {longest} frames at most, got {x_BTJ3.shape[1]}")
+            raise InputError(f"motionbert: reads {longest} frames at most, got {x_BTJ3.shape[1]}")
         return x_BTJ3
 
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.part_attention import WINDOW, Block, DictionaryLayer, ShiftedWindows
@@ -163,7 +164,7 @@ class PAA(Lifter):
         first = "blocks.0.attn.attn.0.attn.B"
         weights = weights_in(content, "model_pos", first)
         if "seed" not in weights:
-            raise ValueError("no dictionary in the file: add poses (1024, 17, 3) as 'seed'")
+            raise InputError("no dictionary in the file: add poses (1024, 17, 3) as 'seed'")
 
         sizes = {
             "bias": "full" if weights[first].ndim == 4 else "table",
@@ -179,7 +180,7 @@ def n_means(n_frames: int) -> int:
     for n in range(5):
         if n_frames == WINDOW * 3**n:
             return n
-    raise ValueError(f"paa reads 9, 27, 81, 243 or 729 frames, not {n_frames}")
+    raise InputError(f"paa reads 9, 27, 81, 243 or 729 frames, not {n_frames}")
 
 
 def shortened(x_BFD: Tensor, by_three: bool) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.layers.exact import ExactConv1d
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
@@ -124,13 +125,13 @@ class PStmo(TwoOutputLifter):
     def start_from(self, pretrained: Mapping[str, Tensor]) -> None:
         """Take over what stage I (`MaskedPoseModel`) has learnt: the encoder and the attention.
 
-        Raises ValueError where a part is missing from the weights.
+        Raises InputError where a part is missing from the weights.
         """
         own = self.state_dict()
         shared = [name for name in own if name.startswith(("encoder.", "Transformer."))]
         missing = [name for name in shared if name not in pretrained]
         if missing:
-            raise ValueError(f"not weights of stage I: no {missing[0]!r}")
+            raise InputError(f"not weights of stage I: no {missing[0]!r}")
         self.load_state_dict({**own, **{name: pretrained[name] for name in shared}})
 
     @classmethod
@@ -140,7 +141,7 @@ class PStmo(TwoOutputLifter):
         """Of stage II, a bare state dict. Say `n_heads` and `strides` where they are not theirs."""
         weights = weights_in(content, None, "encoder.fc_1.weight")
         if "Transformer_reduce.model.pos_embedding_1" not in weights:
-            raise ValueError("weights of stage I: no lifter; see PStmo.start_from")
+            raise InputError("weights of stage I: no lifter; see PStmo.start_from")
 
         sizes = {
             "n_frames": weights["Transformer.pos_embedding"].shape[1],

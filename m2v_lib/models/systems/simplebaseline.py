@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.norm import BatchNorm
@@ -190,7 +191,7 @@ def _joint_set(n_in: int, n_out: int) -> str:
     for name, sets in JOINT_SETS.items():
         if n_values(sets) == (n_in, n_out):
             return name
-    raise ValueError(f"no joint set with {n_in} inputs and {n_out} outputs")
+    raise InputError(f"no joint set with {n_in} inputs and {n_out} outputs")
 
 
 SimpleBaseline.Settings = Settings

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.norm import BatchNorm
@@ -87,7 +88,7 @@ class SRNet(Lifter):
         self.plan = window_plan(settings.filter_widths, settings.n_frames, settings.causal)
         width = self.plan.widths[0]
         if set(self.plan.widths) != {width}:
-            raise ValueError(f"srnet: filter widths must be equal, got {settings.filter_widths}")
+            raise InputError(f"srnet: filter widths must be equal, got {settings.filter_widths}")
 
         self.form = settings.form
         self.joints = joints_of_parts(settings.parts)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactConv1d
 from m2v_lib.models.layers.norm import BatchNorm
@@ -137,7 +138,7 @@ class VideoPose3D(Lifter):
         if self.n_joints_out == 17:
             return super().loss(x_BTJC, target_BTJ3)
         if target_BTJ3.shape[2] != 1:
-            raise ValueError(f"a trajectory is (B, T, 1, 3), got {tuple(target_BTJ3.shape)}")
+            raise InputError(f"a trajectory is (B, T, 1, 3), got {tuple(target_BTJ3.shape)}")
 
         target_BV13 = self.output_frames(target_BTJ3)
         distance_BV1 = (self(x_BTJC) - target_BV13).norm(dim=-1)
@@ -154,7 +155,7 @@ class VideoPose3D(Lifter):
         weights = weights_in(content, entry, "expand_conv.weight")
         dim, n_channels, width = weights["expand_conv.weight"].shape
         if n_channels != 34:
-            raise ValueError(
+            raise InputError(
                 f"17 joints of x and y are read, the file's net has {n_channels} inputs"
             )
 

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.errors import InputError
 from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.engine.stopping import STOP_FILE
@@ -121,7 +122,7 @@ def process_group(exp: Experiment) -> Iterator[ProcessGroup]:
 
     try:
         yield ProcessGroup(dist.get_rank(), dist.get_world_size())
-    except (ValueError, OSError) as error:
+    except (InputError, OSError) as error:
         if USER_ERROR_FILE not in os.environ:
             raise
         Path(os.environ[USER_ERROR_FILE]).write_text(str(error), encoding="utf-8")

@@ -1,4 +1,6 @@
-"""The last catch: an error that no check foresaw is a sentence and a report, never a traceback."""
+"""Whose mistake an error is: of what somebody gave, a sentence for them; of ours, a sentence and a
+report, never a traceback.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +16,12 @@ from typing import Final
 EX_SOFTWARE: Final = 70
 #: set where errors have to be seen whole: in tests, so that no catch hides a bug
 RAISE_VARIABLE: Final = "M2V_RAISE"
+
+
+class InputError(ValueError):
+    """What somebody gave cannot be used: a setting, a file, an option. Its text is a sentence for
+    them; any other ValueError is a fault of this package.
+    """
 
 
 def report_unexpected(error: Exception) -> int:
