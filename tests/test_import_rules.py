@@ -12,7 +12,15 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "m2v_lib"
 
 #: Rooms that import at most each other, and only downwards in this order.
-LEAVES = ("errors", "runs", "skeletons", "config", "results.paper", "geometry", "evaluation.metrics")
+LEAVES = (
+    "errors",
+    "runs",
+    "skeletons",
+    "config",
+    "results.paper",
+    "geometry",
+    "evaluation.metrics",
+)
 
 #: Each may import what stands above it, never what stands below.
 ORDER = ("models.layers", "models", "training", "experiments", "cli")

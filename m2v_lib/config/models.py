@@ -34,15 +34,18 @@ class ModelEntry:
 
     name: str
     settings: type[ModelSettings]
+    module: str
     published_sizes: dict[str, dict[str, Any]] = field(default_factory=dict)
     own_recipe: dict[str, Any] = field(default_factory=dict)
 
 
 @cache
 def entries() -> dict[str, ModelEntry]:
-    """Every model by name: the dual stream, and each file of `m2v_lib/models/systems`."""
-    found = {DUAL_STREAM: ModelEntry(DUAL_STREAM, DualStreamSettings)}
-    for path in sorted(FOLDER.glob("*.py")):
+    """Every model by name: the dual stream, and each file below `m2v_lib/models/systems`."""
+    found = {
+        DUAL_STREAM: ModelEntry(DUAL_STREAM, DualStreamSettings, "m2v_lib.models.dual_stream.model")
+    }
+    for path in sorted(FOLDER.rglob("*.py"), key=lambda path: path.stem):
         entry = _entry(path)
         if entry:
             found[entry.name] = entry
@@ -83,7 +86,11 @@ def _entry(path: Path) -> ModelEntry | None:
             if (value := _class_literal(node, name, path)) is not None:
                 literals[name] = value
 
-    return ModelEntry(path.stem, settings, **literals)
+    return ModelEntry(path.stem, settings, _module(path), **literals)
+
+
+def _module(path: Path) -> str:
+    return ".".join(("m2v_lib.models.systems", *path.relative_to(FOLDER).with_suffix("").parts))
 
 
 def _assigns(tree: ast.Module, name: str) -> bool:
@@ -95,7 +102,7 @@ def _assigns(tree: ast.Module, name: str) -> bool:
 def _compiled(node: ast.ClassDef, path: Path) -> type[ModelSettings]:
     """The `Settings` class of a file, built in a space with nothing but what settings need."""
     space: dict[str, Any] = {
-        "__name__": f"m2v_lib.models.systems.{path.stem}",
+        "__name__": _module(path),
         "dataclass": dataclass,
         "setting": setting,
         "new_setting": new_setting,

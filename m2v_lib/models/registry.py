@@ -24,7 +24,7 @@ def model_class(name: str) -> type[Lifter]:
     if name == DUAL_STREAM:
         return DualStreamModel
     require_known("model", name, entries())
-    return importlib.import_module(f"m2v_lib.models.systems.{name}").MODEL
+    return importlib.import_module(entries()[name].module).MODEL
 
 
 @overload

@@ -103,7 +103,9 @@ def fuzz(target: Target, seconds: float, seed: int, folder: Path, finds: Path) -
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=60, help="of processor time, all targets together")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="of processor time, all targets together"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--target", nargs="+", default=[])
     parser.add_argument("--finds", type=Path, default=Path("fuzz-finds"))

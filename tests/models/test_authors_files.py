@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m2v_lib.models import authors_files
 from m2v_lib.models.authors_files import load_baseline, read_checkpoint
-from m2v_lib.models.systems.poseformer import PoseFormer, Settings
+from m2v_lib.models.systems.transformer.poseformer import PoseFormer, Settings
 
 TINY = Settings(n_frames=3, dim_per_joint=4, n_layers=1, n_heads=2)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.stochastic_depth import StochasticDepth, rising_rates
 from m2v_lib.models.layers.transformer import SHORT, Block, attend, over_frames, over_joints
+from m2v_lib.models.registry import model_class
 
 TINY: dict[str, dict[str, int]] = {
     "mixste": {"n_frames": 3, "dim": 16, "n_layers": 2},
@@ -32,9 +33,9 @@ TINY: dict[str, dict[str, int]] = {
 
 
 def built(name: str) -> Lifter:
-    model_class = importlib.import_module(f"m2v_lib.models.systems.{name}").MODEL
+    made: Any = model_class(name)
     torch.manual_seed(0)
-    return model_class(model_class.Settings(**TINY[name]))
+    return made(made.Settings(**TINY[name]))
 
 
 @pytest.mark.parametrize("n_tokens", [1, SHORT, SHORT + 1])

@@ -18,7 +18,7 @@ from fakes.reference_vectors import (
 )
 
 from m2v_lib.models.layers.bones import BONES, PAIRS, bone_loss, bone_vectors
-from m2v_lib.models.systems.anatomy3d import Anatomy3D, Settings
+from m2v_lib.models.systems.convolution.anatomy3d import Anatomy3D, Settings
 
 TINY: dict[str, Any] = {"n_frames": 9, "dim": 8}
 

@@ -22,7 +22,7 @@ from fakes.reference_vectors import assert_ignores_confidence, assert_learns
 
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import uses_randomness
-from m2v_lib.models.systems.d3dp import (
+from m2v_lib.models.systems.transformer.d3dp import (
     D3DP,
     MODEL,
     Settings,

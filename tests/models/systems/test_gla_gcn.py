@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from m2v_lib.config.fields import ConfigError
 from m2v_lib.models.authors_files import load_baseline
-from m2v_lib.models.systems.gla_gcn import GLAGCN, MODEL, Settings, jittered
+from m2v_lib.models.systems.graph.gla_gcn import GLAGCN, MODEL, Settings, jittered
 
 T, J, C = 9, 17, 8
 TINY = Settings(n_frames=T, channels=C)

@@ -22,7 +22,7 @@ from fakes.reference_vectors import assert_ignores_confidence, assert_learns
 
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import uses_randomness
-from m2v_lib.models.systems.mixste import JOINT_WEIGHTS, MODEL, MixSTE, Settings
+from m2v_lib.models.systems.transformer.mixste import JOINT_WEIGHTS, MODEL, MixSTE, Settings
 
 TINY = Settings(n_frames=5, dim=8, n_layers=3, n_heads=2, mlp_ratio=3)
 

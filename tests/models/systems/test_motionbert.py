@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.losses import mpjpe_loss, n_mpjpe_loss, velocity_loss
-from m2v_lib.models.systems.motionbert import MODEL, MotionBERT, Settings
+from m2v_lib.models.systems.transformer.motionbert import MODEL, MotionBERT, Settings
 
 TINY = Settings(n_frames=6, dim=8, n_layers=2, n_heads=2, mlp_ratio=3, dim_rep=5)
 

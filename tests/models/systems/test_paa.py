@@ -25,7 +25,7 @@ from m2v_lib.models.layers.part_attention import (
     split_parts,
     wrapped_mask,
 )
-from m2v_lib.models.systems.paa import PAA, Settings
+from m2v_lib.models.systems.transformer.paa import PAA, Settings
 
 TINY: dict[str, Any] = {"n_frames": 27, "dim": 8, "n_poses": 300}
 

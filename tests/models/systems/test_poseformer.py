@@ -19,7 +19,7 @@ from fakes.reference_vectors import (
 
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import uses_randomness
-from m2v_lib.models.systems.poseformer import MODEL, PoseFormer, Settings
+from m2v_lib.models.systems.transformer.poseformer import MODEL, PoseFormer, Settings
 
 TINY = Settings(n_frames=5, dim_per_joint=4, n_layers=2, n_heads=2, mlp_ratio=3)
 

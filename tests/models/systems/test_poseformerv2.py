@@ -14,7 +14,7 @@ from scipy.fft import dct, idct
 from m2v_lib.config.fields import ConfigError
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import uses_randomness
-from m2v_lib.models.systems.poseformerv2 import MODEL, PoseFormerV2, Settings, cosines
+from m2v_lib.models.systems.transformer.poseformerv2 import MODEL, PoseFormerV2, Settings, cosines
 
 TINY = Settings(
     n_frames=9,

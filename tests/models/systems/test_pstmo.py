@@ -19,7 +19,13 @@ from fakes.reference_vectors import (
 from torch import Tensor
 
 from m2v_lib.models.base import count_parameters
-from m2v_lib.models.systems.pstmo import MaskedPoseModel, PStmo, Settings, draw_masks, frame_order
+from m2v_lib.models.systems.transformer.pstmo import (
+    MaskedPoseModel,
+    PStmo,
+    Settings,
+    draw_masks,
+    frame_order,
+)
 
 TINY: dict[str, Any] = {"n_frames": 9, "dim": 16, "dim_ff": 24, "n_layers": 2, "n_heads": 2}
 IDLE = ("model.norm",)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,9 +13,10 @@ import m2v_lib.models.systems
 from m2v_lib.config import Experiment
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.registry import model_class
 
 FOLDER = Path(m2v_lib.models.systems.__file__).parent
-FILES = [path for path in sorted(FOLDER.glob("*.py")) if path.stem != "__init__"]
+FILES = [path for path in sorted(FOLDER.rglob("*.py")) if path.stem != "__init__"]
 #: all that may be needed to read settings, on a machine without torch
 NAMES: dict[str, Any] = {
     "dataclass": dataclasses.dataclass,
@@ -29,7 +29,7 @@ NAMES: dict[str, Any] = {
 
 
 def model_of(path: Path) -> type[Lifter]:
-    return importlib.import_module(f"m2v_lib.models.systems.{path.stem}").MODEL
+    return model_class(path.stem)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

@@ -14,7 +14,11 @@ from fakes.reference_vectors import (
     numbers,
 )
 
-from m2v_lib.models.systems.simplebaseline import Settings, SimpleBaseline, unit_statistics
+from m2v_lib.models.systems.convolution.simplebaseline import (
+    Settings,
+    SimpleBaseline,
+    unit_statistics,
+)
 from m2v_lib.skeletons.h36m import JOINTS
 
 TINY = {"dim": 16, "joint_set": "published"}

@@ -18,7 +18,13 @@ from fakes.reference_vectors import (
     numbers,
 )
 
-from m2v_lib.models.systems.srnet import PartConv, Settings, SRNet, joints_of_parts, shares
+from m2v_lib.models.systems.convolution.srnet import (
+    PartConv,
+    Settings,
+    SRNet,
+    joints_of_parts,
+    shares,
+)
 
 ONE: dict[str, Any] = {"n_frames": 1, "filter_widths": "1,1,1"}
 ONE_4: dict[str, Any] = {"n_frames": 1, "filter_widths": "1,1,1,1"}

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import uses_randomness
-from m2v_lib.models.systems.stcformer import MODEL, Settings, STCFormer
+from m2v_lib.models.systems.transformer.stcformer import MODEL, Settings, STCFormer
 
 T, J, H, E = 7, 17, 2, 3  # E features of a head in a group
 TINY = Settings(dim=2 * H * E, n_layers=2, n_heads=H, mlp_ratio=3)

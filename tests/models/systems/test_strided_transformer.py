@@ -20,7 +20,7 @@ from fakes.reference_vectors import (
 
 from m2v_lib.models.base import count_parameters
 from m2v_lib.models.layers.depth_refinement import PoseRefinement, back_projected
-from m2v_lib.models.systems.strided_transformer import Settings, StridedTransformer
+from m2v_lib.models.systems.transformer.strided_transformer import Settings, StridedTransformer
 
 TINY: dict[str, Any] = {"n_frames": 27, "dim": 16, "dim_ff": 24}
 #: weights that no output depends on, by construction

@@ -18,7 +18,7 @@ from fakes.reference_vectors import (
     numbers,
 )
 
-from m2v_lib.models.systems.videopose3d import Settings, VideoPose3D
+from m2v_lib.models.systems.convolution.videopose3d import Settings, VideoPose3D
 
 ONE: dict[str, Any] = {"n_frames": 1, "filter_widths": "1,1,1"}
 DENSE: dict[str, Any] = {"form": "dense"}

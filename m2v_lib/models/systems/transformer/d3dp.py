@@ -17,7 +17,7 @@ from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
-from m2v_lib.models.systems import mixste
+from m2v_lib.models.systems.transformer import mixste
 from m2v_lib.skeletons.h36m import FLIP_ORDER, N_JOINTS, ROOT
 
 # B batch, H hypotheses, T frames, J joints, C features, K sampling steps

@@ -1,0 +1,1 @@
+"""Systems that convolve over time, or look at one frame by itself."""

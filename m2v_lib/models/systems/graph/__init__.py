@@ -1,0 +1,1 @@
+"""Systems that convolve over the graph of the joints."""

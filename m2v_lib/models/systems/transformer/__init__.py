@@ -1,0 +1,1 @@
+"""Systems whose tokens, joints or frames, attend to one another."""
