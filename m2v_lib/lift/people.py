@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from m2v_lib.data.limits import (
     MIN_STATURE_M,
 )
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.motion.world import World, level_world
 from m2v_lib.lift.report import (
     RARELY_SEEN,
     certainty_lines,
@@ -44,7 +46,7 @@ class Lifted:
 
     pose_mm (n,J,3) relative to the root and root_mm (n,3) from the camera, mm, x right, y down,
     z away; seen_px (n,J,2) the keypoints used; confidence (n,J); filled (n,J) bool: not seen
-    but filled in.
+    but filled in; spread_mm (n,J) how unsure each joint's place from the root is (one sigma).
     """
 
     name: str
@@ -54,6 +56,7 @@ class Lifted:
     seen_px: np.ndarray
     confidence: np.ndarray
     filled: np.ndarray
+    spread_mm: np.ndarray | None = None
 
     @property
     def n_frames(self) -> int:
@@ -84,12 +87,25 @@ class Motion:
     #: joints that the layout does not have: left out of every file
     absent: tuple[int, ...] = ()
     skeleton: Skeleton = H36M17
+    #: the world that was found; None where the camera is assumed to be level
+    found_world: World | None = None
+
+    @cached_property
+    def world(self) -> World:
+        """Where up and the floor are."""
+        if self.found_world is not None:
+            return self.found_world
+        kept = [joint for joint in range(len(self.skeleton)) if joint not in self.absent]
+        return level_world(person.joints_mm[:, kept] for person in self.people)
 
     @property
     def n_bytes(self) -> int:
         """Memory of all arrays."""
-        arrays = [(p.pose_mm, p.root_mm, p.seen_px, p.confidence, p.filled) for p in self.people]
-        return sum(array.nbytes for person in arrays for array in person)
+        arrays = [
+            (p.pose_mm, p.root_mm, p.seen_px, p.confidence, p.filled, p.spread_mm)
+            for p in self.people
+        ]
+        return sum(a.nbytes for person in arrays for a in person if a is not None)
 
 
 def by_person(path: Path, motion: Motion) -> Iterator[tuple[Path, list[Lifted]]]:

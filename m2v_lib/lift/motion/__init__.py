@@ -1,0 +1,1 @@
+"""What makes a lifted motion usable: an upright world with a floor."""
