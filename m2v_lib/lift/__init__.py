@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import listed
+from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.skeletons import H36M17, VOCABULARY, Skeleton, skeleton_of
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def lift(
     focal: float | None = None,
     stature: float | None = None,
     joints: str | None = None,
+    smooth: float | None = SMOOTH_HZ,
     device: str = "cpu",
 ) -> Motion:
     """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
@@ -60,7 +62,8 @@ def lift(
     `joints` asks a model for any skeleton for others: a known skeleton, a YAML file, or all of the
     vocabulary; those that the layout lacks are predicted, where the model has learnt that, and
     marked. size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
-    and stature (m) of the people are assumed unless given. Raises DataError, ConfigError or
+    and stature (m) of the people are assumed unless given. `smooth` is the frequency (Hz) of which
+    smoothing leaves half; None leaves it out, and feet may slide. Raises DataError, ConfigError or
     CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE
@@ -79,6 +82,7 @@ def lift(
         lifter,
         focal=focal,
         stature=STATURE if stature is None else stature,
+        smooth=smooth,
     )
 
 

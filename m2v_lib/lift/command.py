@@ -15,6 +15,7 @@ from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.limits import MAX_MESSAGE, MAX_TIMELINE_FRAMES
 from m2v_lib.lift import WRITERS, writer_of
+from m2v_lib.lift.motion import SMOOTH_HZ
 
 if TYPE_CHECKING:
     from m2v_lib.lift.people import Motion
@@ -59,10 +60,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)"
     )
     command.add_argument(
+        "--smooth",
+        type=smoothing,
+        default=SMOOTH_HZ,
+        metavar="HZ|off",
+        help=f"frequency of which smoothing leaves half (default: {SMOOTH_HZ:g}); off: motion as "
+        "the network gives it, with constant bones",
+    )
+    command.add_argument(
         "--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)"
     )
     command.add_argument("--device", default="cpu")
     command.set_defaults(command=run)
+
+
+def smoothing(text: str) -> float | None:
+    """The value of --smooth: Hz, or None for off."""
+    return None if text == "off" else float(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
         focal=args.focal,
         stature=args.stature,
         joints=args.joints,
+        smooth=args.smooth,
         device=args.device,
     )
     for out in args.out:

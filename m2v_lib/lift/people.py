@@ -24,12 +24,16 @@ from m2v_lib.data.limits import (
     MIN_STATURE_M,
 )
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.motion import SMOOTH_HZ
+from m2v_lib.lift.motion.smooth import MAX_HZ, MIN_HZ
+from m2v_lib.lift.motion.treatment import treat
 from m2v_lib.lift.motion.world import World, level_world
 from m2v_lib.lift.report import (
     RARELY_SEEN,
     certainty_lines,
     motion_lines,
     reading_lines,
+    treatment_lines,
     warnings,
 )
 from m2v_lib.lift.self_check import self_check, worst
@@ -125,10 +129,11 @@ def lift_tracks(
     *,
     focal: float | None = None,
     stature: float = STATURE,
+    smooth: float | None = SMOOTH_HZ,
     min_confidence: float = MIN_CONFIDENCE,
 ) -> Motion:
     """Lift everybody in `tracks`, whose image size must be known, and whose frame rate unless it
-    is a single frame.
+    is a single frame. `smooth`: Hz of which half is left; None leaves it out.
 
     Raises DataError where it is not known, or the lifter's joints are not those of the tracks.
     """
@@ -147,6 +152,8 @@ def lift_tracks(
 
     fps, camera = tracks.fps or MODEL_FPS, assumed_camera(tracks.width, tracks.height, focal)
     as_number(stature, f"{tracks.source}: stature (m)", MIN_STATURE_M, MAX_STATURE_M)
+    if smooth is not None:
+        as_number(smooth, f"{tracks.source}: smooth (Hz)", MIN_HZ, MAX_HZ)
     _check_length(tracks, fps)
 
     people = []
@@ -164,6 +171,7 @@ def lift_tracks(
         self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera, skeleton) for p in lifted
     ]
     check = worst(checks)
+    found = treat(lifted, skeleton, fps, tracks.absent, smooth)
     about = {
         "units": "mm",
         "axes": "x right, y down, z away from the camera",
@@ -172,6 +180,7 @@ def lift_tracks(
         "skeleton": skeleton.name,
         "layout": tracks.layout,
         "format": tracks.format,
+        "smooth_hz": smooth,
     }
     if tracks.absent:
         about["predicted" if lifter.hidden else "absent"] = [
@@ -189,11 +198,13 @@ def lift_tracks(
         report={
             **reading_lines(tracks),
             **motion_lines(tracks, lifted, camera, stature, focal, predicted=bool(lifter.hidden)),
+            **treatment_lines(found, smooth),
             **certainty_lines(tracks, lifted, check, fps),
         },
         warnings=warnings(tracks, lifted, check, fps),
         absent=() if lifter.hidden else tracks.absent,
         skeleton=skeleton,
+        found_world=found.world,
     )
 
 

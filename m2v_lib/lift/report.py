@@ -18,6 +18,7 @@ from m2v_lib.lift.self_check import SelfCheck
 from m2v_lib.skeletons import H36M17
 
 if TYPE_CHECKING:
+    from m2v_lib.lift.motion.gravity import Found
     from m2v_lib.lift.people import Lifted
 
 #: joints that are hardly ever seen: their bones are the network's guess
@@ -74,6 +75,27 @@ def motion_lines(
     stature_text = f"stature {stature:g} m" + (" (assumed)" if stature == STATURE else "")
     lines["assumed"] = f"{focal_text}, {stature_text}; sizes and depth scale with them"
 
+    return lines
+
+
+def treatment_lines(found: Found, smooth: float | None) -> dict[str, str]:
+    """What was done to the motion, and where up and the floor are."""
+    smoothed = (
+        "not smoothed (--smooth off), feet may slide"
+        if smooth is None
+        else f"smoothed above {smooth:g} Hz without lag, standing feet held"
+    )
+    lines = {"motion": f"bones of constant length, {smoothed}"}
+    if found.world is None:
+        lines["world"] = f"camera taken as level, floor under the lowest point: {found.reason}"
+        return lines
+
+    world, (pitch, roll) = found.world, found.sure
+    lines["world"] = (
+        f"camera {world.camera_height / 1000:.1f} m above the floor, looking "
+        f"{abs(world.pitch):.0f}° {'down' if world.pitch >= 0 else 'up'} (±{pitch:.0f}°), rolled "
+        f"{world.roll:.0f}° (±{roll:.0f}°), {world.how}; it must not move"
+    )
     return lines
 
 
