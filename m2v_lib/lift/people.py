@@ -255,6 +255,7 @@ def lift_person(
         )
 
     pose = np.empty((*xy.shape[:2], 3), np.float32)
+    spread = np.empty(xy.shape[:2], np.float32)
 
     for first in range(0, n, BLOCK):
         times = np.arange(first, min(first + BLOCK, n)) * lifter.fps / fps
@@ -262,7 +263,8 @@ def lift_person(
             max(0, int(times[0]) - 1),
             min(m, int(times[-1]) + 3),
         )  # what sampling at these times looks at
-        pose[first : first + BLOCK] = sample(lifter.part(seen, m, low, high), times - low)
+        found = sample(lifter.part_and_spread(seen, m, low, high), times - low)
+        pose[first : first + BLOCK], spread[first : first + BLOCK] = found[..., :3], found[..., 3]
 
     pose, root = place(
         pose,
@@ -275,4 +277,5 @@ def lift_person(
         known=known,
         skeleton=lifter.skeleton,
     )
-    return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled)
+    spread *= root[:, 2:] / camera.focal  # mm
+    return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled, spread)

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from m2v_lib.config import ConfigError
+from m2v_lib.data.augment import flip
 from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
@@ -90,19 +91,29 @@ class Lifter:
         """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them;
         `seen(a, b)` are its frames a .. b - 1, asked for once.
         """
+        return self.part_and_spread(seen, n, first, stop)[..., :3]
+
+    def part_and_spread(
+        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+    ) -> np.ndarray:
+        """As `part`, and in a fourth channel (m,J,4) the spread (px): how far the windows that a
+        frame is in, each as it is and mirrored, differ from their mean.
+        """
         index = self._windows_over(n, first, stop)
         low = int(index.min())
         seen_mJ3 = seen(low, int(index.max()) + 1)
-        total, weight = np.zeros((stop - first, *seen_mJ3.shape[1:])), np.zeros(stop - first)
+        total, weight = np.zeros((stop - first, seen_mJ3.shape[1], 4)), np.zeros(stop - first)
 
         for begin in range(0, len(index), self.batch):
             index_BT = index[begin : begin + self.batch]
-            for at, pose in zip(index_BT, self.windows(seen_mJ3[index_BT - low]), strict=True):
+            poses, squares = self._windows_and_squares(seen_mJ3[index_BT - low])
+            found = np.concatenate([poses, squares[..., None]], axis=-1)
+            for at, pose in zip(index_BT, found, strict=True):
                 inside = (first <= at) & (at < stop)
                 np.add.at(total, at[inside] - first, (pose * self.weight_T[:, None, None])[inside])
                 np.add.at(weight, at[inside] - first, self.weight_T[inside])
 
-        return total / weight[:, None, None]
+        return _with_spread(total / weight[:, None, None])
 
     def _windows_over(self, n: int, first: int, stop: int) -> np.ndarray:
         """Frame numbers (B,T) of the windows that touch first .. stop - 1; the last of all ends
@@ -123,6 +134,12 @@ class Lifter:
 
     def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
         """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""
+        return self._windows_and_squares(seen_BTJ3)[0]
+
+    def _windows_and_squares(self, seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Poses as `windows` gives them, and the mean of the squared distance from the root
+        (B,T,J) over what they are the mean of: the pose as seen and as seen mirrored.
+        """
         middle_B2, side_B = box(seen_BTJ3)
         scale = self.frame_side / side_B[:, None, None, None]
         framed = np.array(seen_BTJ3, np.float32)
@@ -132,14 +149,18 @@ class Lifter:
         framed[:, :, self.hidden] = 0.0
 
         device = next(self.model.parameters()).device
+        x = torch.from_numpy(framed).to(device)
+        sights = [(x, False), (flip(x, self.skeleton), True)] if self.flip else [(x, False)]
+        poses = []
         with torch.no_grad():
-            pose = predict(
-                self.model,
-                torch.from_numpy(framed).to(device),
-                flip_test=self.flip,
-                skeleton=self.skeleton,
-            )
-        return pose.float().cpu().numpy() / scale  # (B,1,J,3) where the centre alone comes out
+            for sight, mirrored in sights:
+                pose = predict(self.model, sight, flip_test=False, skeleton=self.skeleton)
+                poses.append((flip(pose, self.skeleton) if mirrored else pose).float())
+
+        pose = sum(poses[1:], poses[0]) / len(poses)
+        square = torch.stack([one.square().sum(-1) for one in poses]).mean(0)
+        # (B,1,J,3) where the centre alone comes out
+        return pose.cpu().numpy() / scale, square.cpu().numpy() / scale[..., 0] ** 2
 
 
 class CentreLifter(Lifter):
@@ -147,7 +168,7 @@ class CentreLifter(Lifter):
     about every frame, whose ends repeat the motion's first and last.
     """
 
-    def part(
+    def part_and_spread(
         self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
     ) -> np.ndarray:
         around_T = np.arange(self.n_frames) - centre_of(self.n_frames)
@@ -157,7 +178,16 @@ class CentreLifter(Lifter):
 
         size = self.batch * self.hop
         batches = [index_BT[begin : begin + size] for begin in range(0, len(index_BT), size)]
-        return np.concatenate([self.windows(seen_mJ3[at - low])[:, 0] for at in batches])
+        found = [self._windows_and_squares(seen_mJ3[at - low]) for at in batches]
+        parts = [np.concatenate([pose, square[..., None]], axis=-1) for pose, square in found]
+        return _with_spread(np.concatenate(parts)[:, 0])
+
+
+def _with_spread(found: np.ndarray) -> np.ndarray:
+    """Means (m,J,4) of poses and of their squared length, to the poses and their spread."""
+    pose, square = found[..., :3], found[..., 3:]
+    variance = square - (pose**2).sum(-1, keepdims=True)
+    return np.concatenate([pose, np.sqrt(np.maximum(variance, 0.0))], axis=-1)
 
 
 def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

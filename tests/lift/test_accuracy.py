@@ -62,10 +62,11 @@ class Knowing:
         pose = self.label[off.argmin(1)]
         return (pose - pose[:, :1]) * (1, 1, self.wrong)
 
-    def part(
+    def part_and_spread(
         self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
     ) -> np.ndarray:
-        return self(seen(first, stop))
+        pose = self(seen(first, stop))
+        return np.concatenate([pose, np.zeros_like(pose[..., :1])], axis=-1)
 
 
 def test_the_truth_has_no_error_and_a_wrong_depth_has_its_own() -> None:

@@ -15,6 +15,7 @@ from m2v_lib.lift.motion.bones import bone_links, bone_targets, set_lengths
 from m2v_lib.lift.motion.feet import plant_feet
 from m2v_lib.lift.motion.gravity import Found, find_world
 from m2v_lib.lift.motion.smooth import smooth
+from m2v_lib.lift.motion.spread import calibrate
 from m2v_lib.lift.motion.world import LEVEL_UP
 from m2v_lib.skeletons import Skeleton
 
@@ -29,10 +30,12 @@ def treat(
     absent: Collection[int] = (),
     cutoff: float | None = SMOOTH_HZ,
 ) -> Found:
-    """Change everybody's motion in place, and find the world it is in. `cutoff` Hz; None leaves
+    """Change everybody's motion in place, say how unsure it is, and find the world it is in. `cutoff` Hz; None leaves
     smoothing out, and with it the feet, which are found by how slowly they move.
     """
     *_, (_, found) = steps(people, skeleton, fps, absent, cutoff)
+    for person in people:
+        calibrate(person, skeleton.root)
     return found
 
 
