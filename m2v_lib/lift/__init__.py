@@ -50,6 +50,8 @@ def lift(
     fps: float | None = None,
     layout: str | None = None,
     focal: float | None = None,
+    fov: float | None = None,
+    distortion: tuple[float, ...] = (),
     stature: float | None = None,
     joints: str | None = None,
     smooth: float | None = SMOOTH_HZ,
@@ -61,18 +63,27 @@ def lift(
 
     `joints` asks a model for any skeleton for others: a known skeleton, a YAML file, or all of the
     vocabulary; those that the layout lacks are predicted, where the model has learnt that, and
-    marked. size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px)
-    and stature (m) of the people are assumed unless given. `smooth` is the frequency (Hz) of which
+    marked. size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px), or
+    in its place fov (degrees across the width), and stature (m) of the people are assumed unless
+    given; distortion are the lens's coefficients in OpenCV's order, of which it takes one of these. `smooth` is the frequency (Hz) of which
     smoothing leaves half; None leaves it out, and feet may slide. Raises DataError, ConfigError or
     CheckpointError.
     """
-    from m2v_lib.lift.camera import STATURE
+    from m2v_lib.lift.camera import STATURE, assumed_camera, focal_of_view
+    from m2v_lib.lift.lens import undistorted
     from m2v_lib.lift.people import lift_tracks
     from m2v_lib.lift.windows import load_lifter
 
+    check_lens(focal, fov, distortion)
     lifter = load_lifter(model, device)
     skeleton = wanted_skeleton(lifter, joints)
     tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
+    if fov is not None and tracks.width:
+        focal = focal_of_view(fov, tracks.width)
+    if distortion and tracks.width and tracks.height:
+        camera = assumed_camera(tracks.width, tracks.height, focal)
+        tracks = undistorted(tracks, distortion, camera)
+
     if lifter.any_skeleton:
         lifter.use_skeleton(tracks.skeleton, hidden=tracks.absent if joints else ())
         check_predictions(lifter, tracks)
@@ -84,6 +95,16 @@ def lift(
         stature=STATURE if stature is None else stature,
         smooth=smooth,
     )
+
+
+def check_lens(focal: float | None, fov: float | None, distortion: tuple[float, ...]) -> None:
+    """Raise DataError where what is said of the lens does not go together."""
+    if focal is not None and fov is not None:
+        raise DataError(
+            "a focal length and a field of view say the same, give one (--focal, --fov)"
+        )
+    if distortion and focal is None and fov is None:
+        raise DataError("distortion means nothing without the focal length (--focal or --fov)")
 
 
 def wanted_skeleton(lifter: Lifter, joints: str | None) -> Skeleton | None:

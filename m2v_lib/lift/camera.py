@@ -33,6 +33,9 @@ MIN_BONES: Final = 4
 #: camera axes (x right, y down, z away) to those of animation and biomechanics (y up, z towards
 #: the camera): half a turn about x
 Y_UP: Final = np.array([1.0, -1.0, -1.0])
+#: degrees across the image of a pinhole
+MIN_VIEW: Final = 1.0
+MAX_VIEW: Final = 170.0
 BLOCK: Final = 1024  # frames worked on at once
 SMOOTH: Final = (
     0.5  # s to either side over which the size in the image is averaged, with falling weights
@@ -61,6 +64,12 @@ def assumed_camera(width: int, height: int, focal: float | None = None) -> Camer
     if focal is not None:
         as_number(focal, "focal length (px)", 1.0, MAX_FOCAL_PX)
     return Camera(focal or FOCAL * max(width, height), width, height)
+
+
+def focal_of_view(degrees: float, width: int) -> float:
+    """The focal length (px) of a camera that sees so many degrees across its image's width (px)."""
+    as_number(degrees, "field of view (degrees)", MIN_VIEW, MAX_VIEW)
+    return width / 2 / float(np.tan(np.radians(degrees) / 2))
 
 
 def place(

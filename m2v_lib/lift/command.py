@@ -57,6 +57,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--focal", type=float, metavar="PX", help="focal length (default: 1.145 x the longer side)"
     )
     command.add_argument(
+        "--fov", type=float, metavar="DEGREES", help="or, in its place, the view across the width"
+    )
+    command.add_argument(
+        "--distortion",
+        metavar="K1,K2,P1,P2,K3",
+        help="the lens's, in OpenCV's order, with --focal or --fov (default: none)",
+    )
+    command.add_argument(
         "--stature", type=float, metavar="M", help="how tall the people are (default: 1.70)"
     )
     command.add_argument(
@@ -83,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
     """Lift, write, and say in a line a person what came out."""
     from m2v_lib.data.sources.unlabelled import parse_size
     from m2v_lib.lift import lift, save
+    from m2v_lib.lift.lens import parse_distortion
     from m2v_lib.lift.report import filled_in
 
     if args.input == "-":
@@ -98,6 +107,8 @@ def run(args: argparse.Namespace) -> int:
         fps=args.fps,
         layout=args.layout,
         focal=args.focal,
+        fov=args.fov,
+        distortion=parse_distortion(args.distortion) if args.distortion else (),
         stature=args.stature,
         joints=args.joints,
         smooth=args.smooth,
@@ -151,7 +162,8 @@ def check_timeline(out: Path, motion: Motion) -> None:
 def _stream(args: argparse.Namespace) -> int:
     """Lines from stdin to lines on stdout, each as soon as it is known."""
     from m2v_lib.data.sources.unlabelled import parse_size
-    from m2v_lib.lift.camera import STATURE, assumed_camera
+    from m2v_lib.lift import check_lens
+    from m2v_lib.lift.camera import STATURE, assumed_camera, focal_of_view
     from m2v_lib.lift.stream import stream_lines
     from m2v_lib.lift.windows import load_lifter
 
@@ -161,7 +173,11 @@ def _stream(args: argparse.Namespace) -> int:
             "a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o"
         )
 
-    lifter, camera = load_lifter(args.model, args.device), assumed_camera(*size, args.focal)
+    if args.distortion:
+        raise DataError("a stream takes keypoints without distortion, --distortion is for files")
+    check_lens(args.focal, args.fov, ())
+    focal = args.focal if args.fov is None else focal_of_view(args.fov, size[0])
+    lifter, camera = load_lifter(args.model, args.device), assumed_camera(*size, focal)
     for line in stream_lines(
         sys.stdin,
         lifter,
@@ -228,5 +244,18 @@ def evaluate(args: argparse.Namespace) -> int:
         accuracy(args.run, open_store(args.data or "mocap"), say=partial(print, flush=True)),
     )
     print(args.lift)
+
+    return 0
+
+
+def evaluate_motion(args: argparse.Namespace) -> int:
+    """What the treatment of motion is worth, to the file `args.motion`."""
+    from m2v_lib.data.store import open_store
+    from m2v_lib.lift.motion.measure import measure
+    from m2v_lib.runs.records import write_json
+
+    say = partial(print, flush=True)
+    write_json(args.motion, measure(args.run, open_store(args.data or "mocap"), say=say))
+    print(args.motion)
 
     return 0

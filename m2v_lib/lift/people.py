@@ -277,5 +277,6 @@ def lift_person(
         known=known,
         skeleton=lifter.skeleton,
     )
+    np.maximum(spread, 0.0, out=spread)  # a cubic through them may reach below
     spread *= root[:, 2:] / camera.focal  # mm
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled, spread)

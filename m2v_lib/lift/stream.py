@@ -6,7 +6,8 @@ In: a JSON line a frame, as `stream_input` reads it. Out: a JSON line a person a
 z away) and `filled` (numbers of the joints that were not seen).
 
 With every new frame the window that ends with it is lifted; a pose is the mean over all windows
-it was in until it was `latency` frames old. Memory is constant.
+it was in until it was `latency` frames old. Memory is constant. What needs the whole recording is
+for files alone: bones of constant length, smoothing, standing feet, floor and spread.
 """
 # n frames held, J joints
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from m2v_lib.lift.people import Lifted
 
 #: spread_mm = SCALE (network's spread + NEAR)^OWN (distance from the root + AROUND)^DISTANCE, mm
-SCALE: Final = 0.0930
+SCALE: Final = 0.1047
 OWN: Final = 0.414
 NEAR: Final = 5.0
-DISTANCE: Final = 0.942
+DISTANCE: Final = 0.922
 AROUND: Final = 50.0
 
 
