@@ -65,9 +65,9 @@ def lift(
     vocabulary; those that the layout lacks are predicted, where the model has learnt that, and
     marked. size, fps and layout are for what the file does not say, as in `read_keypoints`; focal (px), or
     in its place fov (degrees across the width), and stature (m) of the people are assumed unless
-    given; distortion are the lens's coefficients in OpenCV's order, of which it takes one of these. `smooth` is the frequency (Hz) of which
-    smoothing leaves half; None leaves it out, and feet may slide. Raises DataError, ConfigError or
-    CheckpointError.
+    given; distortion are the lens's coefficients in OpenCV's order and need one of these. `smooth`
+    is the frequency (Hz) of which smoothing leaves half; None leaves it out, and feet may slide.
+    Raises DataError, ConfigError or CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE, assumed_camera, focal_of_view
     from m2v_lib.lift.lens import undistorted

@@ -158,9 +158,10 @@ class Lifter:
                 poses.append((flip(pose, self.skeleton) if mirrored else pose).float())
 
         pose = sum(poses[1:], poses[0]) / len(poses)
-        square = torch.stack([one.square().sum(-1) for one in poses]).mean(0)
-        # (B,1,J,3) where the centre alone comes out
-        return pose.cpu().numpy() / scale, square.cpu().numpy() / scale[..., 0] ** 2
+        apart = torch.stack([(one - pose).square().sum(-1) for one in poses]).mean(0)
+        found = pose.cpu().numpy() / scale  # (B,1,J,3) where the centre alone comes out
+        square = (found.astype(np.float64) ** 2).sum(-1)
+        return found, square + apart.cpu().numpy() / scale[..., 0] ** 2
 
 
 class CentreLifter(Lifter):

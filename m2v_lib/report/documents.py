@@ -15,6 +15,7 @@ from typing import Any
 
 from m2v_lib.config import Experiment
 from m2v_lib.report.limits_page import limits_page
+from m2v_lib.report.motion_page import motion_page
 from m2v_lib.report.results_page import results_page
 from m2v_lib.results import paper
 from m2v_lib.runs.records import Record, write_text
@@ -192,6 +193,8 @@ def write_generated(project: Path, records: Sequence[Record]) -> None:
     if (project / "docs").is_dir():
         write_text(project / "docs" / "audit.md", audit_page())
         write_text(project / "docs" / "limits.md", limits_page())
+        if motion := motion_page():
+            write_text(project / "docs" / "motion.md", motion)
         results = results_page(records, project / "reports" / "records")
         write_text(project / "RESULTS.md", results)
 

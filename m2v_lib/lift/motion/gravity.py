@@ -39,6 +39,8 @@ BENT_KNEE: Final = 45.0
 #: degrees off level from which nothing found is believed
 MAX_TILT: Final = 70.0
 ROUNDS: Final = 3
+#: frames of a person that soles are looked at on
+SAMPLE: Final = 500
 #: people whose floors are asked, those with the most steps
 MAX_PEOPLE: Final = 30
 
@@ -87,6 +89,7 @@ def find_world(
 
     lowest = places if len(places) else np.concatenate([path.reshape(-1, 3) for path in paths])
     height = -float(np.median(lowest @ up)) if len(places) else -float((lowest @ up).min())
+    height += _sole(people, of_legs, up)
     how = f"from {len(places)} stances of feet and {seconds:.1f} s of straight posture"
     return Found(upright_world(up, height, how), "", sure)
 
@@ -100,6 +103,20 @@ def _steps(path: np.ndarray, up: np.ndarray, fps: float) -> np.ndarray:
         for first, stop in stance.runs(mask[:, ankle], fps)
     ]
     return np.array(places).reshape(-1, 3)
+
+
+def _sole(people: Sequence[Lifted], of_legs: Sequence[Leg], up: np.ndarray) -> float:
+    """mm that the lowest joint of a foot is below its ankle, in the median; 0 where the skeleton
+    ends at the ankles.
+    """
+    drops = []
+    for person in people:
+        rows = slice(None, None, -(-person.n_frames // SAMPLE))
+        for leg in of_legs:
+            if leg.below:
+                height = person.pose_mm[rows][:, [leg.ankle, *leg.below]] @ up
+                drops.append(height[:, 0] - height.min(1))
+    return float(np.median(np.concatenate(drops))) if drops else 0.0
 
 
 def _posture(
