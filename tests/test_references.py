@@ -15,6 +15,7 @@ import pytest
 from m2v_lib.data import limits
 from m2v_lib.report.documents import audit_page
 from m2v_lib.report.limits_page import limits_page
+from m2v_lib.report.motion_page import motion_page
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb", "Makefile", "Snakefile")
@@ -139,6 +140,11 @@ def test_every_named_document_is_there() -> None:
 def test_the_audit_is_what_the_list_of_disagreements_says() -> None:
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
     assert text == audit_page(), "docs/audit.md is out of date: run `m2v report`"
+
+
+def test_the_page_of_motion_is_that_of_the_figures() -> None:
+    text = (ROOT / "docs" / "motion.md").read_text(encoding="utf-8")
+    assert text == motion_page(), "docs/motion.md is out of date: run `m2v report`"
 
 
 def test_the_page_of_limits_is_that_of_the_code() -> None:

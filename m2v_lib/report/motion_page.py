@@ -52,8 +52,8 @@ With the focal length assumed (1.145 times the longer side; the grid's is 0.87 t
 changes, but depth is off as much as the focal length: give `--focal` or `--fov` where known. It
 is not estimated from the motion: on the same people neither bones that keep their length nor feet
 that stand told it better than the assumption does, though both do in true motion; the network's
-poses are not exact enough. Knees that bend backwards are left as they are too: they are rare (a
-hundredth of the frames), and putting them right made the error larger.
+poses are not exact enough. Knees that bend backwards are left as they are: they are rare, and
+putting them right made the error larger; what an elbow can do cannot be told from positions.
 """
 
 

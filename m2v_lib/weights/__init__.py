@@ -21,6 +21,8 @@ WEIGHTS: Final = "weights.safetensors"
 README: Final = "README.md"
 #: errors of lifting at any rate and length, written by `m2v evaluate --lift`
 ACCURACY: Final = "accuracy.json"
+#: what the treatment of lifted motion is worth, written by `m2v evaluate --motion`
+MOTION: Final = "motion.json"
 #: what a repository and a wheel can carry
 LARGEST: Final = 16 << 20  # bytes
 
@@ -30,7 +32,8 @@ _README = """# The model that comes with the package
 {n_parameters:,} parameters, trained by this suite for {steps:,} steps ({epochs:.1f} of {epochs_full} epochs).
 The record of the run `{name}` stands beside it: settings (`config.yaml`), course
 (`metrics.jsonl`), result (`result.json`) and machine (`env.json`). `accuracy.json` has its errors from keypoints to
-camera space at other rates and lengths, with a fifth of the joints missing.
+camera space at other rates and lengths, with a fifth of the joints missing; `motion.json` what bones of constant
+length, smoothing, standing feet and a found floor are worth.
 
 Errors on the subjects kept for testing ({protocol}), with a detector's errors in the input:
 
@@ -84,7 +87,8 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
         write_atomically(folder / name, partial(shutil.copyfile, record.path / name))
 
     write_text(folder / README, _README.format(**_said(record.result), name=record.name))
-    (folder / ACCURACY).unlink(missing_ok=True)  # is of the model before
+    for measured in (ACCURACY, MOTION):  # of the model before
+        (folder / measured).unlink(missing_ok=True)
 
     return [folder / name for name in (*names, README)]
 

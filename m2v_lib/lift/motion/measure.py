@@ -48,8 +48,6 @@ def measure(
     model: Path,
     store: Store,
     *,
-    n_clips: int = N_CLIPS,
-    cells: Sequence[Cell] = CELLS,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
     """All figures of a model, a run's folder, on a store's test subjects, but `smoothing`, which
@@ -62,10 +60,11 @@ def measure(
             f"{lifter.skeleton.name}; they must be the same"
         )
 
+    n_clips = N_CLIPS
     rows: Rows = defaultdict(list)
     ups: Rows = defaultdict(list)
     spreads: Rows = defaultdict(list)
-    for cell, film in films(store, chosen_clips(store, "test", n_clips), [None, *cells]):
+    for cell, film in films(store, chosen_clips(store, "test", n_clips), [None, *CELLS]):
         where = "own" if cell is None else "grid"
         for focal in ("known", "assumed"):
             person = _lifted(film, lifter, film.focal if focal == "known" else None)

@@ -61,8 +61,8 @@ def test_pieces_of_one_person_share_their_bones() -> None:
     joints = breathing()
     two = [person(joints[:40]), person(1.1 * joints[40:], start=60)]
     treat(two, H36M17, 50.0, cutoff=None)
-    lengths = [bone_lengths(piece.pose_mm)[0] for piece in two]
-    np.testing.assert_allclose(*lengths, atol=0.01)
+    first, second = (bone_lengths(piece.pose_mm)[0] for piece in two)
+    np.testing.assert_allclose(first, second, atol=0.01)
 
 
 def test_what_was_filled_in_does_not_say_lengths() -> None:
