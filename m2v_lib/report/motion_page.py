@@ -17,7 +17,8 @@ up is the image's. Before anything is written, `m2v lift` therefore treats the m
 stream is written as lifted):
 
 1. **Bones** get one length each for the whole recording, the same on both sides: half what was
-   lifted, half a body's proportions. Every bone keeps its direction.
+   lifted, half a body's proportions. Every bone keeps its direction. (Of one or two frames they stay
+   as they are.)
 2. **Smoothing** fits a parabola to what lies before and after each frame, weighted by nearness and
    confidence; it shifts nothing in time. `--smooth HZ` says the frequency of which half is left,
    `--smooth off` leaves out this step and the next but one.
@@ -25,8 +26,8 @@ stream is written as lifted):
    camera that does not move; every file's axes with y up are these, and the report says how the
    camera is held. Where nobody stands, the camera is taken as level, and the report says so. The
    floor goes through the lowest joints of standing feet: the ankles, where a skeleton ends there.
-4. **Feet** that stand do not slide: the body is moved as a whole, then each leg reaches to where
-   its foot stands.
+4. **Feet** that stand do not slide: the body is moved in depth, then each leg reaches to where its
+   foot stands.
 5. **Uncertainty**: `spread_mm` of every joint and frame is how near it is to the truth in about
    two thirds of cases, from how much the network's windows and mirror images differ.
 
@@ -51,7 +52,7 @@ _FOCAL_TEXT = """
 With the focal length assumed (1.145 times the longer side; the grid's is 0.87 times) the pose hardly
 changes, but depth is off as much as the focal length: give `--focal` or `--fov` where known. It
 is not estimated from the motion: on the same people neither bones that keep their length nor feet
-that stand told it better than the assumption does, though both do in true motion; the network's
+that stand told it better than the assumption does, though bones do in true motion; the network's
 poses are not exact enough. Knees that bend backwards are left as they are: they are rare, and
 putting them right made the error larger; what an elbow can do cannot be told from positions.
 """

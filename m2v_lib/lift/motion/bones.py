@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 REFERENCE_SHARE: Final = 0.5
 #: frames that lengths are measured on
 SAMPLE: Final = 5000
+#: frames of a recording from which its bones are measured; fewer are left as they are, the
+#: network being too unsure of them
+MIN_FRAMES: Final = 3
 #: share of those in which a bone has to be seen, else all of them count
 MIN_SEEN: Final = 0.05
 

@@ -1,7 +1,7 @@
-"""Feet that do not slide. First the whole body is moved so that standing feet stay where they are:
-their steps are taken from the root's, and smoothed; that also mends the path in depth, which a
-single frame hardly tells. What is left, at most some centimetres, each leg does by itself: the
-ankle goes to the mean place of its stance, and the knee bends as it has to, in its own plane.
+"""Feet that do not slide. First the whole body is moved in depth, which a single frame hardly
+tells, so that standing feet stay where they are; aside and up the image says where it is. What is
+left, at most some centimetres, each leg does by itself: the ankle goes to the mean place of its
+stance, and the knee bends as it has to, in its own plane.
 """
 # n frames, A ankles
 
@@ -19,8 +19,8 @@ from m2v_lib.lift.motion.smooth import smooth
 if TYPE_CHECKING:
     from m2v_lib.lift.people import Lifted
 
-#: how strongly the body is held where it was lifted, against a foot that stands (1)
-HOLD: Final = 0.001
+#: s over which the body's correction forgets: as strongly it is held where it was lifted
+MEMORY: Final = 1.2
 #: how strongly a frame in which nothing stands moves as its neighbours do
 LINK: Final = 0.02
 #: Hz above which the body's correction is smoothed away
@@ -36,9 +36,9 @@ def plant_feet(person: Lifted, legs: Sequence[Leg], up: np.ndarray, fps: float) 
     if person.n_frames < 3 or not legs:
         return
 
-    correction = _body_correction(stance.ankle_paths(person, legs), up, fps)
-    smooth(correction[:, None], fps, CORRECTION_HZ)
-    person.root_mm[:] += correction
+    correction = _depth_correction(stance.ankle_paths(person, legs), up, fps)
+    smooth(correction[:, None, None], fps, CORRECTION_HZ)
+    person.root_mm[:, 2] += correction
 
     paths = stance.ankle_paths(person, legs)
     mask = stance.standing(paths, up, fps)
@@ -49,26 +49,26 @@ def plant_feet(person: Lifted, legs: Sequence[Leg], up: np.ndarray, fps: float) 
                 _bend(person.pose_mm[first:stop], leg, _faded(away, fps))
 
 
-def _body_correction(paths: np.ndarray, up: np.ndarray, fps: float) -> np.ndarray:
-    """The body's shift (n,3) mm, float32, that takes the steps of standing ankles (n,A,3) from
-    it: least squares of ``sum s (r[t+1] - r[t] + step)^2 + HOLD sum r^2``, s how surely it stands.
+def _depth_correction(paths: np.ndarray, up: np.ndarray, fps: float) -> np.ndarray:
+    """The body's shift in depth (n,) mm that takes the steps of standing ankles (n,A,3) from it:
+    least squares of ``sum s (r[t+1] - r[t] + step)^2 + hold sum r^2``, s how surely they stand.
     """
     sure = stance.stance_weight(paths, up, fps)
     sure = np.minimum(sure[1:], sure[:-1])
-    step = (sure[..., None] * np.diff(paths, axis=0)).sum(1)
+    step = (sure * np.diff(paths[..., 2], axis=0)).sum(1)
 
     link = sure.sum(1).astype(np.float64) + LINK
-    diagonal = np.full(len(paths), HOLD)
+    diagonal = np.full(len(paths), 1 / (MEMORY * fps) ** 2)
     diagonal[:-1] += link
     diagonal[1:] += link
-    wanted = np.zeros((len(paths), 3))
+    wanted = np.zeros(len(paths))
     wanted[:-1] += step
     wanted[1:] -= step
-    return _tridiagonal(diagonal, -link, wanted).astype(np.float32)
+    return _tridiagonal(diagonal, -link, wanted)
 
 
 def _tridiagonal(diagonal: np.ndarray, beside: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """x (n,3) of a symmetric tridiagonal system (Thomas), which overwrites its arguments."""
+    """x (n,) of a symmetric tridiagonal system (Thomas), which overwrites its arguments."""
     for i in range(1, len(diagonal)):
         share = beside[i - 1] / diagonal[i - 1]
         diagonal[i] -= share * beside[i - 1]

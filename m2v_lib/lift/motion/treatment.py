@@ -11,7 +11,7 @@ import numpy as np
 
 from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.lift.motion.anatomy import legs
-from m2v_lib.lift.motion.bones import bone_links, bone_targets, set_lengths
+from m2v_lib.lift.motion.bones import MIN_FRAMES, bone_links, bone_targets, set_lengths
 from m2v_lib.lift.motion.feet import plant_feet
 from m2v_lib.lift.motion.gravity import Found, find_world
 from m2v_lib.lift.motion.smooth import smooth
@@ -75,6 +75,10 @@ class _Bones:
         self.pieces: dict[str, list[Lifted]] = {}
         for person in people:
             self.pieces.setdefault(person.name, []).append(person)
+
+        for name, pieces in list(self.pieces.items()):
+            if sum(piece.n_frames for piece in pieces) < MIN_FRAMES:
+                del self.pieces[name]
 
         self.lengths = {
             name: bone_targets(pieces, skeleton, self.links) for name, pieces in self.pieces.items()

@@ -65,6 +65,11 @@ def test_pieces_of_one_person_share_their_bones() -> None:
     np.testing.assert_allclose(first, second, atol=0.01)
 
 
+def test_a_single_frame_stays_as_it_is() -> None:
+    joints = breathing(2)
+    np.testing.assert_allclose(treated(joints).joints_mm, joints, atol=1e-3)
+
+
 def test_what_was_filled_in_does_not_say_lengths() -> None:
     joints = body(60)
     one = person(joints)

@@ -30,6 +30,7 @@ def test_a_body_that_drifts_in_depth_is_held_by_its_feet() -> None:
     assert slide(drifting, truth) > 1.8 and slide(one.joints_mm, truth) < 1.0
     off = np.linalg.norm(one.root_mm - truth[:, 0], axis=-1).mean()
     assert off < np.abs(wave).mean(), "and is nearer to its true path"
+    np.testing.assert_allclose(one.root_mm[:, :2], drifting[:, 0, :2], atol=1e-3)
 
 
 def test_a_foot_that_trembles_alone_is_held_by_its_leg() -> None:
