@@ -17,11 +17,11 @@ from m2v_lib.config import ConfigError
 from m2v_lib.data.device_detector import detect
 from m2v_lib.data.keypoints import Person, Tracks
 from m2v_lib.data.projection import seen_by, to_image_and_depth
-from m2v_lib.data.random_cameras import Cameras, stack
+from m2v_lib.data.random_cameras import Cameras, place_cameras, stack
 from m2v_lib.data.store import Store
 from m2v_lib.data.store.world import WorldClip
 from m2v_lib.data.views import detector_of
-from m2v_lib.evaluation.camera_grid import GOLDEN_ANGLE, SEED, Cell, cell_cameras
+from m2v_lib.evaluation.camera_grid import GOLDEN_ANGLE, IMAGE_SIZE, SEED, Cell
 from m2v_lib.geometry.cameras import load_cameras
 
 #: clips shorter than this many frames are left out, longer ones cut to the most
@@ -115,20 +115,15 @@ def _camera(world_1nJ3: torch.Tensor, floor: float, number: int, cell: Cell | No
         own = list(load_cameras().values())
         return stack([own[number % len(own)]])
 
-    turn = torch.tensor(math.remainder(number * GOLDEN_ANGLE, 2 * math.pi))
-    c, s = torch.cos(turn), torch.sin(turn)
-    around = torch.stack([torch.stack([c, s]), torch.stack([-s, c])])
-    turned = world_1nJ3.clone()
-    turned[..., :2] = turned[..., :2] @ around  # the cell's first window stands at azimuth 0
-    cameras = cell_cameras(turned, torch.tensor([floor]), cell)
-    back = torch.eye(3)
-    back[:2, :2] = around
-    return Cameras(
-        back @ cameras.R,
-        cameras.T @ back.T,
-        cameras.f,
-        cameras.c,
-        cameras.k,
-        cameras.p,
-        cameras.size,
+    one = torch.ones(1)
+    return place_cameras(
+        world_1nJ3,
+        floor * one,
+        height=1000 * cell.height * one,
+        distance=1000 * cell.distance * one,
+        azimuth=(number * GOLDEN_ANGLE) % (2 * math.pi) * one,
+        view=math.radians(cell.view) * one,
+        roll=math.radians(cell.roll) * one,
+        aim=(0 * one, 0 * one),
+        size=IMAGE_SIZE * torch.ones(1, 2),
     )

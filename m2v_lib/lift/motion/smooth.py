@@ -52,8 +52,8 @@ def _fit(x: np.ndarray, weight: np.ndarray, kernel: np.ndarray, skip: int, n: in
     """The parabolas' values (n,K,3) at the frames skip .. skip + n - 1 of x (m,K,3), of weights
     (m,K); kernel (5,2r+1): nearness times powers of time.
     """
-    moments = _correlate(weight, kernel)[:, skip : skip + n]
-    known = _correlate(weight[..., None] * x, kernel[:3])[:, skip : skip + n]
+    moments = _convolve(weight, kernel)[:, skip : skip + n]
+    known = _convolve(weight[..., None] * x, kernel[:3])[:, skip : skip + n]
     matrix = np.stack(
         [np.stack([moments[i + k] for k in range(3)], axis=-1) for i in range(3)], axis=-2
     )
@@ -62,14 +62,15 @@ def _fit(x: np.ndarray, weight: np.ndarray, kernel: np.ndarray, skip: int, n: in
     return np.linalg.solve(matrix, np.moveaxis(known, 0, -2) / scale)[..., 0, :]
 
 
-def _correlate(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+def _convolve(values: np.ndarray, kernel: np.ndarray) -> np.ndarray:
     """Sum (P,m,...) over the neighbours of each of m rows, times each row of the kernel (P,2r+1);
-    beyond the ends there is nothing.
+    beyond the ends there is nothing. That time runs backwards in a convolution turns a parabola
+    round its middle, whose value it leaves.
     """
     m, taps = len(values), kernel.shape[1]
     size = 1 << (m + taps - 2).bit_length()
     spectrum = np.fft.rfft(values, size, axis=0)
-    of_kernel = np.fft.rfft(kernel[:, ::-1], size, axis=1)
+    of_kernel = np.fft.rfft(kernel, size, axis=1)
     middle = slice(taps // 2, taps // 2 + m)
     shape = (len(kernel), -1, *[1] * (values.ndim - 1))
     return np.fft.irfft(spectrum * of_kernel.reshape(shape), size, axis=1)[:, middle]

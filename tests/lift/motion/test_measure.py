@@ -58,6 +58,7 @@ def test_films_are_of_the_motion_that_they_say(
         middle = np.array([film.tracks.width, film.tracks.height]) / 2
         at = film.joints_mm[..., :2] / film.joints_mm[..., 2:] * film.focal + middle
         assert np.median(np.linalg.norm(at - seen.xy, axis=-1)) < 25
+        assert (np.abs(at - middle) < 1.1 * middle).all(), "everybody is in the image"
         lowest = (film.joints_mm @ film.up).min() + film.camera_height
         assert abs(lowest) < 120, "the floor is under the feet"
         if cell:

@@ -44,7 +44,12 @@ def test_smoothing_can_be_left_out() -> None:
 
 def test_the_steps_come_in_order_and_the_last_is_the_motion() -> None:
     one, other = person(trembling()), person(trembling())
-    assert [name for name, _ in steps([one], H36M17, 50.0)] == ["bones", "smooth", "feet"]
+    names, feet = [], []
+    for name, _ in steps([one], H36M17, 50.0):
+        names.append(name)
+        feet.append(np.linalg.norm(np.diff(one.joints_mm[:, 3], axis=0), axis=-1)[34:56].mean())
+    assert names == ["bones", "smooth", "feet"]
+    assert feet[2] < 0.7 * feet[1] < 0.7 * feet[0], "a foot that stands slides less and less"
     treat([other], H36M17, 50.0)
     np.testing.assert_array_equal(one.joints_mm, other.joints_mm)
 
@@ -71,7 +76,9 @@ def test_a_smoothing_that_cannot_be_is_refused(hz: float) -> None:
 
 def test_a_field_of_view_is_a_focal_length() -> None:
     assert focal_of_view(90, 1280) == pytest.approx(640)
-    assert lift(SAMPLE, fov=60.0).camera.focal == pytest.approx(640 / np.tan(np.radians(30)))
+    motion = lift(SAMPLE, fov=60.0)
+    assert motion.camera.focal == pytest.approx(640 / np.tan(np.radians(30)))
+    assert "stances of feet" in motion.world.how
     with pytest.raises(
         DataError, match=r"field of view \(degrees\) must be a number from 1 to 170"
     ):
