@@ -76,7 +76,7 @@ def test_the_truth_has_no_error_and_a_wrong_depth_has_its_own() -> None:
         right["n_frames"] == 200
         and right["mpjpe"] < 10
         and right["p_mpjpe"] < 3
-        and right["accel"] < 600  # limbs that swing at 6 rad/s are smoothed a little
+        and right["accel"] < 1000  # smoothing and feet cost limbs that swing so fast a little
     )
     assert right["bone_spread"] < 1 and max(right["root"]) < 60 and right["frames_per_second"] > 0
     wrong = lift_errors(made, Knowing(made, wrong=-1.0))  # type: ignore[arg-type]
