@@ -40,6 +40,8 @@ WRITERS: Final = {
     ".mp4": ("film", "write_film"),
     ".gif": ("film", "write_film"),
 }
+#: formats that do not say which axis is up: y unless z is asked for
+UP_IS_OPEN: Final = (".bvh", ".trc")
 
 
 def lift(
@@ -153,18 +155,31 @@ def read_tracks(
     return read_keypoints(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
 
 
-def save(motion: Motion, out: Path | str) -> list[Path]:
-    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh or
-    .trc is one a person).
+def save(motion: Motion, out: Path | str, *, up: str = "y") -> list[Path]:
+    """Write a motion as its file's ending says, one of WRITERS; returns the files (of a .bvh, .trc
+    or .mot one a person). `up` is the world's upward axis in the formats that leave it open,
+    UP_IS_OPEN.
 
     Raises DataError or OSError and then leaves nothing behind.
     """
-    return writer_of(out)(Path(out), motion) or [Path(out)]
+    if up not in ("y", "z"):
+        raise DataError(f"up must be y or z, got {str(up)[:80]!r}")
+    options = {"up": up} if ending_of(out) in UP_IS_OPEN else {}
+    return writer_of(out)(Path(out), motion, **options) or [Path(out)]
+
+
+def ending_of(out: Path | str) -> str:
+    """The ending by which a file is written: the longest of WRITERS that its name has, else its
+    suffix.
+    """
+    name = Path(out).name.lower()
+    fitting = [ending for ending in WRITERS if name.endswith(ending)]
+    return max(fitting, key=len, default=Path(out).suffix.lower())
 
 
 def writer_of(out: Path | str) -> Any:
     """The function that writes files of this ending; DataError where there is none."""
-    ending = Path(out).suffix.lower()
+    ending = ending_of(out)
     if ending not in WRITERS:
         raise DataError(
             f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}"
