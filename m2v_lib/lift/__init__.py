@@ -9,6 +9,7 @@ save(motion, "out.html")
 from __future__ import annotations
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +38,7 @@ WRITERS: Final = {
     ".trc": ("trc", "write_trc"),
     ".html": ("page", "write_page"),
     ".bvh": ("bvh", "write_bvh"),
+    ".glb": ("glb", "write_glb"),
     ".mp4": ("film", "write_film"),
     ".gif": ("film", "write_film"),
 }
@@ -75,6 +77,7 @@ def lift(
     from m2v_lib.lift.lens import undistorted
     from m2v_lib.lift.people import lift_tracks
     from m2v_lib.lift.windows import load_lifter
+    from m2v_lib.weights import name_of
 
     check_lens(focal, fov, distortion)
     lifter = load_lifter(model, device)
@@ -90,13 +93,14 @@ def lift(
         lifter.use_skeleton(tracks.skeleton, hidden=tracks.absent if joints else ())
         check_predictions(lifter, tracks)
 
-    return lift_tracks(
+    motion = lift_tracks(
         tracks,
         lifter,
         focal=focal,
         stature=STATURE if stature is None else stature,
         smooth=smooth,
     )
+    return replace(motion, about=motion.about | {"network": name_of(model)})
 
 
 def check_lens(focal: float | None, fov: float | None, distortion: tuple[float, ...]) -> None:

@@ -27,6 +27,7 @@ from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
+from m2v_lib.runs.records import version_of
 from m2v_lib.skeletons.h36m import JOINTS
 
 
@@ -95,6 +96,45 @@ def test_csv(motion: Motion, tmp_path: Path) -> None:
     )
     place = [float(row[f"{axis}_mm"]) for axis in "xyz"]
     np.testing.assert_allclose(place, motion.people[0].joints_mm[20, 13], atol=0.051)
+
+
+def test_every_table_holds_the_uncertainty_where_it_is_known(
+    motion: Motion, tmp_path: Path
+) -> None:
+    spread = [np.full(p.filled.shape, 12.5 + i) for i, p in enumerate(motion.people)]
+    people = tuple(replace(p, spread_mm=s) for p, s in zip(motion.people, spread, strict=True))
+    known = replace(motion, people=people, absent=(9,))
+    for made, there in ((known, True), (motion, False)):
+        save(made, tmp_path / "x.npz")
+        with np.load(tmp_path / "x.npz") as file:
+            assert ("spread_mm" in file) == there
+            if there:
+                own = file["spread_mm"][file["person"] == "<2>"]
+                assert np.isnan(own[:, 9]).all() and (np.delete(own, 9, axis=1) == 13.5).all()
+        save(made, tmp_path / "x.json")
+        two = json.loads((tmp_path / "x.json").read_text())["people"][1]
+        assert two.get("spread_mm", [[None] * 17])[0][8] == (13.5 if there else None)
+        save(made, tmp_path / "x.csv")
+        lines = [line for line in (tmp_path / "x.csv").read_text().splitlines() if line[0] != "#"]
+        rows = list(csv.DictReader(lines))
+        assert [row["spread_mm"] for row in rows[8:10]] == (["12.5", ""] if there else ["", ""])
+
+
+def test_what_every_file_says(motion: Motion, tmp_path: Path) -> None:
+    made = replace(motion, about=motion.about | {"network": "small"})
+    said = {
+        "network": "small",
+        "package": f"m2v_lib {version_of('m2v_lib')}",
+        "expected_error": motion.report["expected error"],
+        "fps": 25.0,
+        "world": motion.world.how,
+    }
+    save(made, tmp_path / "x.json")
+    assert said.items() <= json.loads((tmp_path / "x.json").read_text()).items()
+    save(made, tmp_path / "x.csv")
+    assert '# network: "small"' in (tmp_path / "x.csv").read_text()
+    save(made, tmp_path / "x.html")
+    assert "<dt>package</dt><dd>m2v_lib " in (tmp_path / "x.html").read_text()
 
 
 def test_a_page_needs_nothing_else_and_keeps_names_harmless(motion: Motion, tmp_path: Path) -> None:
@@ -259,4 +299,5 @@ def test_a_wrong_ending_is_said_before_the_work(
 def test_lift_reads_and_lifts(run: Path, tmp_path: Path) -> None:
     keypoints = write_keypoints(tracks(40), tmp_path / "kp.csv", "csv")
     motion = lift(keypoints, model=run)
+    assert motion.about["network"] == "run"
     assert motion.fps == 25 and motion.people[0].pose_mm.shape == (40, 17, 3)

@@ -136,4 +136,4 @@ def _base64(values: np.ndarray, kind: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files("m2v_lib.lift.output").joinpath(name).read_text(encoding="utf-8")
+    return resources.files("m2v_lib.lift.output.page").joinpath(name).read_text(encoding="utf-8")
