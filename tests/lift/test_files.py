@@ -23,6 +23,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
+from m2v_lib.lift.camera import Y_UP
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
@@ -174,10 +175,11 @@ def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser:
     assert "1.60 s, frame 40 of 60" in browser.value("clock.textContent")
     browser.value("document.getElementById('play').click()")
     assert browser.open(tmp_path / "x.html") is True
+    one = motion.people[0]
     pose = browser.value("Array.from(MOTION.people[0].pose.slice(0, 51))")
-    np.testing.assert_allclose(
-        np.array(pose).reshape(17, 3), motion.people[0].pose_mm[0], atol=0.51
-    )
+    np.testing.assert_allclose(np.reshape(pose, (17, 3)), one.pose_mm[0] * Y_UP, atol=0.51)
+    root = browser.value("Array.from(MOTION.people[0].root.slice(0, 3))")
+    np.testing.assert_allclose(root, motion.world.to_world(one.root_mm[0]), atol=0.51)
     assert browser.value("MOTION.people[0].filled[20]") == 1 << 13
 
 
@@ -195,6 +197,89 @@ def test_left_is_on_the_right_of_who_faces_the_camera(
     keypoints = motion.people[0].seen_px[0]
     assert np.sign(left[0] - right[0]) == np.sign(keypoints[4, 0] - keypoints[1, 0])
     assert head[1] < root[1], "the head is up"
+
+
+def test_keys_curves_and_a_telephone(motion: Motion, tmp_path: Path, browser: Browser) -> None:
+    spread = tuple(replace(p, spread_mm=np.full(p.filled.shape, 90.0)) for p in motion.people)
+    save(replace(motion, people=spread), tmp_path / "x.html")
+    assert browser.open(tmp_path / "x.html", ready="document.getElementById('clock').textContent")
+
+    def press(key: str, shift: str = "false") -> int:
+        event = f"new KeyboardEvent('keydown', {{ key: '{key}', shiftKey: {shift} }})"
+        return int(browser.value(f"document.dispatchEvent({event}), state.t"))
+
+    browser.value("go(10)")
+    assert press("End") == 59 and press("Home") == 0
+    assert press("ArrowRight", "true") == 10 and press("ArrowLeft") == 9
+    browser.value("play(false), document.dispatchEvent(new KeyboardEvent('keydown', { key: ' ' }))")
+    assert browser.value("state.playing") is True
+    browser.value("play(false)")
+
+    browser.value(
+        "jointChoice.value = 13, quantity.value = 'height', jointChoice.onchange(), go(30)"
+    )
+    height = motion.world.to_world(motion.people[0].joints_mm[30, 13])[1]
+    said = re.findall(r"1: (\d+) mm, <2>: \d+ mm", browser.value("byId('value').textContent"))
+    assert float(said[0]) == pytest.approx(height, abs=1.1)
+    browser.value("quantity.value = 'speed', quantity.onchange()")
+    step = motion.people[0].joints_mm[31, 13] - motion.people[0].joints_mm[29, 13]
+    said = re.findall(r"1: ([\d.]+) m/s", browser.value("byId('value').textContent"))
+    assert float(said[0]) == pytest.approx(np.linalg.norm(step) * 25 / 2000, abs=0.03)
+    at = "{ clientX: curves.getBoundingClientRect().right - chart.right, buttons: 1 }"
+    assert browser.value(f"curves.onpointermove({at}), state.t") == 59
+
+    shades = "space.getContext('2d').getImageData(0, 0, space.width, space.height).data"
+    count = f"{shades}.reduce((n, v) => n + (v > 0 && v < 255), 0)"
+    sure = browser.value(f"state.unsure = false, go(30), {count}")
+    assert browser.value(f"state.unsure = true, go(30), {count}") > sure + 1000
+
+    try:
+        browser.metrics(390, 844)
+        assert browser.value("innerWidth") == 390
+        assert browser.value("document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.metrics(1400, 1000)
+
+
+def test_the_video_beside_the_page_plays_along(
+    motion: Motion, tmp_path: Path, browser: Browser
+) -> None:
+    """Bright from frame 50 of the video's 75 on, which is frame 20 of a motion cut out at 1.2 s."""
+    av, image = pytest.importorskip("av"), pytest.importorskip("PIL.Image")
+    name = 'my "walk" & 50%.mp4'
+    with av.open(str(tmp_path / name), "w", format="mp4") as container:
+        stream = container.add_stream("h264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        for t in range(75):
+            picture = np.full((72, 128, 3), 250 if t >= 50 else 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    made = replace(
+        motion, about=motion.about | {"video": {"name": name, "start": 1.2, "fps": 25.0}}
+    )
+    save(made, tmp_path / "x.html")
+    assert browser.open(tmp_path / "x.html", ready="state.film")
+    assert browser.value("byId('nofilm').hidden") is True
+
+    for frame, shade in ((10, 20), (18, 20), (21, 250), (40, 250)):
+        browser.value(f"go({frame}), scrollTo(0, 0)")
+        assert browser.wait("!film.seeking && film.readyState >= 2")
+        assert abs(browser.value("film.currentTime") - (1.2 + frame / 25)) < 0.05
+        browser.value("drawPlane()")
+        browser.screenshot(tmp_path / "shot.png")
+        box = browser.value("(({ left, top, width }) => [left + 9, top + width * 0.3])"
+                            "(plane.getBoundingClientRect())")  # fmt: skip
+        with image.open(tmp_path / "shot.png") as shot:
+            assert shot.getpixel(tuple(map(int, box)))[0] == pytest.approx(shade, abs=15), frame
+
+    browser.value("go(0), play(true)")
+    assert browser.wait("state.t > 8"), "the video leads"
+    assert browser.value("Math.abs(filmFrame() - state.t) <= 3")
+    browser.value("play(false)")
+
+    (tmp_path / name).unlink()
+    assert browser.open(tmp_path / "x.html", ready="!byId('nofilm').hidden")
+    assert browser.value("state.film") is False and browser.value("go(7), state.t") == 7
 
 
 def test_films(motion: Motion, tmp_path: Path) -> None:
