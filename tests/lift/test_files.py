@@ -23,7 +23,6 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
-from m2v_lib.lift.camera import Y_UP
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
@@ -177,7 +176,8 @@ def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser:
     assert browser.open(tmp_path / "x.html") is True
     one = motion.people[0]
     pose = browser.value("Array.from(MOTION.people[0].pose.slice(0, 51))")
-    np.testing.assert_allclose(np.reshape(pose, (17, 3)), one.pose_mm[0] * Y_UP, atol=0.51)
+    upright = one.pose_mm[0] @ motion.world.rotation.T
+    np.testing.assert_allclose(np.reshape(pose, (17, 3)), upright, atol=0.51)
     root = browser.value("Array.from(MOTION.people[0].root.slice(0, 3))")
     np.testing.assert_allclose(root, motion.world.to_world(one.root_mm[0]), atol=0.51)
     assert browser.value("MOTION.people[0].filled[20]") == 1 << 13
