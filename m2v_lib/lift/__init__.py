@@ -36,6 +36,7 @@ WRITERS: Final = {
     ".json": ("files", "write_json"),
     ".csv": ("files", "write_csv"),
     ".trc": ("trc", "write_trc"),
+    ".mot": ("mot", "write_mot"),
     ".html": ("page", "write_page"),
     ".bvh": ("bvh", "write_bvh"),
     ".glb": ("glb", "write_glb"),

@@ -16,8 +16,9 @@ from scipy.spatial.transform import Rotation
 from m2v_lib.lift import save
 from m2v_lib.lift.camera import Y_UP, bone_lengths
 from m2v_lib.lift.motion.world import upright_world
-from m2v_lib.lift.output.bvh import euler_zxy, write_bvh
-from m2v_lib.lift.output.rig import AXES, BASES, Tree, make_rig, swing
+from m2v_lib.lift.output.bvh import write_bvh
+from m2v_lib.lift.output.rig import AXES, BASES, Tree, make_rig
+from m2v_lib.lift.output.rotations import euler_zxy, swing
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons import KNOWN
 from m2v_lib.skeletons.h36m import JOINTS, LEFT, RIGHT

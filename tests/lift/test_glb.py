@@ -18,7 +18,7 @@ from m2v_lib.lift import save
 from m2v_lib.lift.camera import Y_UP
 from m2v_lib.lift.motion.world import upright_world
 from m2v_lib.lift.output import glb
-from m2v_lib.lift.output.gltf import quaternions, unbroken_signs
+from m2v_lib.lift.output.rotations import quaternions, unbroken_signs
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons.h36m import JOINTS
 

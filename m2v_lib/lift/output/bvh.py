@@ -17,6 +17,7 @@ import numpy as np
 
 from m2v_lib.lift.output.files import write_lines
 from m2v_lib.lift.output.rig import Rig, Tree, joined, make_rig, rest_offsets, rigs
+from m2v_lib.lift.output.rotations import euler_zxy
 from m2v_lib.lift.people import Motion, by_person
 
 
@@ -31,14 +32,6 @@ def write_bvh(path: Path, motion: Motion, up: str = "y") -> list[Path]:
         targets.append(target)
 
     return targets
-
-
-def euler_zxy(rotations: np.ndarray) -> np.ndarray:
-    """Rotations (...,3,3) = Rz Rx Ry -> angles (...,3) in degrees in the order z, x, y."""
-    x = np.arcsin(np.clip(rotations[..., 2, 1], -1, 1))
-    z = np.arctan2(-rotations[..., 0, 1], rotations[..., 1, 1])
-    y = np.arctan2(-rotations[..., 2, 0], rotations[..., 2, 2])
-    return np.degrees(np.stack([z, x, y], axis=-1))
 
 
 def _lines(joints_mm: np.ndarray, fps: float, tree: Tree) -> Iterator[str]:

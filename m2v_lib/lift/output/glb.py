@@ -24,12 +24,11 @@ from m2v_lib.lift.output.gltf import (
     MAX_BYTES,
     VERTICES,
     Content,
-    quaternions,
-    unbroken_signs,
     write_parts,
 )
 from m2v_lib.lift.output.page import COLOURS
 from m2v_lib.lift.output.rig import Node, Tree, in_file, joined, make_rig, rest_offsets, rigs
+from m2v_lib.lift.output.rotations import quaternions, unbroken_signs
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.runs.records import write_atomically
 

@@ -1,6 +1,4 @@
-"""The container of glTF 2.0: numbered arrays with a description in JSON, in one file; and rotations
-as the format has them.
-"""
+"""The container of glTF 2.0: numbered arrays with a description in JSON, in one file."""
 # n frames
 
 from __future__ import annotations
@@ -81,30 +79,3 @@ def write_parts(beside: Path, description: dict[str, Any], content: Content) -> 
         for values in content.arrays:
             stream.write(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).data)
             stream.write(bytes(-values.nbytes % 4))
-
-
-def quaternions(rotations: np.ndarray) -> np.ndarray:
-    """Rotations (n,3,3) as unit quaternions x, y, z, w (n,4) float32, by the largest of the four,
-    which alone is far from 0.
-    """
-    m = rotations
-    trace = np.trace(m, axis1=1, axis2=2)
-    squares = np.concatenate([1 - trace[:, None] + 2 * m[:, [0, 1, 2], [0, 1, 2]],
-                              1 + trace[:, None]], axis=1)  # fmt: skip
-    table = np.empty((len(m), 4, 4))  # products of the four, times four
-    for i in range(3):
-        j, k = (i + 1) % 3, (i + 2) % 3
-        table[:, i, j] = table[:, j, i] = m[:, i, j] + m[:, j, i]
-        table[:, i, 3] = table[:, 3, i] = m[:, k, j] - m[:, j, k]
-    table[:, range(4), range(4)] = squares
-
-    found = table[np.arange(len(m)), squares.argmax(1)]
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
-
-
-def unbroken_signs(turns: np.ndarray) -> np.ndarray:
-    """Quaternions (n,4), of each of which q and -q are the same, as near as can be to the one
-    before.
-    """
-    flips = np.where((turns[1:] * turns[:-1]).sum(1) < 0, -1.0, 1.0)
-    return (turns * np.cumprod(np.append(1.0, flips))[:, None]).astype(np.float32)

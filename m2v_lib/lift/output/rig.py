@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from m2v_lib.lift.camera import BLOCK
+from m2v_lib.lift.output.rotations import swing
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons import body as bodies
@@ -214,23 +215,6 @@ def _fit(offsets: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     u, _, vt = np.linalg.svd(np.einsum("nci,cj->nij", wanted, offsets))  # Kabsch
     u[..., -1] *= np.sign(np.linalg.det(u @ vt))[:, None]
     return u @ vt
-
-
-def swing(rest: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """The smallest rotations (n,3,3) that turn the direction `rest` (3,) to those of `wanted`
-    (n,3); no twist.
-    """
-    a = rest / np.linalg.norm(rest)
-    b = wanted / np.maximum(np.linalg.norm(wanted, axis=-1, keepdims=True), 1e-9)
-    axis, cosine = np.cross(a, b), np.clip(b @ a, -1, 1)
-    cross = np.zeros((len(b), 3, 3))
-    cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
-    out = np.eye(3) + cross + cross @ cross / np.maximum(1 + cosine, 1e-9)[:, None, None]
-    # half a turn goes about any axis across
-    across = np.cross(a, np.eye(3)[np.argmin(np.abs(a))])
-    out[cosine < -1 + 1e-9] = 2 * np.outer(across, across) / (across @ across) - np.eye(3)
-
-    return out
 
 
 def joined(pieces: list[Lifted], motion: Motion, up: str = "y") -> np.ndarray:
