@@ -35,6 +35,7 @@ WRITERS: Final = {
     ".npz": ("files", "write_npz"),
     ".json": ("files", "write_json"),
     ".csv": ("files", "write_csv"),
+    ".coco.json": ("coco", "write_coco"),
     ".trc": ("trc", "write_trc"),
     ".mot": ("mot", "write_mot"),
     ".html": ("page", "write_page"),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 #: these begin with the recording's first frame, whenever somebody is first seen
-FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".glb", ".mp4", ".gif", ".html")
+FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".glb", ".coco.json", ".mp4", ".gif", ".html")
 #: how other programs take a file whose format does not say it, by ending and upward axis
 IMPORT_HINTS: Final = {
     (".bvh", "y"): "lengths are mm; into Blender with scale 0.001, -Z forward, Y up",

@@ -376,7 +376,7 @@ def test_a_wrong_ending_is_said_before_the_work(
         cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
     )
     assert (
-        "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .trc, .html, .bvh"
+        "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .coco.json, .trc, .mot, .html, .bvh"
         in capsys.readouterr().err
     )
 
