@@ -9,7 +9,7 @@ save(motion, "out.html")
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -62,6 +62,9 @@ def lift(
     joints: str | None = None,
     smooth: float | None = SMOOTH_HZ,
     device: str = "cpu",
+    detector: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Motion:
     """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
     model has; of a model for any skeleton, with those that the keypoints' layout has. `model` is a
@@ -73,7 +76,8 @@ def lift(
     in its place fov (degrees across the width), and stature (m) of the people are assumed unless
     given; distortion are the lens's coefficients in OpenCV's order and need one of these. `smooth`
     is the frequency (Hz) of which smoothing leaves half; None leaves it out, and feet may slide.
-    Raises DataError, ConfigError or CheckpointError.
+    `detector`, `start` and `end` are of videos, as in `read_video`. Raises DataError, ConfigError or
+    CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE, assumed_camera, focal_of_view
     from m2v_lib.lift.lens import undistorted
@@ -84,7 +88,8 @@ def lift(
     check_lens(focal, fov, distortion)
     lifter = load_lifter(model, device)
     skeleton = wanted_skeleton(lifter, joints)
-    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
+    video = {"detector": detector, "start": start, "end": end}
+    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton, **video)
     if fov is not None and tracks.width:
         focal = focal_of_view(fov, tracks.width)
     if distortion and tracks.width and tracks.height:
@@ -102,7 +107,10 @@ def lift(
         stature=STATURE if stature is None else stature,
         smooth=smooth,
     )
-    return replace(motion, about=motion.about | {"network": name_of(model)})
+    about = motion.about | {"network": name_of(model)}
+    if tracks.footage:
+        about["video"] = asdict(tracks.footage)
+    return replace(motion, about=about)
 
 
 def check_lens(focal: float | None, fov: float | None, distortion: tuple[float, ...]) -> None:
@@ -148,16 +156,20 @@ def read_tracks(
     fps: float | None = None,
     layout: str | None = None,
     skeleton: Skeleton | None = H36M17,
+    **video: Any,
 ) -> Tracks:
     """The keypoints of a file, a folder or a video as joints of a skeleton, in pixels; of None, as
     those that their layout has. A video says size and rate itself: a `size` that contradicts it is an
-    error, `fps` is taken instead. Raises DataError.
+    error, `fps` is taken instead; `video` are options of `read_video` alone. Raises DataError.
     """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
     if is_video(Path(source)):
-        return read_video(Path(source), size=size, fps=fps, layout=layout, skeleton=skeleton)
+        where = Path(source)
+        return read_video(where, size=size, fps=fps, layout=layout, skeleton=skeleton, **video)
+    if given := [f"--{name}" for name, value in video.items() if value is not None]:
+        raise DataError(f"{source}: is no video, {' and '.join(given)} must be left out")
     return read_keypoints(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
 
 

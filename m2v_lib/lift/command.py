@@ -84,6 +84,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)"
     )
     command.add_argument("--device", default="cpu")
+    add_video_options(command)
     command.add_argument(
         "--up",
         choices=("y", "z"),
@@ -96,6 +97,19 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def smoothing(text: str) -> float | None:
     """The value of --smooth: Hz, or None for off."""
     return None if text == "off" else float(text)
+
+
+def add_video_options(command: argparse.ArgumentParser) -> None:
+    """What is of videos alone."""
+    group = command.add_argument_group("a video")
+    group.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="mediapipe (default), rtmlib, ultralytics, or a command that writes a file or folder of "
+        "keypoints, such as 'openpose --video {video} --write_json {out}'",
+    )
+    group.add_argument("--start", type=float, metavar="SECONDS", help="where to begin")
+    group.add_argument("--end", type=float, metavar="SECONDS", help="where to end")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,6 +138,9 @@ def run(args: argparse.Namespace) -> int:
         joints=args.joints,
         smooth=args.smooth,
         device=args.device,
+        detector=args.detector,
+        start=args.start,
+        end=args.end,
     )
     for out in args.out:
         check_timeline(out, motion)
