@@ -20,6 +20,10 @@ CUT_TIMES = 4.0
 THUMBNAIL = 18, 32
 #: seconds that may lack at the end of what the header promises
 MAY_LACK = 1.0
+#: seconds before a wanted time from which is decoded: not every container finds a time exactly
+SEEK_BEFORE = 2.0
+#: damaged parts after which the rest is given up
+MAX_DAMAGED = 1000
 
 
 class VideoError(ValueError):
@@ -99,8 +103,12 @@ class Video:
         if n == 0:
             part = " in this part" if self.start is not None or self.end is not None else ""
             raise VideoError(f"{self.path}: holds no frame{part}, expected a video")
+        if self._damaged:
+            self.notes.append(
+                f"{self._damaged} damaged parts could not be decoded and are left out"
+            )
         lacking = min(self.end or self._length, self._length) - last
-        if lacking > MAY_LACK + 2 / float(self._rate):
+        if lacking > MAY_LACK + 2 / self._rate:
             self.notes.append(
                 f"pictures end at {last:.1f} s of {self._length:.1f} s: the file is cut off"
             )
@@ -116,37 +124,40 @@ class Video:
         return sorted(times)
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
-        """(seconds from the video's beginning, frame) of all that can be decoded, packet by packet, so
-        that a damaged one costs its own frames only.
+        """(seconds from the video's beginning, frame) of all that can be decoded, from before `start`
+        on.
         """
+        self._length, self._rate = self._seconds(), float(self._stream.average_rate or 25)
+        zero = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
+        wanted = self.start or 0.0
+        if wanted > SEEK_BEFORE:
+            self._container.seek(int((zero + wanted - SEEK_BEFORE) * 1e6))
+            first = next(self._decoded(), None)
+            exact = first is not None and first.time is not None and first.time - zero <= wanted
+            self._container.seek(int((zero + wanted - SEEK_BEFORE) * 1e6) if exact else 0)
+
+        for n, frame in enumerate(self._decoded()):
+            yield (n / self._rate if frame.time is None else frame.time - zero), frame
+
+    def _decoded(self) -> Iterator[Any]:
+        """Frames packet by packet, so that a damaged one costs its own frames only."""
         import av
 
-        stream, n, damaged = self._stream, 0, 0
-        self._length, self._rate = self._seconds(), stream.average_rate or 25
-        zero = float((stream.start_time or 0) * (stream.time_base or 0))
-        if self.start:
-            self._container.seek(int((zero + self.start) * 1e6))
-
-        packets = self._container.demux(stream)
-        while True:
+        self._damaged = 0
+        packets = self._container.demux(self._stream)
+        while self._damaged < MAX_DAMAGED:
             try:
                 packet = next(packets, None)
-                if packet is None:
-                    break
-                frames = packet.decode()
+                frames = [] if packet is None else packet.decode()
             except EOFError:
-                break
+                return
             except (av.FFmpegError, ValueError):
-                damaged += 1
-                if damaged > 1000:
-                    break
+                self._damaged += 1
                 continue
-            for frame in frames:
-                time = frame.time
-                yield (n / float(self._rate) if time is None else time - zero), frame
-                n += 1
-        if damaged:
-            self.notes.append(f"{damaged} damaged parts could not be decoded and are left out")
+
+            yield from frames
+            if packet is None:
+                return
 
     def _picture(self, frame: Any) -> Any:
         import numpy as np
@@ -183,12 +194,14 @@ def one_field(picture: Any) -> Any:
 
 
 def thumbnail(picture: Any) -> Any:
-    """The picture in some 600 grey levels."""
+    """The picture in some 600 grey levels, means of nine places each."""
     import numpy as np
 
-    rows, columns = (np.linspace(0, n - 1, m).astype(int)
-                     for n, m in zip(picture.shape[:2], THUMBNAIL, strict=True))  # fmt: skip
-    return picture[rows][:, columns].mean(-1).astype(np.uint8)
+    (height, rows), (width, columns) = zip(picture.shape[:2], THUMBNAIL, strict=True)
+    down, along = (np.linspace(0, n - 1, 3 * m).astype(int)
+                   for n, m in ((height, rows), (width, columns)))  # fmt: skip
+    places = picture[down][:, along].reshape(rows, 3, columns, 9)
+    return places.mean((1, 3)).astype(np.uint8)
 
 
 def cuts(thumbnails: list[Any]) -> list[int]:
