@@ -14,7 +14,7 @@ function look() { // other people are shown, or seen otherwise
   draw();
 }
 
-const filmTime = (t) => MOTION.video.start + (t + 0.5) / MOTION.video.fps; // the middle of what is shown for a frame
+const filmTime = (t) => MOTION.video.start + (t + 0.25) / MOTION.video.fps; // surely within the frame
 const filmFrame = () => Math.floor((film.currentTime - MOTION.video.start) * MOTION.video.fps);
 const go = (t) => {
   state.t = Math.max(0, Math.min(MOTION.frames - 1, t));
