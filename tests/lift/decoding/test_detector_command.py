@@ -142,7 +142,7 @@ def test_options_that_cannot_be(detector: Callable[..., str], tmp_path: Path) ->
         ({"start": -1.0}, "start"),
     ):
         with pytest.raises(DataError, match=sentence):
-            read_video(path, **options)  # type: ignore[arg-type]
+            read_video(path, **options)
     np.savez(tmp_path / "k.npz", keypoints=POINTS, layout="h36m17")
     with pytest.raises(DataError, match="k.npz: is no video, --start and --end must be left out"):
         read_tracks(tmp_path / "k.npz", size=SIZE, fps=25, start=1.0, end=2.0)

@@ -104,7 +104,8 @@ def test_every_table_holds_the_uncertainty_where_it_is_known(
     spread = [np.full(p.filled.shape, 12.5 + i) for i, p in enumerate(motion.people)]
     people = tuple(replace(p, spread_mm=s) for p, s in zip(motion.people, spread, strict=True))
     known = replace(motion, people=people, absent=(9,))
-    for made, there in ((known, True), (motion, False)):
+    unsure = tuple(replace(p, spread_mm=None) for p in motion.people)
+    for made, there in ((known, True), (replace(motion, people=unsure), False)):
         save(made, tmp_path / "x.npz")
         with np.load(tmp_path / "x.npz") as file:
             assert ("spread_mm" in file) == there
