@@ -100,6 +100,13 @@ def test_uneven_times_are_brought_to_even_ones(script: ModuleType) -> None:
     for one in found:
         assert one["landmarks"][0][0][0] == pytest.approx(one["frame"] / 25, abs=2e-5)
 
+    turning = [
+        frame(t) | {"landmarks": [[[abs(t - 0.07), 0.0, 0.0, 0.9]]]}
+        for t in (0.0, 0.04, 0.07, 0.12)
+    ]
+    found = script.on_grid(turning, 25.0)
+    assert found[2]["landmarks"][0][0][0] == pytest.approx(0.01), "between its own neighbours"
+
     apart = script.on_grid([frame(0.0), frame(0.052), frame(0.08)], 25.0, shots=[0.052])
     assert apart[1]["landmarks"][0][0][0] == 0.052, "not over a cut"
     two = script.on_grid([frame(0.0, 2), frame(0.052, 2), frame(0.08, 2)], 25.0)

@@ -60,8 +60,8 @@ def test_every_container_by_its_content(tmp_path: Path, container: str) -> None:
 
 
 def test_a_part_far_into_a_film_is_found_by_its_time(tmp_path: Path) -> None:
-    for container in ("mp4", "mpegts"):
-        path = film(tmp_path / container, shades(200, 1), container=container)
+    for container, between in (("mp4", "30"), ("mpegts", "12"), ("mpegts", "300")):
+        path = film(tmp_path / "x", shades(200, 1), container=container, options={"g": between})
         part = Video(path, 5.2, 5.6)
         times, grey = read(part)
         assert (len(times), part.first) == (10, pytest.approx(5.2, abs=2e-3))
@@ -120,9 +120,13 @@ def test_interlaced_pictures_lose_their_comb() -> None:
 
 
 def test_interlaced_films_are_known_and_said(tmp_path: Path) -> None:
-    path = film(tmp_path / "x.mpg", shades(6), container="mpeg", options={"flags": "+ildct+ilme"})
+    comb = picture(60)
+    comb[1::2, 30:] = 200
+    options = {"flags": "+ildct+ilme"}
+    path = film(tmp_path / "x.mpg", [comb] * 6, container="mpeg", options=options)
     video = Video(path)
-    assert len(read(video)[0]) == 6
+    found = [p for _, p in video.pictures()]
+    assert len(found) == 6 and found[0][:, 40:].max() < 90, "the other half is gone"
     assert video.notes == ["interlaced: of each picture the first of its two halves is read"]
 
 
