@@ -288,8 +288,10 @@ def test_films(motion: Motion, tmp_path: Path) -> None:
     save(motion, tmp_path / "x.gif")
     with image.open(tmp_path / "x.gif") as film:
         assert film.n_frames >= 55 and film.size == (960, 480) and film.info["duration"] == 40
+        assert b'"package": "m2v_lib ' in film.info["comment"]
     save(motion, tmp_path / "x.mp4")
     with av.open(str(tmp_path / "x.mp4")) as film:
+        assert '"expected_error": "' in film.metadata["comment"]
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
         assert len(frames) == 60 and float(film.streams.video[0].average_rate) == 25
     half = frames[5][:, :480].astype(int), frames[5][:, 480:].astype(int)
