@@ -9,6 +9,7 @@ stands in the world: tilt, list and rotation.
 - pelvis: z through the hips, y as near as can be to the lower spine; its origin midway between them.
 - torso: y from the spine (else the hips) to the middle of the shoulders, z towards the right
   shoulder. `lumbar_extension` needs a spine.
+  Frames in which hips or shoulders lie along the spine (a fault of the lift) are bridged.
 - thigh and upper arm: y against the bone. How far they are turned about it shows in the shank or
   forearm alone, and only where knee or elbow is bent by MIN_BEND; between such frames the angle is
   interpolated, and a limb that is never bent has none.
@@ -31,6 +32,8 @@ from m2v_lib.skeletons import Skeleton
 
 #: degrees of flexion from which a joint shows how the limb above it is turned
 MIN_BEND: Final = 20.0
+#: cosine of hips or shoulders with the spine from which they no longer lie across it
+ASTRAY: Final = 0.8
 METRES: Final = 1e-3
 #: a side's letter in the names, its word, and what mirrors its angles
 SIDES: Final = {"r": ("right", 1.0), "l": ("left", -1.0)}
@@ -48,7 +51,7 @@ def joint_angles(
     times: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """Columns (n,) in degrees, the pelvis' place in m, of world joints (n,J,3) y up, by name, without
-    what cannot be told; and the shares of frames in which each rotation was seen. Empty without hips
+    what cannot be told; and the shares of frames in which each rotation, pelvis and torso were seen. Empty without hips
     and shoulders. `times` (n,) are where frames are missing.
     """
     words = skeleton.vocabulary
@@ -58,12 +61,12 @@ def joint_angles(
         found = words.index(word) if word in words else -1
         return None if found < 0 or found in absent else joints_mm[:, found].astype(np.float64)
 
-    trunk = _trunk(points)
+    seen: dict[str, float] = {}
+    trunk = _trunk(points, times, seen)
     if trunk is None:
         return {}, {}
 
     columns, pelvis, torso = trunk
-    seen: dict[str, float] = {}
     for side in SIDES:
         columns |= _leg(points, pelvis, side, times, seen)
     for side in SIDES:
@@ -72,7 +75,9 @@ def joint_angles(
     return columns, seen
 
 
-def _trunk(points: Points) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
+def _trunk(
+    points: Points, times: np.ndarray, seen: dict[str, float]
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray] | None:
     """Columns of pelvis and torso, and how they are turned (n,3,3)."""
     hips, shoulders = ([points(f"{s} {j}") for s in ("right", "left")] for j in ("hip", "shoulder"))
     if any(point is None for point in (*hips, *shoulders)):
@@ -82,10 +87,15 @@ def _trunk(points: Points) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarra
     middle, top = (right + left) / 2, (right_shoulder + left_shoulder) / 2
     spine = next((point for word in SPINES if (point := points(word)) is not None), None)
 
-    across = unit(right - left)
-    ahead = unit(np.cross((top if spine is None else spine) - middle, across))
+    up, across = unit((top if spine is None else spine) - middle), unit(right - left)
+    ahead, sound = front(up, across, times)
+    across = np.where(sound[:, None], across, np.cross(ahead, up))
     pelvis = np.stack([ahead, np.cross(across, ahead), across], axis=-1)
-    torso = frame(top - (middle if spine is None else spine), right_shoulder - left_shoulder)
+
+    up = unit(top - (middle if spine is None else spine))
+    ahead, upright = front(up, unit(right_shoulder - left_shoulder), times)
+    torso = np.stack([ahead, up, np.cross(ahead, up)], axis=-1)
+    seen |= {"pelvis": float(sound.mean()), "torso": float(upright.mean())}
 
     tilt, list_, turn = turns(pelvis)
     extension, bending, rotation = turns(pelvis.transpose(0, 2, 1) @ torso)
@@ -191,11 +201,18 @@ def _about_itself(front: np.ndarray, flexion: np.ndarray, adduction: np.ndarray)
     return np.arctan2(-(front * z).sum(-1), (front * x).sum(-1))
 
 
-def frame(y: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Rotations (n,3,3), whose columns are the axes of segments along y and, nearly, z (n,3)."""
-    up = unit(y)
-    ahead = unit(np.cross(up, z))
-    return np.stack([ahead, up, np.cross(ahead, up)], axis=-1)
+def front(up: np.ndarray, across: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the front of a segment is (n,3), of unit vectors along and across it (n,3); and in which
+    frames the two are so far apart that it shows. In the others it goes from one side to the next.
+    """
+    sound = np.abs((up * across).sum(-1)) < ASTRAY
+    ahead = unit(np.cross(up, across))
+    if sound.any() and not sound.all():
+        for axis in range(3):
+            ahead[~sound, axis] = np.interp(times[~sound], times[sound], ahead[sound, axis])
+        ahead = unit(ahead - (ahead * up).sum(-1, keepdims=True) * up)
+
+    return ahead, sound
 
 
 def turns(rotations: np.ndarray) -> np.ndarray:

@@ -56,6 +56,11 @@ def _remarks(
         yield f"{key}: {' '.join(str(value).split())}".replace("=", ":")
 
     for name, share in seen.items():
+        if name in ("pelvis", "torso"):
+            if share < 1:
+                yield f"The front of the {name} shows in {share:.0%} of the frames only."
+            continue
+
         where = f"bent past {MIN_BEND:g} degrees in {share:.0%} of the frames"
         between = "between them interpolated" if name in columns else "so it is left out"
         yield f"{name} shows where the next joint is {where}, {between}."

@@ -139,6 +139,18 @@ def test_a_straight_limbs_turn_is_left_out_and_a_passing_one_bridged() -> None:
     assert off[~straight].max() < 1e-4 and 0 < off[straight].max() < 10
 
 
+def test_frames_whose_hips_lie_along_the_spine_are_bridged() -> None:
+    known = all_angles() | {"pelvis_rotation": 10 * TIMES, "pelvis_tilt": 0 * TIMES}
+    joints = person(H36M17, known)
+    hips = [H36M17.index(f"{side} hip") for side in ("right", "left")]
+    spine = joints[20, 7] - joints[20, 0]
+    joints[20, hips] = joints[20, 0] + np.stack([-spine, spine]) * 0.4 + [[5, 0, 9], [-5, 0, -9]]
+    found, seen = joint_angles(joints, H36M17)
+    assert seen["pelvis"] == pytest.approx(1 - 1 / N)
+    for name in ("pelvis_rotation", "pelvis_tilt", "pelvis_list"):
+        assert np.abs(found[name] - known[name]).max() < 2, name
+
+
 def motion(*people: tuple[int, np.ndarray]) -> Motion:
     world = upright_world(np.array([0.1, -0.9, -0.4]), 1400.0, "said")
     lifted = []
