@@ -46,6 +46,10 @@ class Video:
     thumbnails: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._open()
+        self.expected = self._promised()
+
+    def _open(self) -> None:
         import av
 
         if not self.path.is_file():
@@ -64,7 +68,6 @@ class Video:
             )
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
-        self.expected = self._promised()
 
     def _is_mp4(self) -> bool:
         with self.path.open("rb") as stream:
@@ -115,13 +118,28 @@ class Video:
 
     def times(self) -> list[float]:
         """Seconds from the video's beginning of every picture in the file, which is not decoded."""
+        import av
+
         stream = self._stream
         zero, base, times = stream.start_time or 0, stream.time_base or 0, []
-        for packet in self._container.demux(stream):
-            if packet.pts is not None:
-                times.append(float((packet.pts - zero) * base))
-        self._container.seek(0)
+        try:
+            for packet in self._container.demux(stream):
+                if packet.pts is not None:
+                    times.append(float((packet.pts - zero) * base))
+        except (av.FFmpegError, ValueError):
+            pass  # what follows is damaged, which `pictures` says
+        self._seek(0)
         return sorted(times)
+
+    def _seek(self, microseconds: int) -> None:
+        """Go back to a time, or to the beginning where the container cannot."""
+        import av
+
+        try:
+            self._container.seek(microseconds)
+        except av.FFmpegError:
+            self._container.close()
+            self._open()
 
     def _frames(self) -> Iterator[tuple[float, Any]]:
         """(seconds from the video's beginning, frame) of all that can be decoded, from before `start`
@@ -131,10 +149,10 @@ class Video:
         zero = float((self._stream.start_time or 0) * (self._stream.time_base or 0))
         wanted = self.start or 0.0
         if wanted > SEEK_BEFORE:
-            self._container.seek(int((zero + wanted - SEEK_BEFORE) * 1e6))
+            self._seek(int((zero + wanted - SEEK_BEFORE) * 1e6))
             first = next(self._decoded(), None)
             exact = first is not None and first.time is not None and first.time - zero <= wanted
-            self._container.seek(int((zero + wanted - SEEK_BEFORE) * 1e6) if exact else 0)
+            self._seek(int((zero + wanted - SEEK_BEFORE) * 1e6) if exact else 0)
 
         for n, frame in enumerate(self._decoded()):
             yield (n / self._rate if frame.time is None else frame.time - zero), frame

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,6 +71,26 @@ def test_a_part_far_into_a_film_is_found_by_its_time(tmp_path: Path) -> None:
         list(Video(path, 60.0).pictures())
 
 
+def test_what_cannot_seek_is_opened_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import av
+
+    path = film(tmp_path / "x", shades(30))
+    video = Video(path)
+
+    class Unseekable:
+        def __init__(self, container: Any) -> None:
+            self.container = container
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.container, name)
+
+        def seek(self, *_: object) -> None:
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(video, "_container", Unseekable(video._container))
+    assert len(video.times()) == len(read(video)[0]) == 30
+
+
 def test_a_telephones_turn_and_pixels_that_are_not_square(tmp_path: Path) -> None:
     corners = {0: (0, 0), 90: (-1, 0), 180: (-1, -1), 270: (0, -1)}
     for turn, corner in corners.items():
@@ -89,6 +110,7 @@ def test_a_damaged_file_is_read_as_far_as_it_can_be_and_it_is_said(tmp_path: Pat
     video = Video(cut)
     times, _ = read(video)
     assert 5 < len(times) < 60 and len(video.notes) == 1
+    assert len(Video(cut).times()) >= len(times)
     said = rf"pictures end at {times[-1]:.1f} s of \d\.\d s: the file is cut off"
     assert re.fullmatch(said, video.notes[0])
 
