@@ -9,9 +9,10 @@ new. MediaPipe 0.10.21 carries its model, so nothing is downloaded; it finds one
 other detectors find several and give COCO's 17 keypoints, but fetch their weights from the
 network when first used, under licences of their own.
 
-The file holds `width`, `height`, `fps` and `frames`: `frame` (a number by its time, so that a
-dropped frame is a gap), `time` (s), and `landmarks`: one row [x, y, z, visibility] a keypoint
-for each person, x and y as shares of the image.
+The file holds `width`, `height`, `fps`, `start` (s of the first picture in the video), `cuts` (frames
+that begin another shot), `notes` and `frames`: `frame` (a number by its time, so that a dropped
+frame is a gap), `time` (s), and `landmarks`: one row [x, y, z, visibility] a keypoint for each
+person, x and y as shares of the image.
 """
 
 from __future__ import annotations
@@ -19,75 +20,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "m2v_lib" / "lift" / "decoding"))
+from video_frames import Video, VideoError, cuts, rate_of
+
+#: a picture farther from its moment than this share of a frame was taken at another time
+UNEVEN = 0.05
+
 Landmarks = list[list[list[float]]]  # people, keypoints, (x, y, z, visibility)
 Detector = Callable[[Any], Landmarks]  # of a picture (height, width, 3) uint8 RGB
-
-
-class VideoError(ValueError):
-    """A file that is no video, or a detector that is not there; one sentence."""
-
-
-def read_video(path: Path) -> tuple[int, Iterator[tuple[float, Any]]]:
-    """How many frames the header promises (0: it does not; it is often wrong), and (time in s,
-    picture) of each.
-    """
-    import av
-
-    try:
-        container = av.open(str(path))
-    except EOFError as error:
-        raise VideoError(f"{path}: holds no frame, expected a video") from error
-    except (OSError, ValueError) as error:
-        raise VideoError(f"{path}: cannot be opened as a video ({error})") from error
-    if not container.streams.video:
-        raise VideoError(
-            f"{path}: holds no picture, expected a video"
-            + " (this is sound)" * bool(container.streams.audio)
-        )
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return stream.frames, _pictures(path, container, stream)
-
-
-def _pictures(path: Path, container: Any, stream: Any) -> Iterator[tuple[float, Any]]:
-    import av
-    import numpy as np
-
-    first, n = None, 0
-    with container:
-        frames = container.decode(stream)
-        while True:
-            try:
-                frame = next(frames, None)
-            except av.FFmpegError as error:
-                raise VideoError(f"{path}: cannot be decoded after {n} frames ({error})") from error
-            if frame is None:
-                break
-            now = frame.time if frame.time is not None else n / float(stream.average_rate or 25)
-            first = now if first is None else first
-            turns = (
-                round(getattr(frame, "rotation", 0) / 90) % 4
-            )  # telephones store pictures on their side
-            picture = _square_pixels(frame, stream).to_ndarray(format="rgb24")
-            yield now - first, np.ascontiguousarray(np.rot90(picture, turns))
-            n += 1
-    if n == 0:
-        raise VideoError(f"{path}: holds no frame, expected a video")
-
-
-def _square_pixels(frame: Any, stream: Any) -> Any:
-    """The frame as it is meant to be seen: camcorders and DVDs store pixels that are not square."""
-    shape = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
-    if not shape or shape == 1 or not 0.2 < float(shape) < 5:
-        return frame
-    return frame.reformat(width=round(frame.width * float(shape)), height=frame.height)
 
 
 def mediapipe() -> Detector:
@@ -165,34 +111,41 @@ def make_detector(name: str) -> tuple[Detector, str]:
         raise VideoError(f"{name} is not installed here ({error}): {install}") from error
 
 
-def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, Any]:
-    """Detect in every frame and write the file; returns its content."""
-    expected, pictures = read_video(video)  # before the detector, which takes seconds to load
+def convert(
+    source: Path,
+    out: Path,
+    detector: str = "mediapipe",
+    start: float | None = None,
+    end: float | None = None,
+) -> dict[str, Any]:
+    """Detect in every frame, or in those from `start` to `end` (s), and write the file; returns its
+    content.
+    """
+    video = Video(source, start, end)  # before the detector, which takes seconds to load
     detect, layout = make_detector(detector)
     frames: list[dict[str, Any]] = []
     began, height, width = time.monotonic(), 0, 0
-    for seconds, picture in pictures:
+    for seconds, picture in video.pictures():
         height, width = picture.shape[:2]
-        people = [[[round(v, 5) for v in mark] for mark in person] for person in detect(picture)]
-        frames.append({"frame": 0, "time": round(seconds, 6), "landmarks": people})
-        _progress(len(frames), expected, began)
+        frames.append({"frame": 0, "time": round(seconds, 6), "landmarks": detect(picture)})
+        _progress(len(frames), video.expected, began)
     _progress(len(frames), len(frames), began, last=True)
+
+    shots = [frames[t]["time"] for t in cuts(video.thumbnails)]
     fps = rate_of([frame["time"] for frame in frames])
-    for frame in frames:
-        frame["frame"] = round(frame["time"] * fps)
-    frames = list({frame["frame"]: frame for frame in reversed(frames)}.values())[
-        ::-1
-    ]  # one for each moment
-    found = sum(bool(frame["landmarks"]) for frame in frames)
+    frames = on_grid(frames, fps, shots)
     content = {
-        "source": video.name,
+        "source": source.name,
         "detector": detector,
         "layout": layout,
         "units": "normalised",
         "width": width,
         "height": height,
         "fps": round(fps, 6),
-        "found": found,
+        "start": round(video.first, 6),
+        "cuts": [round(shot * fps) for shot in shots],
+        "notes": video.notes,
+        "found": sum(bool(frame["landmarks"]) for frame in frames),
         "frames": frames,
     }
     beside = out.with_name(out.name + ".tmp")
@@ -201,19 +154,46 @@ def convert(video: Path, out: Path, detector: str = "mediapipe") -> dict[str, An
     return content
 
 
-def rate_of(times: list[float]) -> float:
-    """Frames a second by the usual step from one to the next, which dropped frames do not
-    change.
+def on_grid(
+    frames: list[dict[str, Any]], fps: float, shots: Sequence[float] = ()
+) -> list[dict[str, Any]]:
+    """Frames at equal steps of 1 / fps, numbered by their time: a gap where none was near, one for
+    each moment. Where a picture was taken beside its moment, and a single person is seen there and
+    on the moment's other side, with no cut between, the landmarks are those in proportion.
     """
-    steps = [
-        after - before
-        for before, after in zip(times[:-1], times[1:], strict=True)
-        if after > before
-    ]
-    usual = statistics.median(steps) if steps else 0.04
-    return 1 / statistics.fmean(
-        [step for step in steps if abs(step - usual) < 0.2 * usual] or [usual]
-    )
+    nearest: dict[int, int] = {}
+    for i, frame in enumerate(frames):
+        number = round(frame["time"] * fps)
+        last = nearest.setdefault(number, i)
+        if abs(frame["time"] - number / fps) < abs(frames[last]["time"] - number / fps):
+            nearest[number] = i
+
+    out = []
+    for number, i in nearest.items():
+        off = number / fps - frames[i]["time"]
+        people, j = frames[i]["landmarks"], i + 1 if off > 0 else i - 1
+        if abs(off) > UNEVEN / fps and 0 <= j < len(frames):
+            people = _between(frames[i], frames[j], off, fps, shots)
+        rounded = [[[round(v, 5) for v in mark] for mark in person] for person in people]
+        out.append({"frame": number, "time": frames[i]["time"], "landmarks": rounded})
+    return out
+
+
+def _between(
+    one: dict[str, Any], other: dict[str, Any], off: float, fps: float, shots: Sequence[float]
+) -> Landmarks:
+    """The landmarks `off` seconds from one frame, on the way to the other; those of the one where
+    there is no such way.
+    """
+    first, last = sorted((one["time"], other["time"]))
+    cut = any(first < shot <= last for shot in shots)
+    alone = len(one["landmarks"]) == len(other["landmarks"]) == 1
+    if cut or not alone or not 0 < last - first < 2 / fps:
+        return list(one["landmarks"])
+
+    share = off / (other["time"] - one["time"])
+    marks = zip(one["landmarks"][0], other["landmarks"][0], strict=True)
+    return [[[a + share * (b - a) for a, b in zip(*pair, strict=True)] for pair in marks]]
 
 
 def _progress(done: int, expected: int, began: float, *, last: bool = False) -> None:
@@ -234,9 +214,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("video", type=Path)
     parser.add_argument("-o", dest="out", type=Path, required=True)
     parser.add_argument("--detector", choices=DETECTORS, default="mediapipe")
+    parser.add_argument("--start", type=float, metavar="SECONDS")
+    parser.add_argument("--end", type=float, metavar="SECONDS")
     args = parser.parse_args(argv)
     try:
-        content = convert(args.video, args.out, args.detector)
+        content = convert(args.video, args.out, args.detector, args.start, args.end)
     except (VideoError, OSError) as error:
         print(error)  # to stdout, which `m2v lift` reads; the bar goes to the terminal
         return 2

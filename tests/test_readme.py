@@ -97,7 +97,7 @@ def test_every_linked_file_is_there(name: str) -> None:
 
 
 def test_the_endings_of_lifting_are_the_writers() -> None:
-    endings = re.findall(r"`(\.\w+)`", "\n".join(section("More on lifting")))
+    endings = re.findall(r"`(\.[\w.]+)`", "\n".join(section("More on lifting")))
     assert set(endings) == set(lift.WRITERS)
 
 

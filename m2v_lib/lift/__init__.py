@@ -9,6 +9,7 @@ save(motion, "out.html")
 from __future__ import annotations
 
 import importlib
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,12 +35,17 @@ WRITERS: Final = {
     ".npz": ("files", "write_npz"),
     ".json": ("files", "write_json"),
     ".csv": ("files", "write_csv"),
+    ".coco.json": ("coco", "write_coco"),
     ".trc": ("trc", "write_trc"),
+    ".mot": ("mot", "write_mot"),
     ".html": ("page", "write_page"),
     ".bvh": ("bvh", "write_bvh"),
+    ".glb": ("glb", "write_glb"),
     ".mp4": ("film", "write_film"),
     ".gif": ("film", "write_film"),
 }
+#: formats that do not say which axis is up: y unless z is asked for
+UP_IS_OPEN: Final = (".bvh", ".trc")
 
 
 def lift(
@@ -56,6 +62,9 @@ def lift(
     joints: str | None = None,
     smooth: float | None = SMOOTH_HZ,
     device: str = "cpu",
+    detector: str | None = None,
+    start: float | None = None,
+    end: float | None = None,
 ) -> Motion:
     """Everybody in a keypoint file or folder, or in a video, in space, with the joints that the
     model has; of a model for any skeleton, with those that the keypoints' layout has. `model` is a
@@ -67,17 +76,20 @@ def lift(
     in its place fov (degrees across the width), and stature (m) of the people are assumed unless
     given; distortion are the lens's coefficients in OpenCV's order and need one of these. `smooth`
     is the frequency (Hz) of which smoothing leaves half; None leaves it out, and feet may slide.
-    Raises DataError, ConfigError or CheckpointError.
+    `detector`, `start` and `end` are of videos, as in `read_video`. Raises DataError, ConfigError or
+    CheckpointError.
     """
     from m2v_lib.lift.camera import STATURE, assumed_camera, focal_of_view
     from m2v_lib.lift.lens import undistorted
     from m2v_lib.lift.people import lift_tracks
     from m2v_lib.lift.windows import load_lifter
+    from m2v_lib.weights import name_of
 
     check_lens(focal, fov, distortion)
     lifter = load_lifter(model, device)
     skeleton = wanted_skeleton(lifter, joints)
-    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
+    video = {"detector": detector, "start": start, "end": end}
+    tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton, **video)
     if fov is not None and tracks.width:
         focal = focal_of_view(fov, tracks.width)
     if distortion and tracks.width and tracks.height:
@@ -88,13 +100,17 @@ def lift(
         lifter.use_skeleton(tracks.skeleton, hidden=tracks.absent if joints else ())
         check_predictions(lifter, tracks)
 
-    return lift_tracks(
+    motion = lift_tracks(
         tracks,
         lifter,
         focal=focal,
         stature=STATURE if stature is None else stature,
         smooth=smooth,
     )
+    about = motion.about | {"network": name_of(model)}
+    if tracks.footage:
+        about["video"] = asdict(tracks.footage)
+    return replace(motion, about=about)
 
 
 def check_lens(focal: float | None, fov: float | None, distortion: tuple[float, ...]) -> None:
@@ -140,31 +156,48 @@ def read_tracks(
     fps: float | None = None,
     layout: str | None = None,
     skeleton: Skeleton | None = H36M17,
+    **video: Any,
 ) -> Tracks:
     """The keypoints of a file, a folder or a video as joints of a skeleton, in pixels; of None, as
     those that their layout has. A video says size and rate itself: a `size` that contradicts it is an
-    error, `fps` is taken instead. Raises DataError.
+    error, `fps` is taken instead; `video` are options of `read_video` alone. Raises DataError.
     """
     from m2v_lib.data.keypoints import read_keypoints
     from m2v_lib.lift.video import is_video, read_video
 
     if is_video(Path(source)):
-        return read_video(Path(source), size=size, fps=fps, layout=layout, skeleton=skeleton)
+        where = Path(source)
+        return read_video(where, size=size, fps=fps, layout=layout, skeleton=skeleton, **video)
+    if given := [f"--{name}" for name, value in video.items() if value is not None]:
+        raise DataError(f"{source}: is no video, {' and '.join(given)} must be left out")
     return read_keypoints(source, size=size, fps=fps, layout=layout, skeleton=skeleton)
 
 
-def save(motion: Motion, out: Path | str) -> list[Path]:
-    """Write a motion as its file's ending says, one of WRITERS; returns the files (a .bvh or
-    .trc is one a person).
+def save(motion: Motion, out: Path | str, *, up: str = "y") -> list[Path]:
+    """Write a motion as its file's ending says, one of WRITERS; returns the files (of a .bvh, .trc
+    or .mot one a person). `up` is the world's upward axis in the formats that leave it open,
+    UP_IS_OPEN.
 
     Raises DataError or OSError and then leaves nothing behind.
     """
-    return writer_of(out)(Path(out), motion) or [Path(out)]
+    if up not in ("y", "z"):
+        raise DataError(f"up must be y or z, got {str(up)[:80]!r}")
+    options = {"up": up} if ending_of(out) in UP_IS_OPEN else {}
+    return writer_of(out)(Path(out), motion, **options) or [Path(out)]
+
+
+def ending_of(out: Path | str) -> str:
+    """The ending by which a file is written: the longest of WRITERS that its name has, else its
+    suffix.
+    """
+    name = Path(out).name.lower()
+    fitting = [ending for ending in WRITERS if name.endswith(ending)]
+    return max(fitting, key=len, default=Path(out).suffix.lower())
 
 
 def writer_of(out: Path | str) -> Any:
     """The function that writes files of this ending; DataError where there is none."""
-    ending = Path(out).suffix.lower()
+    ending = ending_of(out)
     if ending not in WRITERS:
         raise DataError(
             f"{out}: ends in {ending or 'nothing'}, expected one of {', '.join(WRITERS)}"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from m2v_lib.config import ConfigError
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.limits import MAX_MESSAGE, MAX_TIMELINE_FRAMES
-from m2v_lib.lift import WRITERS, writer_of
+from m2v_lib.lift import UP_IS_OPEN, WRITERS, ending_of, writer_of
 from m2v_lib.lift.motion import SMOOTH_HZ
 
 if TYPE_CHECKING:
@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 
 #: these begin with the recording's first frame, whenever somebody is first seen
-FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".mp4", ".gif", ".html")
+FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".glb", ".coco.json", ".mp4", ".gif", ".html")
+#: how other programs take a file whose format does not say it, by ending and upward axis
+IMPORT_HINTS: Final = {
+    (".bvh", "y"): "lengths are mm; into Blender with scale 0.001, -Z forward, Y up",
+    (".bvh", "z"): "lengths are mm; into Blender with scale 0.001, Y forward, Z up",
+}
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -79,12 +84,32 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--latency", type=int, metavar="N", help="of a stream, in frames (default: 0.26 s)"
     )
     command.add_argument("--device", default="cpu")
+    add_video_options(command)
+    command.add_argument(
+        "--up",
+        choices=("y", "z"),
+        default="y",
+        help=f"the upward axis of {' and '.join(UP_IS_OPEN)}; the other formats say their own",
+    )
     command.set_defaults(command=run)
 
 
 def smoothing(text: str) -> float | None:
     """The value of --smooth: Hz, or None for off."""
     return None if text == "off" else float(text)
+
+
+def add_video_options(command: argparse.ArgumentParser) -> None:
+    """What is of videos alone."""
+    group = command.add_argument_group("a video")
+    group.add_argument(
+        "--detector",
+        metavar="NAME",
+        help="mediapipe (default), rtmlib, ultralytics, or a command that writes a file or folder of "
+        "keypoints, such as 'openpose --video {video} --write_json {out}'",
+    )
+    group.add_argument("--start", type=float, metavar="SECONDS", help="where to begin")
+    group.add_argument("--end", type=float, metavar="SECONDS", help="where to end")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,6 +138,9 @@ def run(args: argparse.Namespace) -> int:
         joints=args.joints,
         smooth=args.smooth,
         device=args.device,
+        detector=args.detector,
+        start=args.start,
+        end=args.end,
     )
     for out in args.out:
         check_timeline(out, motion)
@@ -130,8 +158,10 @@ def run(args: argparse.Namespace) -> int:
             f"{filled_in(person, motion.absent).mean():.0%} of joints filled in"
         )
 
-    for path in (path for out in args.out for path in save(motion, out)):
-        print(path)
+    for out in args.out:
+        print(*save(motion, out, up=args.up), sep="\n")
+        if hint := IMPORT_HINTS.get((ending_of(out), args.up)):
+            print(f"m2v: {out}: {hint}", file=sys.stderr)
 
     return 0
 
@@ -153,7 +183,7 @@ def check_outputs(source: str, outs: Sequence[Path]) -> None:
 def check_timeline(out: Path, motion: Motion) -> None:
     """Refuse, before any file is written, one that would count millions of empty frames."""
     last = max([motion.n_frames, *(p.start + p.n_frames for p in motion.people)])
-    if out.suffix.lower() in FROM_FIRST_FRAME and last > MAX_TIMELINE_FRAMES:
+    if ending_of(out) in FROM_FIRST_FRAME and last > MAX_TIMELINE_FRAMES:
         raise DataError(
             f"{out}: must have at most {MAX_TIMELINE_FRAMES} frames, the recording counts to {last}"
         )

@@ -100,7 +100,12 @@ class Motion:
         if self.found_world is not None:
             return self.found_world
         kept = [joint for joint in range(len(self.skeleton)) if joint not in self.absent]
-        return level_world(person.joints_mm[:, kept] for person in self.people)
+        return level_world(
+            person.pose_mm[first : first + BLOCK, kept]
+            + person.root_mm[first : first + BLOCK, None]
+            for person in self.people
+            for first in range(0, person.n_frames, BLOCK)
+        )
 
     @property
     def n_bytes(self) -> int:

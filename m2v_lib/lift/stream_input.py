@@ -2,7 +2,8 @@
 
 A line a frame, `{"people": [{"id": "1", "keypoints": [x, y, c, ...]}]}` in pixels or in shares of
 the image; `id` may be left out, OpenPose's `pose_keypoints_2d` serves as well, and `{}` or an empty
-line is a frame without anybody.
+line is a frame without anybody. Or plain numbers, x,y,c of one keypoint after another, people apart
+by a semicolon: `412,230,0.9,415,221,0.8,... ; 88,240,0.7,...`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from m2v_lib.data.checks import DataError
+from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.foreign_values import as_table, as_tables
 from m2v_lib.data.keypoints.formats.files import DetectionBuilder, Detections, Header
 from m2v_lib.data.keypoints.formats.frames_json import OPENPOSE
@@ -25,11 +26,13 @@ from m2v_lib.data.keypoints.missing import mark_missing
 from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.data.keypoints.skeleton_map import joints_of
 from m2v_lib.data.keypoints.tracking import Tracker
-from m2v_lib.data.limits import MAX_COORDINATE
+from m2v_lib.data.limits import MAX_COORDINATE, MAX_SHOWN
 from m2v_lib.skeletons import H36M17, Skeleton
 
 #: characters of a line: a thousand people of a hundred keypoints
 MAX_LINE: Final = 4 << 20
+#: what a line of plain numbers begins with
+PLAIN: Final = tuple("0123456789+-.;")
 #: nobody stands in so many pixels: coordinates are shares of the image
 NORMALISED: Final = 2.0
 #: detections whose proportions are looked at once more, together
@@ -155,8 +158,32 @@ def _joined(parts: list[Detections]) -> Detections:
 def _entries(line: str, where: str) -> list[Mapping[Any, Any]]:
     if len(line) > MAX_LINE:
         raise DataError(f"{where}: must have at most {MAX_LINE} characters, got {len(line)}")
+    if line.strip()[:1] in PLAIN:
+        return [
+            {"keypoints": values} for part in line.split(";") if (values := _plain(part, where))
+        ]
     try:
         content = json.loads(line) if line.strip() else {}
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: is not JSON, expected an object with a list `people`") from error
+        raise DataError(
+            f"{where}: is not JSON, expected an object with a list `people`, or numbers x,y,c"
+        ) from error
     return as_tables(as_table(content, where).get("people") or [], f"{where}: people")
+
+
+def _plain(part: str, where: str) -> list[float]:
+    """One person's numbers, apart by commas or blanks."""
+    values = []
+    for word in part.replace(",", " ").split():
+        try:
+            values.append(float(word))
+        except ValueError as error:
+            raise DataError(
+                f"{where}: must be numbers x,y,c a keypoint, got {printable(word, MAX_SHOWN)!r}"
+            ) from error
+
+    if len(values) % 3:
+        raise DataError(
+            f"{where}: must have three numbers x,y,c a keypoint, got {len(values)} of a person"
+        )
+    return values

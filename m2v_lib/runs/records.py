@@ -195,7 +195,7 @@ def environment(
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cpus": os.cpu_count(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: version_of(name) for name in packages},
         "commit": commit(),
         **(extra or {}),
     }
@@ -217,7 +217,8 @@ def _processor() -> str:
     return f"{facts['model name']}, family {facts.get('cpu family')}, model {facts.get('model')}"
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """The version of an installed package, or `absent`."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from m2v_lib.config import ConfigError
+from m2v_lib.data.checks import printable
+from m2v_lib.data.limits import MAX_NAME_LENGTH
 from m2v_lib.runs.records import RECORD_FILES, load_record, write_atomically, write_text
 
 FOLDER: Final = Path(__file__).resolve().parent
@@ -62,6 +64,17 @@ def own_weights(folder: Path = FOLDER) -> Path:
             f"{folder}: holds no weights; name a trained run (--model reports/runs/finetune-...)"
         )
     return weights
+
+
+def name_of(model: Path | str | None = None) -> str:
+    """What files call a network: its run's name, else its folder's; None is the package's."""
+    folder = Path(model) if model else FOLDER
+    folder = folder if folder.is_dir() else folder.parent
+    try:
+        name = str(load_record(folder).result["name"])
+    except (OSError, ValueError, KeyError):
+        name = folder.resolve().name
+    return printable(name, MAX_NAME_LENGTH) + ("" if model else " (of the package)")
 
 
 def put(run: Path, folder: Path = FOLDER) -> list[Path]:

@@ -116,6 +116,25 @@ class Browser:
             time.sleep(0.2)
         return False
 
+    def wait(self, condition: str, seconds: float = 10) -> bool:
+        """True as soon as the JavaScript expression holds."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.value(f"Boolean({condition})"):
+                return True
+            time.sleep(0.05)
+        return False
+
+    def metrics(self, width: int, height: int) -> None:
+        """Show the page in a window of this size, a telephone's where it is narrow."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+
     def value(self, expression: str) -> Any:
         """The value of a JavaScript expression on the page."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True)

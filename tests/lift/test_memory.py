@@ -14,7 +14,7 @@ import pytest
 from fakes.lifting import Flat, tracks
 
 from m2v_lib.lift import camera, people, save
-from m2v_lib.lift.output import bvh, files
+from m2v_lib.lift.output import files, rig
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
 
@@ -28,7 +28,7 @@ FEET = 20 * 8
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a block is small beside the whole."""
-    for module in (bvh, camera, files, people):
+    for module in (rig, camera, files, people):
         monkeypatch.setattr(module, "BLOCK", 64)
 
 

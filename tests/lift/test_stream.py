@@ -54,6 +54,25 @@ def test_each_frame_comes_once_in_order_and_on_its_keypoints(latency: int, n: in
     assert off.max() < (1.5 if n == 60 else 25) and off[13:].max(initial=0) < 1.5
 
 
+def test_plain_numbers_are_taken_two_people_in_a_line() -> None:
+    """Whether by commas or blanks; the second comes and goes."""
+    triples = np.concatenate([seen(body(40, 25)), np.full((40, 17, 1), 0.9)], axis=-1).round(4)
+    other = triples + (300, 0, 0)
+    plain = []
+    for t in range(40):
+        one = ",".join(map(str, triples[t].ravel()))
+        two = " ".join(map(str, other[t].ravel())) if 5 <= t < 30 else ""
+        plain.append(f"{one} ; {two}\n" if t % 2 else f"{two};{one}\n")
+
+    poses = lifted(plain, latency=3)
+    names = [[p["frame"] for p in poses if p["person"] == name] for name in ("0", "1")]
+    assert names == [list(range(40)), list(range(5, 30))]
+    alone = lifted(lines(40), latency=3)
+    for pose, expected in zip((p for p in poses if p["person"] == "0"), alone, strict=True):
+        np.testing.assert_allclose(pose["pose_mm"], expected["pose_mm"], atol=0.11)
+    assert lifted(["", ";", *plain[:3]], latency=0)[0]["frame"] == 2
+
+
 @pytest.mark.parametrize("fps", [25, 30, 50, 60])
 def test_any_rate(fps: int) -> None:
     poses = [
@@ -140,6 +159,14 @@ def test_openpose_lines_and_people_without_ids() -> None:
 
 
 FAULTS = {
+    "two numbers a keypoint": (
+        "1,2 " * 17,
+        "line 3: must have three numbers x,y,c a keypoint, got 34",
+    ),
+    "a word among numbers": (
+        "1,2,x",
+        "line 3: must be numbers x,y,c a keypoint, got 'x'",
+    ),
     "not JSON": ("{", "line 3: is not JSON, expected an object with a list `people`"),
     "a list": ("[1]", "line 3 must be an object of named values, got a list"),
     "ragged": (

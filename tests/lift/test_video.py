@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fakes import films
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import read_keypoints
@@ -85,6 +86,52 @@ def test_uneven_times_keep_one_picture_a_moment(script: ModuleType, tmp_path: Pa
     assert [frame["frame"] for frame in content["frames"]] == [0, 1, 2, 3, 4] and content[
         "fps"
     ] == 25
+
+
+def test_uneven_times_are_brought_to_even_ones(script: ModuleType) -> None:
+    """A point that moves evenly does so afterwards, where one person is seen on both sides."""
+
+    def frame(time: float, people: int = 1) -> dict[str, Any]:
+        return {"frame": 0, "time": time, "landmarks": [[[time, 2 * time, 0.0, 0.9]]] * people}
+
+    late = [0.0, 0.052, 0.07, 0.12, 0.171, 0.19, 0.24]
+    found = script.on_grid([frame(t) for t in late], 25.0)
+    assert [one["frame"] for one in found] == [0, 1, 2, 3, 4, 5, 6]
+    for one in found:
+        assert one["landmarks"][0][0][0] == pytest.approx(one["frame"] / 25, abs=2e-5)
+
+    turning = [
+        frame(t) | {"landmarks": [[[abs(t - 0.07), 0.0, 0.0, 0.9]]]}
+        for t in (0.0, 0.04, 0.07, 0.12)
+    ]
+    found = script.on_grid(turning, 25.0)
+    assert found[2]["landmarks"][0][0][0] == pytest.approx(0.01), "between its own neighbours"
+
+    apart = script.on_grid([frame(0.0), frame(0.052), frame(0.08)], 25.0, shots=[0.052])
+    assert apart[1]["landmarks"][0][0][0] == 0.052, "not over a cut"
+    two = script.on_grid([frame(0.0, 2), frame(0.052, 2), frame(0.08, 2)], 25.0)
+    assert two[1]["landmarks"][0][0][0] == 0.052, "who is who is not known here"
+
+
+def test_parts_cuts_and_remarks_reach_the_tracks(
+    detector: Path, script: ModuleType, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    scenes = [rng.integers(0, 255, (9, 16, 3), np.uint8).repeat(8, 0).repeat(8, 1) for _ in "ab"]
+    source = films.film(tmp_path / "x.mp4", [scenes[t >= 30] for t in range(60)])
+    detector.write_text(f"""
+import sys
+sys.path.insert(0, {str(SCRIPTS)!r})
+import video_to_keypoints as script
+person = [[0.4 + 0.01 * k, 0.2 + 0.015 * k, 0.0, 0.9] for k in range(33)]
+script.DETECTORS["rtmlib"] = (lambda: lambda picture: [person], "mediapipe33", "")
+sys.exit(script.main(sys.argv[2:]))
+""")
+    tracks = lift_video.read_video(source, detector="rtmlib", start=0.8, end=2.0)
+    assert [p.name for p in tracks.people] == ["0 shot 2", "0 shot 1"]
+    assert tracks.people[1].frames.tolist() == list(range(10)) and tracks.n_frames == 30
+    assert tracks.footage is not None and tracks.footage.start == pytest.approx(0.8)
+    assert any("the camera cuts at 0.40 s" in note for note in tracks.notes)
 
 
 def test_the_rate_holds_over_an_hour(script: ModuleType) -> None:

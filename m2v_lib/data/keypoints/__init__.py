@@ -51,6 +51,17 @@ class Person:
 
 
 @dataclass(frozen=True)
+class Footage:
+    """The video that keypoints were found in: its file's name, the second of its frame 0, and its
+    frames a second.
+    """
+
+    name: str
+    start: float
+    fps: float
+
+
+@dataclass(frozen=True)
 class Tracks:
     """A recording's people, most frames first; image size and frame rate are None where nobody
     said them. `absent` are joints of the skeleton that the layout does not have.
@@ -68,6 +79,7 @@ class Tracks:
     layout_reason: str = ""
     absent: tuple[int, ...] = ()
     skeleton: Skeleton = H36M17
+    footage: Footage | None = None
 
 
 def read_keypoints(

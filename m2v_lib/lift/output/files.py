@@ -19,23 +19,54 @@ import numpy as np
 
 from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.runs.records import write_atomically
+from m2v_lib.runs.records import version_of, write_atomically
 
 #: separators that could end a cell, and how JSON may write them
 SEPARATORS: Final = {ord(","): "\\u002c", ord(";"): "\\u003b", ord("\t"): "\\t"}
 #: arrays that hold nothing of an absent joint
-BLANKED: Final = ("pose_mm", "seen_px")
+BLANKED: Final = ("pose_mm", "seen_px", "spread_mm")
 #: what a cell of a spreadsheet begins with where it is computed
 FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 #: decimals of the arrays in a .json file
-DIGITS: Final = {"pose_mm": 1, "root_mm": 1, "seen_px": 1, "confidence": 3, "filled": 0}
+DIGITS: Final = {
+    "pose_mm": 1,
+    "root_mm": 1,
+    "seen_px": 1,
+    "confidence": 3,
+    "filled": 0,
+    "spread_mm": 1,
+}
+#: columns of a .csv file
+COLUMNS: Final = (
+    "person",
+    "frame",
+    "seconds",
+    "joint",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "confidence",
+    "filled",
+    "spread_mm",
+)
 
 
-def header(motion: Motion) -> dict[str, Any]:
-    """What every file says of a motion."""
+def identity(motion: Motion) -> dict[str, Any]:
+    """What every file says that has a place for it, whatever its units and axes."""
     return {
         "source": motion.source,
         "fps": motion.fps,
+        "network": motion.about.get("network", "not said"),
+        "package": f"m2v_lib {version_of('m2v_lib')}",
+        "expected_error": motion.report.get("expected error", "not known"),
+        "world": motion.world.how,
+    }
+
+
+def header(motion: Motion) -> dict[str, Any]:
+    """What every file with tables says of a motion."""
+    return {
+        **identity(motion),
         "n_frames": motion.n_frames,
         "width": motion.camera.width,
         "height": motion.camera.height,
@@ -44,6 +75,11 @@ def header(motion: Motion) -> dict[str, Any]:
         "report": motion.report,
         "notes": [*motion.notes, *motion.warnings],
     }
+
+
+def known_arrays(motion: Motion) -> list[str]:
+    """The arrays of `Lifted` that everybody has."""
+    return [key for key in DIGITS if all(getattr(p, key) is not None for p in motion.people)]
 
 
 def without_absent(values: np.ndarray, motion: Motion) -> np.ndarray:
@@ -63,19 +99,18 @@ def harmless_cell(text: str) -> str:
 def write_npz(path: Path, motion: Motion) -> None:
     """Rows of all people one after another: `person` (n,), `frame` (n,), `pose_mm` (n,J,3)
     relative to the root, `root_mm` (n,3) from the camera, `seen_px` (n,J,2), `confidence`
-    (n,J), `filled` (n,J), `absent` (J,) joints that the layout lacks, whose poses are NaN,
-    `bones` (J-1,2), `about` (JSON text).
+    (n,J), `filled` (n,J), where it is known `spread_mm` (n,J) one sigma of each joint's place from
+    the root, `absent` (J,) joints that the layout lacks, whose poses are NaN, `bones` (J-1,2),
+    `about` (JSON text).
     """
     people = motion.people
     arrays: dict[str, np.ndarray] = {
         "person": np.concatenate([np.full(p.n_frames, p.name) for p in people]),
         "frame": np.concatenate([p.start + np.arange(p.n_frames) for p in people]),
     }
-    for key in ("pose_mm", "root_mm", "seen_px", "confidence", "filled"):
-        arrays[key] = np.concatenate([getattr(p, key) for p in people])
-
-    for key in BLANKED:
-        arrays[key] = without_absent(arrays[key], motion)
+    for key in known_arrays(motion):
+        values = np.concatenate([getattr(p, key) for p in people])
+        arrays[key] = without_absent(values, motion) if key in BLANKED else values
 
     arrays["absent"] = np.isin(np.arange(len(motion.skeleton)), motion.absent)
     about = np.array(json.dumps(header(motion)))
@@ -107,11 +142,11 @@ def write_json(path: Path, motion: Motion) -> None:
                 stream.write(
                     ("," if i else "") + _json({"name": person.name, "start": person.start})[:-1]
                 )
-                for key, digits in DIGITS.items():
+                for key in known_arrays(motion):
                     stream.write(f',"{key}":[')
                     values = getattr(person, key)
                     blanked = without_absent(values, motion) if key in BLANKED else values
-                    stream.writelines(_rows(blanked, digits))
+                    stream.writelines(_rows(blanked, DIGITS[key]))
                     stream.write("]")
                 stream.write("}")
             stream.write("]}\n")
@@ -120,8 +155,8 @@ def write_json(path: Path, motion: Motion) -> None:
 
 
 def write_csv(path: Path, motion: Motion) -> None:
-    """A line a person, frame and joint; x, y, z from the camera in mm; the header is in `#`
-    lines.
+    """A line a person, frame and joint; x, y, z from the camera and spread in mm; the header is
+    in `#` lines.
     """
 
     def write(beside: Path) -> None:
@@ -130,19 +165,7 @@ def write_csv(path: Path, motion: Motion) -> None:
                 stream.write(f"# {key}: {_one_cell(value)}\n")
 
             table = csv.writer(stream, lineterminator="\n")
-            table.writerow(
-                [
-                    "person",
-                    "frame",
-                    "seconds",
-                    "joint",
-                    "x_mm",
-                    "y_mm",
-                    "z_mm",
-                    "confidence",
-                    "filled",
-                ]
-            )
+            table.writerow(COLUMNS)
             for person in motion.people:
                 table.writerows(_lines(person, motion))
 
@@ -171,7 +194,7 @@ def _one_cell(value: Any) -> str:
 
 
 def _lines(person: Lifted, motion: Motion) -> Iterator[list[Any]]:
-    name_cell = harmless_cell(person.name)
+    name_cell, spread = harmless_cell(person.name), person.spread_mm
     for t in range(person.n_frames):
         joints = person.pose_mm[t] + person.root_mm[t]
         for j, name in enumerate(motion.skeleton.joints):
@@ -183,6 +206,7 @@ def _lines(person: Lifted, motion: Motion) -> Iterator[list[Any]]:
                 *("" if j in motion.absent else f"{v:.1f}" for v in joints[j]),
                 f"{person.confidence[t, j]:.3f}",
                 int(person.filled[t, j]),
+                "" if spread is None or j in motion.absent else f"{spread[t, j]:.1f}",
             ]
 
 

@@ -8,6 +8,7 @@ Needs Pillow, and PyAV for .mp4: `pip install "m2v_lib[lift]"`.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from m2v_lib.data.checks import DataError
+from m2v_lib.lift.output.files import identity
 from m2v_lib.lift.output.page import colour_of
 from m2v_lib.lift.people import Motion
 from m2v_lib.runs.records import write_atomically
@@ -145,6 +147,7 @@ def _write_gif(beside: Path, motion: Motion) -> None:
             append_images=pictures,
             loop=0,
             duration=round(1000 * step / motion.fps),
+            comment=json.dumps(identity(motion)).encode(),
         )
 
 
@@ -154,6 +157,7 @@ def _write_mp4(beside: Path, motion: Motion) -> None:
         stream = container.add_stream("h264", rate=Fraction(motion.fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = 2 * PANEL, PANEL, "yuv420p"
         stream.options = {"crf": "20"}
+        container.metadata["comment"] = json.dumps(identity(motion))
         for picture in draw_frames(motion):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))

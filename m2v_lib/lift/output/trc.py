@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from m2v_lib.lift.camera import Y_UP
 from m2v_lib.lift.output.files import write_lines
+from m2v_lib.lift.output.rig import AXES, in_file
 from m2v_lib.lift.people import Lifted, Motion, by_person
 
 
-def write_trc(path: Path, motion: Motion) -> list[Path]:
-    """Joints as markers, one file a person from the recording's first frame on: mm, y up, z
-    towards the camera, the lowest point of the motion on the floor (y = 0).
+def write_trc(path: Path, motion: Motion, up: str = "y") -> list[Path]:
+    """Joints as markers, one file a person from the recording's first frame on: mm, in the
+    motion's world, which stands on the floor (y = 0; with `up` z: z = 0).
     """
     targets = []
     for target, pieces in by_person(path, motion):
-        write_lines(target, _trc_lines(target.name, pieces, motion))
+        write_lines(target, _trc_lines(target.name, pieces, motion, up))
         targets.append(target)
     return targets
 
 
-def _trc_lines(name: str, pieces: list[Lifted], motion: Motion) -> Iterator[str]:
+def _trc_lines(name: str, pieces: list[Lifted], motion: Motion, up: str) -> Iterator[str]:
     """The lines of one person's file; frames in which they are not seen have empty cells."""
     kept = [j for j in range(len(motion.skeleton)) if j not in motion.absent]
-    markers = ["_".join(motion.skeleton.joints[joint].split()) for joint in kept]
+    markers = [in_file(motion.skeleton.joints[joint]) for joint in kept]
     n_frames, rate = pieces[-1].start + pieces[-1].n_frames, f"{motion.fps:g}"
-    floor = min(float(-piece.joints_mm[:, kept, 1].max()) for piece in pieces)
 
     yield f"PathFileType\t4\t(X/Y/Z)\t{name}"
     yield (
@@ -47,6 +46,6 @@ def _trc_lines(name: str, pieces: list[Lifted], motion: Motion) -> Iterator[str]
         piece, t = waiting[0], frame - waiting[0].start
         cells = nobody
         if t >= 0:
-            joints = (piece.pose_mm[t] + piece.root_mm[t])[kept] * Y_UP - (0, floor, 0)
-            cells = [f"{value:.3f}" for value in joints.ravel()]
+            joints = motion.world.to_world((piece.pose_mm[t] + piece.root_mm[t])[kept])
+            cells = [f"{value:.3f}" for value in (joints @ AXES[up].T).ravel()]
         yield "\t".join([str(frame + 1), f"{frame / motion.fps:.6f}", *cells])

@@ -280,8 +280,11 @@ def kind_of(head: bytes) -> str:
         (b"\x00\x00\x01\xb3", "a video (MPEG)"),
         (b"\x93NUMPY", "a bare .npy array"),
     )
-    if head[:1] == head[188:189] == head[376:377] == b"G":
+    if any(head[at : at + 1] == head[at + step : at + step + 1] == head[at + 2 * step :][:1] == b"G"
+           for at, step in ((0, 188), (4, 192))):  # fmt: skip
         return "a video (MPEG-TS)"
+    if head[4:8] in (b"moov", b"mdat", b"wide"):
+        return "a video (QuickTime)"
 
     return next(
         (name for mark, name in known if mark in head[:12]), "a binary file" if head else "empty"

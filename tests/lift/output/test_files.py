@@ -27,6 +27,7 @@ from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
+from m2v_lib.runs.records import version_of
 from m2v_lib.skeletons.h36m import JOINTS
 
 
@@ -97,6 +98,46 @@ def test_csv(motion: Motion, tmp_path: Path) -> None:
     np.testing.assert_allclose(place, motion.people[0].joints_mm[20, 13], atol=0.051)
 
 
+def test_every_table_holds_the_uncertainty_where_it_is_known(
+    motion: Motion, tmp_path: Path
+) -> None:
+    spread = [np.full(p.filled.shape, 12.5 + i) for i, p in enumerate(motion.people)]
+    people = tuple(replace(p, spread_mm=s) for p, s in zip(motion.people, spread, strict=True))
+    known = replace(motion, people=people, absent=(9,))
+    unsure = tuple(replace(p, spread_mm=None) for p in motion.people)
+    for made, there in ((known, True), (replace(motion, people=unsure), False)):
+        save(made, tmp_path / "x.npz")
+        with np.load(tmp_path / "x.npz") as file:
+            assert ("spread_mm" in file) == there
+            if there:
+                own = file["spread_mm"][file["person"] == "<2>"]
+                assert np.isnan(own[:, 9]).all() and (np.delete(own, 9, axis=1) == 13.5).all()
+        save(made, tmp_path / "x.json")
+        two = json.loads((tmp_path / "x.json").read_text())["people"][1]
+        assert two.get("spread_mm", [[None] * 17])[0][8] == (13.5 if there else None)
+        save(made, tmp_path / "x.csv")
+        lines = [line for line in (tmp_path / "x.csv").read_text().splitlines() if line[0] != "#"]
+        rows = list(csv.DictReader(lines))
+        assert [row["spread_mm"] for row in rows[8:10]] == (["12.5", ""] if there else ["", ""])
+
+
+def test_what_every_file_says(motion: Motion, tmp_path: Path) -> None:
+    made = replace(motion, about=motion.about | {"network": "small"})
+    said = {
+        "network": "small",
+        "package": f"m2v_lib {version_of('m2v_lib')}",
+        "expected_error": motion.report["expected error"],
+        "fps": 25.0,
+        "world": motion.world.how,
+    }
+    save(made, tmp_path / "x.json")
+    assert said.items() <= json.loads((tmp_path / "x.json").read_text()).items()
+    save(made, tmp_path / "x.csv")
+    assert '# network: "small"' in (tmp_path / "x.csv").read_text()
+    save(made, tmp_path / "x.html")
+    assert "<dt>package</dt><dd>m2v_lib " in (tmp_path / "x.html").read_text()
+
+
 def test_a_page_needs_nothing_else_and_keeps_names_harmless(motion: Motion, tmp_path: Path) -> None:
     harmful = replace(motion.people[0], name="</script><b>x")
     save(replace(motion, source="</script><b>x", people=(harmful,)), tmp_path / "x.html")
@@ -134,10 +175,12 @@ def test_the_page_draws_plays_and_turns(motion: Motion, tmp_path: Path, browser:
     assert "1.60 s, frame 40 of 60" in browser.value("clock.textContent")
     browser.value("document.getElementById('play').click()")
     assert browser.open(tmp_path / "x.html") is True
+    one = motion.people[0]
     pose = browser.value("Array.from(MOTION.people[0].pose.slice(0, 51))")
-    np.testing.assert_allclose(
-        np.array(pose).reshape(17, 3), motion.people[0].pose_mm[0], atol=0.51
-    )
+    upright = one.pose_mm[0] @ motion.world.rotation.T
+    np.testing.assert_allclose(np.reshape(pose, (17, 3)), upright, atol=0.51)
+    root = browser.value("Array.from(MOTION.people[0].root.slice(0, 3))")
+    np.testing.assert_allclose(root, motion.world.to_world(one.root_mm[0]), atol=0.51)
     assert browser.value("MOTION.people[0].filled[20]") == 1 << 13
 
 
@@ -157,13 +200,98 @@ def test_left_is_on_the_right_of_who_faces_the_camera(
     assert head[1] < root[1], "the head is up"
 
 
+def test_keys_curves_and_a_telephone(motion: Motion, tmp_path: Path, browser: Browser) -> None:
+    spread = tuple(replace(p, spread_mm=np.full(p.filled.shape, 90.0)) for p in motion.people)
+    save(replace(motion, people=spread), tmp_path / "x.html")
+    assert browser.open(tmp_path / "x.html", ready="document.getElementById('clock').textContent")
+
+    def press(key: str, shift: str = "false") -> int:
+        event = f"new KeyboardEvent('keydown', {{ key: '{key}', shiftKey: {shift} }})"
+        return int(browser.value(f"document.dispatchEvent({event}), state.t"))
+
+    browser.value("go(10)")
+    assert press("End") == 59 and press("Home") == 0
+    assert press("ArrowRight", "true") == 10 and press("ArrowLeft") == 9
+    browser.value("play(false), document.dispatchEvent(new KeyboardEvent('keydown', { key: ' ' }))")
+    assert browser.value("state.playing") is True
+    browser.value("play(false)")
+
+    browser.value(
+        "jointChoice.value = 13, quantity.value = 'height', jointChoice.onchange(), go(30)"
+    )
+    height = motion.world.to_world(motion.people[0].joints_mm[30, 13])[1]
+    said = re.findall(r"1: (\d+) mm, <2>: \d+ mm", browser.value("byId('value').textContent"))
+    assert float(said[0]) == pytest.approx(height, abs=1.1)
+    browser.value("quantity.value = 'speed', quantity.onchange()")
+    step = motion.people[0].joints_mm[31, 13] - motion.people[0].joints_mm[29, 13]
+    said = re.findall(r"1: ([\d.]+) m/s", browser.value("byId('value').textContent"))
+    assert float(said[0]) == pytest.approx(np.linalg.norm(step) * 25 / 2000, abs=0.03)
+    at = "{ clientX: curves.getBoundingClientRect().right - chart.right, buttons: 1 }"
+    assert browser.value(f"curves.onpointermove({at}), state.t") == 59
+
+    shades = "space.getContext('2d').getImageData(0, 0, space.width, space.height).data"
+    count = f"{shades}.reduce((n, v) => n + (v > 0 && v < 255), 0)"
+    sure = browser.value(f"state.unsure = false, go(30), {count}")
+    assert browser.value(f"state.unsure = true, go(30), {count}") > sure + 1000
+
+    try:
+        browser.metrics(390, 844)
+        assert browser.value("innerWidth") == 390
+        assert browser.value("document.documentElement.scrollWidth") <= 390
+    finally:
+        browser.metrics(1400, 1000)
+
+
+def test_the_video_beside_the_page_plays_along(
+    motion: Motion, tmp_path: Path, browser: Browser
+) -> None:
+    """Bright from frame 50 of the video's 75 on, which is frame 20 of a motion cut out at 1.2 s."""
+    av, image = pytest.importorskip("av"), pytest.importorskip("PIL.Image")
+    name = 'my "walk" & 50%.mp4'
+    with av.open(str(tmp_path / name), "w", format="mp4") as container:
+        stream = container.add_stream("h264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 128, 72, "yuv420p"
+        for t in range(75):
+            picture = np.full((72, 128, 3), 250 if t >= 50 else 20, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    made = replace(
+        motion, about=motion.about | {"video": {"name": name, "start": 1.2, "fps": 25.0}}
+    )
+    save(made, tmp_path / "x.html")
+    assert browser.open(tmp_path / "x.html", ready="state.film")
+    assert browser.value("byId('nofilm').hidden") is True
+
+    for frame, shade in ((10, 20), (18, 20), (21, 250), (40, 250)):
+        browser.value(f"go({frame}), scrollTo(0, 0)")
+        assert browser.wait("!film.seeking && film.readyState >= 2")
+        assert abs(browser.value("film.currentTime") - (1.2 + frame / 25)) < 0.05
+        browser.value("drawPlane()")
+        browser.screenshot(tmp_path / "shot.png")
+        box = browser.value("(({ left, top, width }) => [left + 9, top + width * 0.3])"
+                            "(plane.getBoundingClientRect())")  # fmt: skip
+        with image.open(tmp_path / "shot.png") as shot:
+            assert shot.getpixel(tuple(map(int, box)))[0] == pytest.approx(shade, abs=15), frame
+
+    browser.value("go(0), play(true)")
+    assert browser.wait("state.t > 8"), "the video leads"
+    assert browser.value("Math.abs(filmFrame() - state.t) <= 3")
+    browser.value("play(false)")
+
+    (tmp_path / name).unlink()
+    assert browser.open(tmp_path / "x.html", ready="!byId('nofilm').hidden")
+    assert browser.value("state.film") is False and browser.value("go(7), state.t") == 7
+
+
 def test_films(motion: Motion, tmp_path: Path) -> None:
     image, av = pytest.importorskip("PIL.Image"), pytest.importorskip("av")
     save(motion, tmp_path / "x.gif")
     with image.open(tmp_path / "x.gif") as film:
         assert film.n_frames >= 55 and film.size == (960, 480) and film.info["duration"] == 40
+        assert b'"package": "m2v_lib ' in film.info["comment"]
     save(motion, tmp_path / "x.mp4")
     with av.open(str(tmp_path / "x.mp4")) as film:
+        assert '"expected_error": "' in film.metadata["comment"]
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
         assert len(frames) == 60 and float(film.streams.video[0].average_rate) == 25
     half = frames[5][:, :480].astype(int), frames[5][:, 480:].astype(int)
@@ -251,7 +379,7 @@ def test_a_wrong_ending_is_said_before_the_work(
         cli.main(["lift", "nowhere.json", "-o", str(tmp_path / "x.fbx"), "--model", str(run)]) == 2
     )
     assert (
-        "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .trc, .html, .bvh"
+        "x.fbx: ends in .fbx, expected one of .npz, .json, .csv, .coco.json, .trc, .mot, .html, .bvh"
         in capsys.readouterr().err
     )
 
@@ -259,4 +387,5 @@ def test_a_wrong_ending_is_said_before_the_work(
 def test_lift_reads_and_lifts(run: Path, tmp_path: Path) -> None:
     keypoints = write_keypoints(tracks(40), tmp_path / "kp.csv", "csv")
     motion = lift(keypoints, model=run)
+    assert motion.about["network"] == "run"
     assert motion.fps == 25 and motion.people[0].pose_mm.shape == (40, 17, 3)

@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fakes.lifting import CAMERA, body
 
+from m2v_lib.data.checks import DataError
 from m2v_lib.lift import save
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons.h36m import JOINTS
@@ -62,3 +64,13 @@ def test_gaps_are_empty_absent_joints_left_out_and_people_apart(tmp_path: Path) 
     assert np.flatnonzero(seen).tolist() == [*range(10, 20), *range(40, 60)]
     step = points[45, 0] - points[15, 0]
     np.testing.assert_allclose(step, (joints[45, 0] - joints[15, 0]) * (1, -1, -1), atol=2e-3)
+
+
+def test_with_z_up_the_floor_is_where_z_is_0_and_people_face_the_same_way(tmp_path: Path) -> None:
+    made = motion(piece("1", 0, body(5, 25)))
+    save(made, tmp_path / "y.trc")
+    save(made, tmp_path / "z.trc", up="z")
+    upright, other = read(tmp_path / "y.trc")[3], read(tmp_path / "z.trc")[3]
+    np.testing.assert_allclose(other, upright[..., [0, 2, 1]] * (1, -1, 1), atol=1e-3)
+    with pytest.raises(DataError, match="up must be y or z, got 'x'"):
+        save(made, tmp_path / "x.trc", up="x")
