@@ -9,12 +9,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from m2v_lib.config.fields import ConfigError, digested, require_known, typed
+from m2v_lib.config.fields import ConfigError, digested, require_known, typed, values_of
 from m2v_lib.config.models import entries, model_settings
 from m2v_lib.config.presets import PRESETS, SIZES
 from m2v_lib.config.recipes import RECIPES
@@ -54,6 +55,7 @@ class Experiment:
     run: RunConfig = field(default_factory=RunConfig)
 
     @staticmethod
+    @cache
     def preset(name: str, recipe: str = "paper") -> Experiment:
         """The named preset under a recipe. Raises ConfigError for an unknown name."""
         require_known("preset", name, PRESETS)
@@ -122,7 +124,7 @@ class Experiment:
 
     def sections(self) -> dict[str, dict[str, Any]]:
         return {
-            f.name: dataclasses.asdict(getattr(self, f.name))
+            f.name: values_of(getattr(self, f.name))
             for f in dataclasses.fields(self)
             if dataclasses.is_dataclass(getattr(self, f.name))
         }

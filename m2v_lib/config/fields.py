@@ -63,6 +63,11 @@ class ModelSettings:
         return len(self.joints)
 
 
+def values_of(section: Any) -> dict[str, Any]:
+    """A section's settings by name: numbers, text, true or false, which need no copy."""
+    return {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+
+
 def digested(section: Any) -> dict[str, Any]:
     """What a digest counts of a section: all fields but new ones that still have their default."""
     silent = {
@@ -70,7 +75,7 @@ def digested(section: Any) -> dict[str, Any]:
         for f in dataclasses.fields(section)
         if "new" in f.metadata and getattr(section, f.name) == f.default
     }
-    return {k: v for k, v in dataclasses.asdict(section).items() if k not in silent}
+    return {k: v for k, v in values_of(section).items() if k not in silent}
 
 
 def require_known(what: str, name: str, known: Mapping[str, Any]) -> None:
