@@ -33,7 +33,7 @@ _HEAD = """\
 
 What each training run wrote down about itself, and its result on the test subjects. `rows` are the
 rows of the tables that it stands behind; the files are those of its record. On the command line
-`m2v runs`, `m2v runs show RUN` and `m2v runs compare RUN RUN` read the same.
+`m2v runs`, `m2v runs show RUN` and `m2v compare RUN RUN` read the same.
 
 """
 _COLUMNS = ("run", "rows", "seed", "data", "steps", "result", "device", "files")
