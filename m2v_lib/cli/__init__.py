@@ -5,6 +5,7 @@ what it takes.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -26,12 +27,14 @@ from m2v_lib.cli import (
 )
 from m2v_lib.cli.examples import add_examples
 from m2v_lib.data.checks import printable
-from m2v_lib.errors import InputError, report_unexpected
+from m2v_lib.errors import InputError, report_missing_package, report_unexpected
 from m2v_lib.lift import command as lifting
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
 
 Command = Callable[[argparse.Namespace], int]
 
+#: What a shell shows for a command that SIGPIPE ended.
+BROKEN_PIPE_EXIT_CODE: Final = 141
 #: Characters of an error's sentence on the terminal.
 MAX_SENTENCE: Final = 800
 
@@ -47,9 +50,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return command(args)
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_EXIT_CODE
     except (InputError, OSError) as error:
         print(f"m2v: {printable(_sentence(error), MAX_SENTENCE)}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        return report_missing_package(error)
     except StoppedEarly as stopped:
         print(f"m2v: {stopped}", file=sys.stderr)
         return RESUME_EXIT_CODE

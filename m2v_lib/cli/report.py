@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.cli.options import pair
+from m2v_lib.config import ConfigError
+from m2v_lib.runs.records import project_root
 
 
 def add(commands: Any) -> None:
@@ -31,6 +33,11 @@ def _notebook(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from m2v_lib.report import build
+
+    if not (project_root() / "Snakefile").is_file():
+        raise ConfigError(
+            "report builds the book of a checkout of the repository, and this folder is in none"
+        )
 
     print(build(suite=args.suite) if args.suite else build())
     return 0

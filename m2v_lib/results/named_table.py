@@ -5,6 +5,7 @@ as the chapters show it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from m2v_lib.config import ConfigError
@@ -63,7 +64,9 @@ def named_table(
             found += _curves(records, suite)
         else:
             frames = _frames(group, records, suite)
-            found += [block for frame in frames for block in _shown(frame, records, costs)]
+            shown = [block for frame in frames for block in _shown(frame, records, costs)]
+            named = len(of_table) > 1 and group not in _RANKED
+            found += [replace(b, title=f"{group}: {b.title}") if named else b for b in shown]
 
     return found
 
