@@ -13,7 +13,7 @@ VENV   ?= .venv
 CHAPTERS ?= notebooks/*.ipynb
 
 STAMP := $(VENV)/.installed
-BIN   := $(CURDIR)/$(VENV)/bin
+BIN   := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
 # uv takes local wheels from where pip is told to look for them (uv separates by commas, pip by blanks).

@@ -21,7 +21,9 @@ class BuildWithChapters(build_py):
 
         target = Path(self.build_lib, "m2v_lib", "shipped")
         ignored = shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__")
-        shutil.copytree(ROOT / "notebooks", target / "notebooks", ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(
+            ROOT / "notebooks", target / "notebooks", ignore=ignored, dirs_exist_ok=True
+        )
         shutil.copyfile(ROOT / "CITATION.cff", target / "CITATION.cff")
 
 
