@@ -102,6 +102,7 @@ def _links(record: Record, pages: Mapping[str, str], *, with_files: bool) -> str
     if record.name in pages:
         links.append(f'<a href="{pages[record.name]}.html">notebook</a>')
     if with_files:
+        links.append(f'<a href="curves.html#{_text(record.name)}">curves</a>')
         links += [
             f'<a href="{RECORDS}/{_text(record.name)}/{file}">{file.partition(".")[0]}</a>'
             for file in RECORD_FILES
