@@ -32,12 +32,12 @@ def _notebook(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from m2v_lib.report import build
-
     if not (project_root() / "Snakefile").is_file():
         raise ConfigError(
             "report builds the book of a checkout of the repository, and this folder is in none"
         )
+
+    from m2v_lib.report import build
 
     print(build(suite=args.suite) if args.suite else build())
     return 0
