@@ -13,7 +13,7 @@ VENV   ?= .venv
 CHAPTERS ?= notebooks/*.ipynb
 
 STAMP := $(VENV)/.installed
-BIN   := $(CURDIR)/$(VENV)/bin
+BIN   := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
 # uv takes local wheels from where pip is told to look for them (uv separates by commas, pip by blanks).
@@ -27,10 +27,12 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 SUITE = $(DATA)-$(PRESET)-$(RECIPE)
-SNAKE = snakemake --cores $(JOBS) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
+# PROFILE=slurm: jobs go to the cluster that profiles/slurm describes (docs/cluster.md).
+WHERE = $(if $(PROFILE),--workflow-profile profiles/$(PROFILE),--cores $(JOBS))
+SNAKE = snakemake $(WHERE) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video slides lab test lint unit notebooks outputs clean
+.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video cluster slides lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -38,6 +40,7 @@ help: ## this list
 	@echo "Variables (here with their values): DATA=$(DATA) PRESET=$(PRESET) RECIPE=$(RECIPE) SEEDS=$(SEEDS) JOBS=$(JOBS)"
 	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
 	@echo "  RECIPE  paper | released           SEEDS   e.g. \"0 1 2\""
+	@echo "  PROFILE none here; slurm | kubernetes: the jobs run on that cluster, see docs/cluster.md"
 	@echo "One table alone, training what is missing: make table5 DATA=mocap PRESET=base (table1 table2 table5 ... table8 figure6 scarcity leaderboard)"
 
 setup: $(STAMP) ## make .venv and install the suite into it (runs by itself when needed)
@@ -88,6 +91,9 @@ video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an
 	$(PYTHON) -m venv .venv-video
 	$(BIN)/uv pip install --quiet --python .venv-video/bin/python --compile-bytecode "mediapipe==0.10.21" "av>=14,<19"
 	@touch $@
+
+cluster: $(STAMP) ## what PROFILE=slurm and PROFILE=kubernetes need, into .venv (docs/cluster.md)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[cluster]"
 
 slides: $(STAMP) ## the chapters as slides for teachers: reports/slides/index.html
 	@python -m m2v_lib.report.slides

@@ -4,8 +4,8 @@
 
 The config keys are the notebooks' papermill parameters. A job is done when its `.ok` file stands beside its executed
 notebook; a failed job leaves the notebook and its status without one, so the book shows it in red and the next call
-runs it again. On a cluster: `--executor slurm --jobs 50` (plugin snakemake-executor-plugin-slurm); each job is one
-`m2v notebook` command.
+runs it again. On a cluster: `--workflow-profile profiles/slurm` (docs/cluster.md); each job is one `m2v notebook`
+command.
 """
 
 import json

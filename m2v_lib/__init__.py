@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from m2v_lib.models.registry import build_model
     from m2v_lib.training.checkpoint import load_checkpoint
 
+__version__ = "0.2.0"
+
 __all__ = [
     "ConfigError",
     "Experiment",

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import tempfile
 import traceback
+from importlib import metadata
 from pathlib import Path
 from typing import Final
 
+#: Packages whose modules have another name.
+_PACKAGES: Final = {"PIL": "pillow", "IPython": "ipykernel", "myst_nb": "myst-nb"}
 #: exit code of an internal software error (sysexits.h)
 EX_SOFTWARE: Final = 70
 #: set where errors have to be seen whole: in tests, so that no catch hides a bug
@@ -39,6 +43,29 @@ def report_unexpected(error: Exception) -> int:
 
     print(f"m2v: an unexpected error ({kind}); nothing was saved, {place}", file=sys.stderr)
     return EX_SOFTWARE
+
+
+def report_missing_package(error: ModuleNotFoundError) -> int:
+    """Say which extra of the package brings what is missing; unexpected where none does."""
+    module = str(error.name or "").partition(".")[0]
+    package = _PACKAGES.get(module, module).lower()
+    wanted = re.compile(rf"{re.escape(package)}\b(?!-).*extra == .(\w+)")
+    extras = [m[1] for line in _requirements() if (m := wanted.match(line.lower()))]
+    if not extras:
+        return report_unexpected(error)
+
+    print(
+        f"m2v: this command needs the package {package}: pip install 'm2v_lib[{extras[0]}]'",
+        file=sys.stderr,
+    )
+    return 2
+
+
+def _requirements() -> list[str]:
+    try:
+        return metadata.requires("m2v_lib") or []
+    except metadata.PackageNotFoundError:
+        return []
 
 
 def _write_report(error: Exception) -> Path:

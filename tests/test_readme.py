@@ -26,6 +26,8 @@ RECORDS = ROOT / "reports" / "records"
 DOORS = ("Learn", "Reproduce", "Lift a video")
 MAX_WORDS = 1200
 MAX_DOOR_LINES = 8
+#: Documents with `m2v` commands in code blocks.
+COMMANDED = ("README.md", "CONTRIBUTING.md", "docs/cluster.md", "docs/install.md")
 #: A command of the documents' code blocks: at the start of a line, after `&&`, or by its path.
 COMMAND = re.compile(r"(?:^|&& |\.venv/bin/)m2v ([a-z][^\n`#]*)", re.MULTILINE)
 
@@ -56,7 +58,7 @@ def test_the_readme_keeps_the_two_commands_and_the_thanks() -> None:
     assert (ROOT / "notebooks/images/overview.png").is_file() and "overview.png" in README
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", COMMANDED)
 def test_every_command_is_one(name: str) -> None:
     commands = commands_of(name)
     assert commands
@@ -72,7 +74,7 @@ def commands_of(name: str) -> list[str]:
     return [command.strip() for command in COMMAND.findall(shell)]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", COMMANDED[:3])
 def test_every_make_target_is_one(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     text = (ROOT / name).read_text(encoding="utf-8")

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import resource
 import sys
 from pathlib import Path
 
@@ -64,6 +63,13 @@ def resident(key: str) -> int:
     """
     if STATUS.exists():
         return _kib(STATUS, key)
+    try:
+        import resource
+    except ImportError:
+        raise OSError(
+            f"peak memory is not counted on {sys.platform}; run bench on Linux or macOS"
+        ) from None
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most
 
@@ -75,6 +81,8 @@ def limit_memory() -> None:
     meminfo = Path("/proc/meminfo")
     if meminfo.exists() and STATUS.exists() and not torch.cuda.is_available():
         limit = _kib(STATUS, "VmData") + int(0.9 * _kib(meminfo, "MemAvailable"))
+        import resource  # of Linux, as /proc is
+
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         if hard == resource.RLIM_INFINITY or limit < hard:
             resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))

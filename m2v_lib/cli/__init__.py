@@ -5,18 +5,36 @@ what it takes.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
+from io import TextIOWrapper
 from typing import Final
 
-from m2v_lib.cli import bench, data, evaluate, queue, report, rerun, rows, runs, train
+from m2v_lib import __version__
+from m2v_lib.cli import (
+    bench,
+    chapters,
+    data,
+    evaluate,
+    queue,
+    report,
+    rerun,
+    rows,
+    runs,
+    table,
+    train,
+)
+from m2v_lib.cli.examples import add_examples
 from m2v_lib.data.checks import printable
-from m2v_lib.errors import InputError, report_unexpected
+from m2v_lib.errors import InputError, report_missing_package, report_unexpected
 from m2v_lib.lift import command as lifting
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly
 
 Command = Callable[[argparse.Namespace], int]
 
+#: What a shell shows for a command that SIGPIPE ended.
+BROKEN_PIPE_EXIT_CODE: Final = 141
 #: Characters of an error's sentence on the terminal.
 MAX_SENTENCE: Final = 800
 
@@ -26,14 +44,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     notebook returns 1; training that stopped at a checkpoint returns RESUME_EXIT_CODE (75): the
     same command goes on.
     """
+    _print_any_character()
     args = parser().parse_args(argv)
     command: Command = args.command
 
     try:
         return command(args)
+    except BrokenPipeError:  # who reads has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE_EXIT_CODE
     except (InputError, OSError) as error:
         print(f"m2v: {printable(_sentence(error), MAX_SENTENCE)}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        return report_missing_package(error)
     except StoppedEarly as stopped:
         print(f"m2v: {stopped}", file=sys.stderr)
         return RESUME_EXIT_CODE
@@ -48,15 +72,25 @@ def _sentence(error: Exception) -> str:
     return str(error)
 
 
+def _print_any_character() -> None:
+    """A terminal without a character (Windows) shows another in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="m2v", description="Motion2vec: prepare data, train, evaluate, lift, report."
     )
+    top.add_argument("--version", action="version", version=f"m2v {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     data.add(commands)
     train.add(commands)
     rows.add(commands)
     runs.add(commands)
+    table.add(commands)
+    chapters.add(commands)
     evaluate.add(commands)
     rerun.add(commands)
     queue.add(commands)
@@ -70,5 +104,6 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     bench.add(commands)
+    add_examples(top)
 
     return top

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.cli.options import pair
+from m2v_lib.config import ConfigError
+from m2v_lib.runs.records import project_root
 
 
 def add(commands: Any) -> None:
@@ -30,6 +32,11 @@ def _notebook(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    if not (project_root() / "Snakefile").is_file():
+        raise ConfigError(
+            "report builds the book of a checkout of the repository, and this folder is in none"
+        )
+
     from m2v_lib.report import build
 
     print(build(suite=args.suite) if args.suite else build())

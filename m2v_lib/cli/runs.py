@@ -1,41 +1,43 @@
-"""`m2v runs`: the finished runs by row of the tables, one of them, or two beside each other."""
+"""`m2v runs`: the finished runs by row of the tables, or one of them; `m2v compare`: several
+beside each other.
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from m2v_lib.config import ConfigError
 from m2v_lib.runs.records import Record, find_records, project_root, runs_root
 
-_EXAMPLES = """\
-examples:
-  m2v runs --row table8/2               the runs behind that row of Table VIII
-  m2v runs show e5e1fc58                one run: settings, result, machine (part of its name does)
-  m2v runs compare e5e1fc58 c30169ee    settings that differ, final numbers, each action
-"""
-
 
 def add(commands: Any) -> None:
-    runs = commands.add_parser(
-        "runs",
-        help="list, show and compare finished runs",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    runs = commands.add_parser("runs", help="list and show finished runs")
     runs.add_argument(
         "--row", metavar="ROW", help="only runs of a row (table8/2) or a group of rows (table8)"
     )
     runs.set_defaults(command=_list)
-    parts = runs.add_subparsers(metavar="show | compare")
+    parts = runs.add_subparsers(metavar="show | tensorboard")
 
     show = parts.add_parser("show", help="settings, result and machine of one run")
     show.add_argument("run", metavar="RUN", help="its name or a part of it that no other has")
     show.set_defaults(command=_show)
 
-    compare = parts.add_parser("compare", help="settings that differ, final numbers, each action")
-    compare.add_argument("runs", nargs=2, metavar="RUN")
+    events = parts.add_parser("tensorboard", help="write the logs of runs as TensorBoard events")
+    events.add_argument("runs", nargs="+", metavar="RUN")
+    events.add_argument("-o", dest="out", type=Path, required=True, metavar="FOLDER")
+    events.set_defaults(command=_tensorboard)
+
+    compare = commands.add_parser(
+        "compare",
+        help="runs beside each other: settings that differ, numbers, actions, curves, a paired test",
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN", help="two or more; a part of a name does"
+    )
     compare.set_defaults(command=_compare)
 
 
@@ -107,37 +109,93 @@ def _print_facts(facts: Mapping[str, Any]) -> None:
         print(f"{key:26} {value}")
 
 
-def _compare(args: argparse.Namespace) -> int:
-    from m2v_lib.results.run_rows import (
-        actions_of_both,
-        find_run,
-        numbers_of_both,
-        settings_that_differ,
-    )
+def _tensorboard(args: argparse.Namespace) -> int:
+    from m2v_lib.results.run_rows import find_run
+    from m2v_lib.runs.event_files import write_events
 
     records = _records()
-    a, b = (find_run(name, records) for name in args.runs)
-    if a.result["stage"] != b.result["stage"]:
-        stages = f"{a.result['stage']} and {b.result['stage']}"
-        raise ConfigError(f"the two runs must be of one stage, got {stages}")
-
-    print(f"A  {a.name}\nB  {b.name}\n")
-    differing = settings_that_differ(a, b)
-    print("settings that differ" if differing else "no setting differs")
-    for key, (ours, theirs) in differing.items():
-        print(f"  {key:26} {ours!s:>14} {theirs!s:>14}")
-
-    for data in ("name", "fingerprint", "protocol"):
-        if a.result["data"].get(data) != b.result["data"].get(data):
-            print(f"  note: another data {data}; the numbers below are not comparable")
-
-    _print_pairs("test subjects", numbers_of_both(a, b))
-    _print_pairs("MPJPE by action (mm)", actions_of_both(a, b))
+    for record in [find_run(name, records) for name in args.runs]:
+        print(write_events(args.out / record.name, record.metrics))
     return 0
 
 
-def _print_pairs(title: str, pairs: Mapping[str, tuple[float, float]]) -> None:
-    if pairs:
-        print(f"\n{title:28} {'A':>14} {'B':>14} {'B - A':>10}")
-    for key, (ours, theirs) in pairs.items():
-        print(f"  {key:26} {ours:14.2f} {theirs:14.2f} {theirs - ours:+10.2f}")
+def _compare(args: argparse.Namespace) -> int:
+    from m2v_lib.results.compare import common_actions, common_numbers, settings_that_differ
+    from m2v_lib.results.run_rows import find_run
+
+    records = _records()
+    runs = [find_run(name, records) for name in args.runs]
+    _check_comparable(runs)
+    letters = ascii_uppercase[: len(runs)]
+    for letter, run in zip(letters, runs, strict=True):
+        print(f"{letter}  {run.name}")
+
+    differing = settings_that_differ(runs)
+    _print_lines("settings that differ", letters, differing)
+    if not differing:
+        print("\nno setting differs")
+    for data in ("name", "fingerprint", "protocol"):
+        if len({str(run.result["data"].get(data)) for run in runs}) > 1:
+            print(f"  note: another data {data}; the numbers below are not comparable")
+
+    actions = common_actions(runs)
+    _print_lines("test subjects", letters, common_numbers(runs))
+    _print_lines("MPJPE by action (mm)", letters, actions)
+    _print_tests(letters, list(zip(*actions.values(), strict=True)))
+    _print_curves(letters, runs)
+    return 0
+
+
+def _check_comparable(runs: Sequence[Record]) -> None:
+    if not 2 <= len(runs) <= len(ascii_uppercase):
+        raise ConfigError(f"compare takes 2 to {len(ascii_uppercase)} runs, got {len(runs)}")
+    stages = list(dict.fromkeys(run.result["stage"] for run in runs))
+    if len(stages) > 1:
+        raise ConfigError(f"the runs must be of one stage, got {' and '.join(stages)}")
+
+
+def _print_lines(title: str, letters: str, lines: Mapping[str, Sequence[Any]]) -> None:
+    """A line for each key with the runs' values; of two numbers also their difference."""
+    if not lines:
+        return
+
+    numbers = all(isinstance(value, float) for values in lines.values() for value in values)
+    with_difference = numbers and len(letters) == 2
+    head = "".join(f" {letter:>14}" for letter in letters)
+    print(f"\n{title:28}{head}" + f" {'B - A':>10}" * with_difference)
+    for key, values in lines.items():
+        shown = (f"{value:.2f}" if numbers else str(value) for value in values)
+        cells = "".join(f" {text:>14}" for text in shown)
+        difference = f" {values[1] - values[0]:+10.2f}" if with_difference else ""
+        print(f"  {key:26}{cells}{difference}")
+
+
+def _print_tests(letters: str, by_run: Sequence[Sequence[float]]) -> None:
+    """Each run against the first, over actions."""
+    from m2v_lib.results.compare import MIN_PAIRS, paired_difference
+
+    if not by_run or len(by_run[0]) < MIN_PAIRS:
+        return
+    print(f"\npaired over {len(by_run[0])} actions (what another seed would do is not in it)")
+    for letter, errors in zip(letters[1:], by_run[1:], strict=True):
+        found = paired_difference(errors, by_run[0])
+        interval = f"95 % CI {found.low:+.2f} to {found.high:+.2f}, Wilcoxon p {found.p:.3f}"
+        print(f"  {letter} - A {found.mean:+.2f} mm, {interval}")
+
+
+def _print_curves(letters: str, runs: Sequence[Record]) -> None:
+    """Learning curves on one scale."""
+    from m2v_lib.results.compare import learning_curve, sparkline
+
+    quantity = learning_curve(runs[0])[0]
+    curves = [learning_curve(run, quantity)[1] for run in runs]
+    values = [value for curve in curves for value in curve[1]]
+    if not values:
+        return
+
+    last = max(step for curve in curves for step in curve[0])
+    low, high = min(values), max(values)
+    print(f"\n{quantity}, steps 1 to {last:,}, {low:.4g} (lowest) to {high:.4g} (highest)")
+    for letter, curve in zip(letters, curves, strict=True):
+        ends = f"{curve[1][0]:.4g} to {curve[1][-1]:.4g}" if curve[1] else "not logged"
+        print(f"  {letter} {sparkline(curve, last, low, high)} {ends}")

@@ -232,3 +232,4 @@ class RunConfig:
     eval_every: int = setting(0, "steps between validations; 0: once an epoch")
     checkpoint_every: int = setting(500, "steps between checkpoints")
     log_every: int = setting(50, "steps between log lines")
+    tensorboard: bool = new_setting(False, "write TensorBoard event files beside metrics.jsonl")

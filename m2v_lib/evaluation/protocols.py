@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
@@ -71,7 +72,10 @@ def predict_normalised(
         batch_size = max(batch_size, FRAMES_AT_A_TIME_ON_GPU // clips.index_CT.shape[1])
 
     parts = []
-    for chosen in torch.arange(len(clips), device=device).split(batch_size):
+    batches = torch.arange(len(clips), device=device).split(batch_size)
+    # Shown on a terminal alone, and only where it takes long.
+    shown = {"desc": "evaluating", "unit": "batch", "delay": 2, "leave": False, "disable": None}
+    for chosen in tqdm(batches, **shown):
         x_BTJ3 = clips.input_nJ3[clips.index_CT[chosen]]
         present = clips.present(chosen)
         if present is not None and bool(present.all()):

@@ -28,6 +28,11 @@ class Table:
     groups: Mapping[str, str] = field(default_factory=dict)
     suite: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What the table is called on the command line: its target, else its chapter's word."""
+        return self.make or self.chapter.partition("_")[2]
+
 
 @cache
 def tables() -> tuple[Table, ...]:

@@ -3,8 +3,8 @@
 
 It opens from disk without a network and is built without torch. `collect` reads how each run
 ended, `convert` makes an executed notebook a page, `front` writes the front page from `answers`,
-`glance` and `headline`, `contents` the reading order, `records_pages` the runs, `documents` adds
-the pages of `docs/`, `sphinx_book` makes HTML.
+`glance` and `headline`, `contents` the reading order, `records_pages` and `curves_page` the runs,
+`documents` adds the pages of `docs/`, `sphinx_book` makes HTML.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from m2v_lib.report.answers import answers, claims_settled
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.contents import chapter_page, has_runs_page, runs_page_name, runs_pages
 from m2v_lib.report.convert import convert, title_of
+from m2v_lib.report.curves_page import curves_page
 from m2v_lib.report.documents import copy_documents, glossary_terms, write_generated
 from m2v_lib.report.front import Parts, front_page
 from m2v_lib.report.glance import at_a_glance, tables_page
@@ -131,6 +132,7 @@ def _write_pages(
         "index": front_page(run, titles, parts, _of_suite(run, records), documents),
         "tables": tables_page(records, run.settings),
         "runs": records_page(records, run, with_files=True),
+        "curves": curves_page(records),
         "environment": environment_page(records),
         **runs_pages(run, titles),
     }

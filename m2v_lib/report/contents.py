@@ -52,7 +52,7 @@ def contents(suite: SuiteRun, titles: Mapping[str, str], documents: Sequence[str
         blocks.append(_toctree(sorted(several), "Training runs"))
     if documents:
         blocks.append(_toctree(documents, "Documents"))
-    return "\n".join([*blocks, _toctree(["tables", "runs", "environment"], "Records")])
+    return "\n".join([*blocks, _toctree(["tables", "runs", "curves", "environment"], "Records")])
 
 
 def _entry(suite: SuiteRun, page: Page, titles: Mapping[str, str]) -> str:

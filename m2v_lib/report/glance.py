@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
 from m2v_lib.experiments.tables import Table
 from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.report.badges import badge, cell_badge, with_badges
 from m2v_lib.results import tables
 from m2v_lib.results.cell_states import measure_of
-from m2v_lib.results.per_action import pretraining_curves
+from m2v_lib.results.per_action import curves_on_motion_capture, pretraining_curves
 from m2v_lib.runs.records import Record
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def at_a_glance(
@@ -92,18 +88,8 @@ def _curve_states(records: Sequence[Record], where: str | Mapping[str, Any]) -> 
             "partial schedule",
         )
     else:
-        about = [
-            (
-                p,
-                len(
-                    pretraining_curves(
-                        "figure6", records, data="mocap", preset=p, overrides=budget(p, "figure6")
-                    )
-                ),
-            )
-            for p in tables.MOCAP_PRESETS
-        ]
-        preset, n = next((found for found in about if found[1]), ("small", 0))
+        preset, curves = curves_on_motion_capture("figure6", records)
+        n = len(curves)
         state = "mocap" if preset == "base" else "mocap, partial schedule"
 
     return [state] * n + ["not run"] * (every - n)
@@ -132,23 +118,11 @@ def tables_page(records: Sequence[Record], settings: Mapping[str, Any] | None = 
 
             input_2d = ", ground-truth 2D" if group.endswith("-gt") else ""
             parts.append(f"## {table.title}: {table.asks}{input_2d}\n")
-            parts += [with_badges(frame, names) for frame in _frames(group, records, settings)]
+            own = _own_settings(settings or {})
+            frames = tables.frames_that_ran(group, records, own)
+            parts += [with_badges(frame, names) for frame in frames]
 
     return "\n".join(parts)
-
-
-def _frames(
-    group: str, records: Sequence[Record], settings: Mapping[str, Any] | None
-) -> list[pd.DataFrame]:
-    """On the paper's data if it ran there, on motion capture, in the suite if it ran there."""
-    on_paper = tables.build_table(group, records, data=measure_of(group).data, preset="base")
-    frames = [on_paper] if on_paper["n_seeds"].any() else []
-    frames.append(tables.on_motion_capture(group, records))
-
-    if own := _own_settings(settings or {}):
-        in_suite = tables.build_table(group, records, **own)
-        frames += [in_suite] if in_suite["n_seeds"].any() else []
-    return frames
 
 
 def _own_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _HEAD = """\
 
 What each training run wrote down about itself, and its result on the test subjects. `rows` are the
 rows of the tables that it stands behind; the files are those of its record. On the command line
-`m2v runs`, `m2v runs show RUN` and `m2v runs compare RUN RUN` read the same.
+`m2v runs`, `m2v runs show RUN` and `m2v compare RUN RUN` read the same.
 
 """
 _COLUMNS = ("run", "rows", "seed", "data", "steps", "result", "device", "files")
@@ -102,6 +102,7 @@ def _links(record: Record, pages: Mapping[str, str], *, with_files: bool) -> str
     if record.name in pages:
         links.append(f'<a href="{pages[record.name]}.html">notebook</a>')
     if with_files:
+        links.append(f'<a href="curves.html#{_text(record.name)}">curves</a>')
         links += [
             f'<a href="{RECORDS}/{_text(record.name)}/{file}">{file.partition(".")[0]}</a>'
             for file in RECORD_FILES

@@ -65,7 +65,8 @@ def copy_static(target: Path) -> None:
     missing one.
     """
     (target / "mathjax").mkdir(parents=True)
-    shutil.copyfile(STATIC / "m2v.css", target / "m2v.css")
+    for name in ("m2v.css", "curves.js"):
+        shutil.copyfile(STATIC / name, target / name)
     copy_mathjax(target / "mathjax")
     copy_plotly(target)
 

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import rows
-from m2v_lib.results.tables import build_table, by_digest_and_seed
+from m2v_lib.results.tables import MOCAP_PRESETS, build_table, by_digest_and_seed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,3 +90,22 @@ def pretraining_curves(
             )
 
     return found
+
+
+def curves_on_motion_capture(
+    table: str, records: Iterable[Record], quantity: str = "loss"
+) -> tuple[str, dict[str, Curve]]:
+    """The preset of the run plan that has curves, and those curves; the longest schedule first."""
+    records = list(records)
+    for preset in MOCAP_PRESETS:
+        found = pretraining_curves(
+            table,
+            records,
+            data="mocap",
+            preset=preset,
+            overrides=budget(preset, table),
+            quantity=quantity,
+        )
+        if found:
+            return preset, found
+    return MOCAP_PRESETS[-1], {}

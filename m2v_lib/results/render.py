@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """One table as text: what a page shows."""
 
     title: str
     columns: tuple[str, ...]
     lines: list[tuple[str, ...]]
-    runs: list[tuple[str, ...]]
+    runs: Sequence[tuple[str, ...]] = ()
     measured: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -31,9 +31,9 @@ class _Block:
 TITLES = {"h36m": "Human3.6M", "mpi_inf_3dhp": "MPI-INF-3DHP", "ntu60": "NTU RGB+D 60"}
 
 
-def _blocks(frame: pd.DataFrame) -> list[_Block]:
-    """On the paper's data one table with differences; on other data two, so that nobody
-    subtracts across them.
+def blocks(frame: pd.DataFrame) -> list[Block]:
+    """A built table as one or two tables of text: on the paper's data one table with differences; on
+    other data two, so that nobody subtracts across them.
     """
     about, measure = frame.attrs, measure_of(frame.attrs["table"])
     run_with = f"preset {about['preset']}, recipe {about['recipe']}"
@@ -63,7 +63,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             for line in lines
         ]
         return [
-            _Block(
+            Block(
                 f"{TITLES[measure.data]}, {run_with}, beside the paper",
                 columns,
                 both,
@@ -86,7 +86,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
         if line["source"]
     ]
     return [
-        _Block(
+        Block(
             f"Measured here on {about['data']} motion, {run_with}",
             ("row", "experiment", *measured_columns),
             measured,
@@ -94,7 +94,7 @@ def _blocks(frame: pd.DataFrame) -> list[_Block]:
             tuple(names),
             tuple(about["notes"]),
         ),
-        _Block(
+        Block(
             f"Published, on {TITLES[measure.data]}: other people, cameras and schedule, so not to "
             "be compared with the "
             "above",
@@ -132,8 +132,13 @@ def _number(value: float) -> str:
 
 def to_markdown(frame: pd.DataFrame) -> str:
     """A built table as Markdown, one or two tables with their titles."""
+    return blocks_to_markdown(blocks(frame))
+
+
+def blocks_to_markdown(blocks: Iterable[Block]) -> str:
+    """Each block as a Markdown table under its title."""
     parts = []
-    for block in _blocks(frame):
+    for block in blocks:
         parts += [f"**{block.title}**", ""]
         parts += [f"| {' | '.join(block.columns)} |", f"|{'---|' * len(block.columns)}"]
         parts += [f"| {' | '.join(line)} |" for line in block.lines]
@@ -145,10 +150,10 @@ def to_html(frame: pd.DataFrame) -> str:
     """A built table as HTML without ids or scripts; a row's class is its state, e.g.
     `m2v-not-run`, and `data-runs` names the runs behind it.
     """
-    return "\n".join(_html(block) for block in _blocks(frame))
+    return "\n".join(_html(block) for block in blocks(frame))
 
 
-def _html(block: _Block) -> str:
+def _html(block: Block) -> str:
     head = "".join(f"<th>{html.escape(column)}</th>" for column in block.columns)
     state_at = block.columns.index("state")
     kinds = {**dict.fromkeys(block.measured, "m2v-measured"), "seeds": "m2v-seeds"}

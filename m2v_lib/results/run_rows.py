@@ -1,19 +1,14 @@
-"""Which rows of the tables a run belongs to, and how two runs differ: what the runs page and
-`m2v runs` show.
-"""
+"""Which rows of the tables a run belongs to, and runs by a part of their name."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config import ConfigError
 from m2v_lib.experiments.queue import budget
 from m2v_lib.experiments.rows import PAPER_SIZED, Row, groups, rows
 from m2v_lib.runs.records import Record
-
-#: Settings of `run.` that change a result; the others say where and how it was computed.
-_DECIDING = ("run.seed", "run.max_steps", "run.precision", "run.eval_every")
 
 
 def rows_of_runs(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
@@ -85,40 +80,6 @@ def find_run(name: str, records: Sequence[Record]) -> Record:
         f"{len(fitting)} runs have it in their name ({several} ...)" if fitting else "none has"
     )
     raise ConfigError(f"{name!r} must name one run, but {problem}; `m2v runs` lists them")
-
-
-def settings_that_differ(a: Record, b: Record) -> dict[str, tuple[Any, Any]]:
-    """Both values of each setting in which two runs differ, without those of the machine."""
-    ours, theirs = (Experiment.from_dict(run.config).flat() for run in (a, b))
-    return {
-        key: (ours.get(key), theirs.get(key))
-        for key in dict.fromkeys([*ours, *theirs])
-        if ours.get(key) != theirs.get(key) and (key in _DECIDING or not key.startswith("run."))
-    }
-
-
-def numbers_of_both(a: Record, b: Record) -> dict[str, tuple[float, float]]:
-    """Final numbers on the test subjects that both runs have, by metric."""
-    ours, theirs = (run.result.get("test") or {} for run in (a, b))
-    return {
-        key: (float(ours[key]), float(theirs[key]))
-        for key in ours
-        if _is_number(ours[key]) and _is_number(theirs.get(key))
-    }
-
-
-def actions_of_both(a: Record, b: Record, metric: str = "mpjpe") -> dict[str, tuple[float, float]]:
-    """The metric of each action that both runs were tested on."""
-    ours, theirs = ((run.result.get("test") or {}).get("per_action", {}) for run in (a, b))
-    return {
-        action: (float(ours[action][metric]), float(theirs[action][metric]))
-        for action in ours
-        if action in theirs and metric in ours[action] and metric in theirs[action]
-    }
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def outcome(test: Mapping[str, Any] | None) -> str:

@@ -95,6 +95,23 @@ def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
     return frames[n_run.index(max(n_run))]
 
 
+def frames_that_ran(
+    table: str, records: Iterable[Record], suite: Mapping[str, Any] | None = None
+) -> list[pd.DataFrame]:
+    """The table on the paper's data if it ran there, on motion capture, and with the settings of a
+    suite (as `build_table` takes them) if it ran there.
+    """
+    records = list(records)
+    on_paper = build_table(table, records, data=measure_of(table).data, preset="base")
+    frames = [on_paper] if on_paper["n_seeds"].any() else []
+    frames.append(on_motion_capture(table, records))
+
+    if suite:
+        in_suite = build_table(table, records, **suite)
+        frames += [in_suite] if in_suite["n_seeds"].any() else []
+    return frames
+
+
 def against(
     table: str, reference: int, *, preset: str, recipe: str = "paper", data: str = "mocap"
 ) -> pd.DataFrame:

@@ -171,19 +171,27 @@ def commit() -> str:
     if named := os.environ.get("M2V_COMMIT"):  # a copy without git, such as on a lent machine
         return named
 
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
-
     try:
-        changes = "+changes" if git("status", "--porcelain", "-uno", ".") else ""
-        return git("rev-parse", "--short=12", "HEAD") + changes
+        changes = "+changes" if _git("status", "--porcelain", "-uno", ".") else ""
+        return _git("rev-parse", "--short=12", "HEAD") + changes
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def commit_day(name: str) -> str:
+    """The day of a commit, YYYY-MM-DD; empty where git does not know it."""
+    try:
+        return _git("log", "-1", "--format=%cs", name, "--")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _git(*words: str) -> str:
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(
+        ["git", "-C", str(here), *words], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
 
 
 def environment(

@@ -5,12 +5,12 @@ it was trained.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from m2v_lib.models.state_files import CheckpointError
+from m2v_lib.runs.locks import try_lock, wait_for_lock
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 
@@ -28,11 +28,9 @@ def run_folder_lock(folder: Path, group: ProcessGroup = SINGLE) -> Iterator[None
     folder.parent.mkdir(parents=True, exist_ok=True)
 
     with folder.with_name(f".{folder.name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(lock):
             print(f"waiting for another process that trains in {folder}", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            wait_for_lock(lock)
 
         group.wait()
         yield

@@ -59,7 +59,7 @@ def test_one_run_is_shown_by_a_piece_of_its_name(
 def test_two_runs_differ_by_settings_numbers_and_actions(
     runs: list[Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["runs", "compare", *(run.name for run in runs)]) == 0
+    assert main(["compare", *(run.name for run in runs)]) == 0
     lines = {
         line.split()[0]: line.split()[1:]
         for line in capsys.readouterr().out.splitlines()

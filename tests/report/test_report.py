@@ -409,6 +409,12 @@ def test_opened_from_disk_the_figure_and_the_maths_are_drawn(book: Path, browser
     )
     assert browser.open(book / "index.html", "document.querySelector('img').naturalWidth > 100")
     assert browser.open(book / "13_broken.html")
+    drawn = "document.querySelectorAll('#m2v-plot .scatterlayer .trace').length"
+    assert browser.open(book / "curves.html", f"{drawn} == 2"), "no learning curves"
+    choose = "const c = document.getElementById('m2v-chosen'); c.options[0].selected = false; c.onchange()"
+    browser.value(choose)
+    assert browser.value(drawn) == 1
+    assert browser.value("document.querySelectorAll('.modebar-btn').length") == 0  # none uploads
     assert browser.faults == []
     assert [
         address

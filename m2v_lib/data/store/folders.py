@@ -8,7 +8,6 @@ removed, one by one.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from typing import Final
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.limits import MAX_NAME_LENGTH
+from m2v_lib.runs.locks import folder_lock
 
 #: what says of a store what it holds -> all files of such a store
 DESCRIPTIONS: Final = {
@@ -68,7 +68,7 @@ def building_folder(root: Path, name: str) -> Iterator[Path]:
     write below the root wait, so that what lies there half-made is of killed processes and goes.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root):
+    with folder_lock(root):
         bring_back(root, name)
         _remove_remains(root, name)
         building = Path(tempfile.mkdtemp(prefix=f".{name}-new-", dir=root))
@@ -76,17 +76,6 @@ def building_folder(root: Path, name: str) -> Iterator[Path]:
             yield building
         finally:
             shutil.rmtree(building, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep out other processes that lock the folder, until they die or leave the block."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _remove_remains(root: Path, name: str) -> None:

@@ -20,7 +20,8 @@ from typing import IO
 
 from m2v_lib.experiments.lease.jobs import Job, group_key, read_jobs
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
-from m2v_lib.experiments.queue.run import claim_file, lock
+from m2v_lib.experiments.queue.run import claim_file
+from m2v_lib.runs.locks import try_lock
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.clip_loader import ClipLoader
@@ -86,7 +87,7 @@ class Worker:
     def claim(self, job: Job) -> bool:
         """Keep other workers from a job; False where one has it, or has just ended it."""
         stream = claim_file(self.runs / job.name).open("w")
-        if lock(stream) and not self.is_over(job):
+        if try_lock(stream) and not self.is_over(job):
             self.claims[job.name] = stream
             return True
         stream.close()
@@ -198,7 +199,7 @@ def _others_run(worker: Worker) -> bool:
         path = claim_file(worker.runs / name)
         if path.exists():
             with path.open("r+") as stream:
-                if not lock(stream):
+                if not try_lock(stream):
                     return True
 
     return False

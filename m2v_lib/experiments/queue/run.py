@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import signal
@@ -13,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from m2v_lib.experiments.queue.pace import count_clips, expected_minutes, paces
 from m2v_lib.experiments.queue.wanted import Item
+from m2v_lib.runs.locks import try_lock
 from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
 
@@ -81,7 +81,7 @@ class Queue:
         self.runs.mkdir(parents=True, exist_ok=True)
         for item in self.ready():
             with claim_file(self.runs / item.name).open("w") as stream:
-                if lock(stream) and not self.done(item):
+                if try_lock(stream) and not self.done(item):
                     yield item
                     return
         yield None
@@ -104,7 +104,7 @@ def is_running(folder: Path) -> bool:
     for path in (folder.with_name(f".{folder.name}.lock"), claim_file(folder)):
         if path.exists():
             with path.open("r+") as stream:
-                if not lock(stream):
+                if not try_lock(stream):
                     return True
     return False
 
@@ -112,17 +112,6 @@ def is_running(folder: Path) -> bool:
 def claim_file(folder: Path) -> Path:
     """The file that a queue locks while it is at a run."""
     return folder.with_name(f".{folder.name}.claim")
-
-
-def lock(stream: IO[str]) -> bool:
-    """Lock an open file until it is closed; False where another process, or another opening,
-    holds it.
-    """
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def listing(queue: Queue, records: Sequence[Record], device: str) -> str:

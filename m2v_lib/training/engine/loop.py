@@ -33,6 +33,7 @@ from m2v_lib.models.state_files import (
     read_tensors,
     save_tensors,
 )
+from m2v_lib.runs.event_files import LogWithEvents
 from m2v_lib.runs.records import (
     MetricsLog,
     StoppedEarly,
@@ -86,7 +87,8 @@ class Trainer:
         self.shared = False
         self.stage_key = sum(stage.name.encode())
         self.commit = commit()
-        self.log = MetricsLog(folder / "metrics.jsonl")
+        log = LogWithEvents if self.exp.run.tensorboard else MetricsLog
+        self.log = log(folder / "metrics.jsonl")
         self.checkpoint = folder / "checkpoint.safetensors"
         self.writer = ThreadPoolExecutor(1)
         self.written: Future[None] | None = None
