@@ -16,7 +16,7 @@ import pytest
 from m2v_lib import cli, lift
 from m2v_lib.experiments import queue
 from m2v_lib.experiments import tables as listed
-from m2v_lib.report.results_page import QUESTION, results_page
+from m2v_lib.report.pages.results import QUESTION, results_page
 from m2v_lib.results import effects, tables
 from m2v_lib.runs.records import find_records
 

@@ -14,8 +14,8 @@ import pytest
 
 from m2v_lib.data import limits
 from m2v_lib.report.documents import audit_page
-from m2v_lib.report.limits_page import limits_page
-from m2v_lib.report.motion_page import motion_page
+from m2v_lib.report.pages.limits import limits_page
+from m2v_lib.report.pages.motion import motion_page
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb", "Makefile", "Snakefile")

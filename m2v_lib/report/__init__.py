@@ -3,7 +3,7 @@
 
 It opens from disk without a network and is built without torch. `collect` reads how each run
 ended, `convert` makes an executed notebook a page, `front` writes the front page from `answers`,
-`glance` and `headline`, `contents` the reading order, `records_pages` and `curves_page` the runs,
+`glance` and `headline`, `contents` the reading order, `pages.records` and `pages.curves` the runs,
 `documents` adds the pages of `docs/`, `sphinx_book` makes HTML.
 """
 
@@ -21,12 +21,12 @@ from m2v_lib.report.answers import answers, claims_settled
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
 from m2v_lib.report.contents import chapter_page, has_runs_page, runs_page_name, runs_pages
 from m2v_lib.report.convert import convert, title_of
-from m2v_lib.report.curves_page import curves_page
 from m2v_lib.report.documents import copy_documents, glossary_terms, write_generated
 from m2v_lib.report.front import Parts, front_page
 from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.report.headline import headline
-from m2v_lib.report.records_pages import copy_records, environment_page, records_page
+from m2v_lib.report.pages.curves import curves_page
+from m2v_lib.report.pages.records import copy_records, environment_page, records_page
 from m2v_lib.report.sphinx_book import build_html, copy_static
 from m2v_lib.runs.records import Record, find_records, project_root, runs_root
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from m2v_lib.report.badges import badge, run_link
 from m2v_lib.report.collect import SuiteRun
 from m2v_lib.report.headline import headline_records
-from m2v_lib.report.results_page import QUESTION
+from m2v_lib.report.pages.results import QUESTION
 from m2v_lib.results import effects, paper, tables
 from m2v_lib.results.audit import CONTRADICTED, HOLDS, OPEN
 from m2v_lib.results.effects import Effect

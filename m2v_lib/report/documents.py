@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import Experiment
-from m2v_lib.report.limits_page import limits_page
-from m2v_lib.report.motion_page import motion_page
-from m2v_lib.report.results_page import results_page
+from m2v_lib.report.pages.limits import limits_page
+from m2v_lib.report.pages.motion import motion_page
+from m2v_lib.report.pages.results import results_page
 from m2v_lib.results import paper
 from m2v_lib.runs.records import Record, write_text
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fakes.suite import write_record
 
-from m2v_lib.report.curves_page import MAX_POINTS, curves_page
+from m2v_lib.report.pages.curves import MAX_POINTS, curves_page
 from m2v_lib.runs.records import Record, load_record
 
 

@@ -24,7 +24,7 @@ from m2v_lib.config import ConfigError
 from m2v_lib.report import build
 from m2v_lib.report.collect import Page, read_suite
 from m2v_lib.report.convert import command_of, convert, plotly_html
-from m2v_lib.report.records_pages import records_page
+from m2v_lib.report.pages.records import records_page
 from m2v_lib.runs.records import Record
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -28,7 +28,7 @@ from m2v_lib.lift.motion.gravity import Found
 from m2v_lib.lift.motion.measure import motion_errors
 from m2v_lib.lift.motion.world import LEVEL_UP, upright_world
 from m2v_lib.lift.windows import Lifter
-from m2v_lib.report.motion_page import page_of
+from m2v_lib.report.pages.motion import page_of
 from m2v_lib.skeletons import H36M17
 
 ROLLED = Cell(1.5, 4.0, 60.0, 30.0)

@@ -1,0 +1,1 @@
+"""Pages that are made from the code and from what was measured, one file each."""
