@@ -92,6 +92,8 @@ def lift(
     tracks = read_tracks(source, size=size, fps=fps, layout=layout, skeleton=skeleton, **video)
     if fov is not None and tracks.width:
         focal = focal_of_view(fov, tracks.width)
+    if focal is None:
+        tracks, focal = _focal_of_file(tracks)
     if distortion and tracks.width and tracks.height:
         camera = assumed_camera(tracks.width, tracks.height, focal)
         tracks = undistorted(tracks, distortion, camera)
@@ -111,6 +113,18 @@ def lift(
     if tracks.footage:
         about["video"] = asdict(tracks.footage)
     return replace(motion, about=about)
+
+
+def _focal_of_file(tracks: Tracks) -> tuple[Tracks, float | None]:
+    """The focal length (px) that a video states, and a note of it; None where it states none."""
+    from m2v_lib.lift.decoding.lens_in_file import focal_px
+
+    on_film = tracks.footage and tracks.footage.focal_on_film
+    if not on_film or not tracks.width or not tracks.height:
+        return tracks, None
+    note = f"focal length from the file: {on_film:g} mm on 35 mm film"
+    focal = focal_px(on_film, tracks.width, tracks.height)
+    return replace(tracks, notes=(*tracks.notes, note)), focal
 
 
 def check_lens(focal: float | None, fov: float | None, distortion: tuple[float, ...]) -> None:

@@ -20,6 +20,7 @@ from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Footage, Person, Tracks, read_keypoints
 from m2v_lib.data.keypoints.formats.files import kind_of
 from m2v_lib.data.limits import MAX_FPS, MAX_NAME_LENGTH, MIN_FPS
+from m2v_lib.lift.decoding.lens_in_file import focal_on_film
 from m2v_lib.lift.detector_command import PLACES, read_by_command
 from m2v_lib.runs.records import project_root
 from m2v_lib.skeletons import H36M17, Skeleton
@@ -69,7 +70,8 @@ def read_video(
         notes += (f"taken as {fps:g} frames a second (slow motion?), the file says {tracks.fps:g}",)
 
     source = printable(path.name, MAX_NAME_LENGTH)
-    return replace(tracks, source=source, notes=notes, fps=fps or tracks.fps)
+    footage = tracks.footage and replace(tracks.footage, focal_on_film=focal_on_film(path))
+    return replace(tracks, source=source, notes=notes, fps=fps or tracks.fps, footage=footage)
 
 
 def check_options(

@@ -52,13 +52,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Footage:
-    """The video that keypoints were found in: its file's name, the second of its frame 0, and its
-    frames a second.
+    """The video that keypoints were found in: its file's name, the second of its frame 0, its frames
+    a second, and the lens's focal length (mm) on 35 mm film where the file says it.
     """
 
     name: str
     start: float
     fps: float
+    focal_on_film: float | None = None
 
 
 @dataclass(frozen=True)
