@@ -29,6 +29,7 @@ ORDER = ("models.layers", "models", "training", "experiments", "cli")
 BARE = {"torch", "numpy", "safetensors", "yaml", "tqdm"}
 TRAINING = (
     "errors",
+    "yaml_text",
     "config",
     "skeletons",
     "geometry",
@@ -43,6 +44,7 @@ TRAINING = (
 #: A report is built, and the rows are listed, where torch is absent.
 WITHOUT_TORCH = (
     "errors",
+    "yaml_text",
     "runs",
     "results",
     "report",

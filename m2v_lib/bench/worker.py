@@ -28,7 +28,8 @@ from torch import Tensor, nn
 from m2v_lib.bench.ceilings import ceilings, seconds_of
 from m2v_lib.bench.counts import ByteCounter, count_flops
 from m2v_lib.bench.memory import Memory, limit_memory
-from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.config import Experiment
+from m2v_lib.errors import InputError
 from m2v_lib.models.dual_stream import fast
 from m2v_lib.models.dual_stream.fusion import AdaptiveFusion
 from m2v_lib.models.dual_stream.model import DualStreamBlock
@@ -58,7 +59,7 @@ class Bench:
         self.exp, self.task = Experiment.from_dict(experiment), task
         self.step: Step | None = None
         self.maker: Callable[[int], Step] | None = None
-        self.device = device_of(self.exp)
+        self.device = pick_device(self.exp)
         limit_memory()
         if self.exp.run.compile:
             fresh_compiler()
@@ -122,7 +123,7 @@ class Bench:
     def masks(self, experiment: dict[str, Any], n_clips: int) -> dict[str, Any]:
         """Seconds to draw all masks of a batch of `n_clips`: the median of five."""
         exp = Experiment.from_dict(experiment)
-        device = device_of(exp)
+        device = pick_device(exp)
         shape = (n_clips * exp.pretrain.n_masks, exp.model.n_frames, exp.model.n_joints)
         draws = [partial(draw_masks, exp.pretrain, shape, seeded(device, k)) for k in range(6)]
         return {"seconds": sorted(seconds_of(draw, device) for draw in draws)[2]}
@@ -135,7 +136,7 @@ class Bench:
 
     def ceilings(self, experiment: dict[str, Any], quick: bool) -> dict[str, Any]:
         """The best that this device does here, and what it is."""
-        device = device_of(Experiment.from_dict(experiment))
+        device = pick_device(Experiment.from_dict(experiment))
         return {
             **ceilings(device, quick=quick),
             "device": describe(device),
@@ -255,15 +256,6 @@ class Bench:
         return maker
 
 
-def device_of(exp: Experiment) -> torch.device:
-    """The experiment's device. Raises ConfigError where torch has none."""
-    if exp.run.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(
-            f"run.device={exp.run.device}: torch finds no CUDA device on this machine"
-        )
-    return pick_device(exp)
-
-
 def fresh_compiler() -> None:
     """Load the compiler, so that its own code does not count as a variant's memory; forget what
     it has compiled.
@@ -291,7 +283,7 @@ def main() -> None:
                 "allocate memory|bad_alloc", words
             )
             sentence = (
-                words if isinstance(error, ConfigError) else f"{type(error).__name__}: {words}"
+                words if isinstance(error, InputError) else f"{type(error).__name__}: {words}"
             )
             reply = {"error": sentence, "out_of_memory": bool(out_of_memory)}
         print(json.dumps(reply), file=answers, flush=True)

@@ -66,8 +66,10 @@ def add(commands: Any) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from m2v_lib.models.device import usable_device
     from m2v_lib.training.checkpoint import load_checkpoint
 
+    usable_device(args.device)
     folder = args.run if args.run.is_dir() else args.run.parent
     if folder.name.startswith("action-"):
         return _evaluate_action(args)

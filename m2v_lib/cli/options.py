@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
+from m2v_lib.errors import InputError
 from m2v_lib.runs.records import RESUME_EXIT_CODE
+from m2v_lib.yaml_text import parse_yaml
 
 
 def add_experiment(command: argparse.ArgumentParser) -> None:
@@ -65,12 +65,10 @@ def pair(text: str) -> tuple[str, Any]:
     if not equals:
         raise ConfigError(f"expected KEY=VALUE, got {text!r}")
 
-    with contextlib.suppress(json.JSONDecodeError):  # YAML 1.1 takes 1e-3 for text
+    with contextlib.suppress(ValueError, RecursionError):  # YAML 1.1 takes 1e-3 for text
         return key, json.loads(value)
 
     try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(
-            f"{key}: {value!r} is not a value ({str(error).splitlines()[0]})"
-        ) from error
+        return key, parse_yaml(value)
+    except InputError as error:
+        raise ConfigError(f"{key}: {value[:80]!r} is not a value ({error})") from error

@@ -29,7 +29,9 @@ from m2v_lib.config.sections import (
     RunConfig,
 )
 from m2v_lib.config.validation import validate
+from m2v_lib.errors import InputError
 from m2v_lib.skeletons import KNOWN
+from m2v_lib.yaml_text import parse_yaml
 
 #: Sections that decide the result of a stage; `run` only says where and how long.
 STAGE_SECTIONS = {
@@ -173,7 +175,13 @@ class Experiment:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Experiment:
         """Inverse of `to_dict`; settings left out keep the preset's value."""
-        start = Experiment.preset(values.get("preset", "base"), values.get("recipe", "paper"))
+        chosen = {"preset": "base", "recipe": "paper"}
+        for key in chosen:
+            value = values.get(key, chosen[key])
+            if type(value) is not str:
+                raise ConfigError(f"{key} must be a name, got {type(value).__name__}")
+            chosen[key] = value
+        start = Experiment.preset(chosen["preset"], chosen["recipe"])
         changes: dict[str, Any] = {}
         for section, settings in values.items():
             if section in ("preset", "recipe"):
@@ -197,8 +205,8 @@ class Experiment:
     def from_yaml(path: Path | str) -> Experiment:
         """Read a YAML file as written by `to_yaml`. Raises ConfigError naming the file."""
         try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            values = parse_yaml(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, InputError) as error:
             raise ConfigError(
                 f"{path}: not readable as YAML ({' '.join(str(error).split())})"
             ) from error

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from m2v_lib.config import ConfigError
 from m2v_lib.data.augment import flip
 from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
+from m2v_lib.models.device import usable_device
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.body import standing
@@ -222,7 +222,7 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     """The lifter of a run folder (or a weights file), else of the package. Raises ConfigError or
     CheckpointError.
     """
-    check_device(device)
+    usable_device(device)
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
     if device == "cpu":
         keep_freed_memory()
@@ -234,15 +234,3 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
         frame_step=exp.data.frame_step,
         predicts_unseen=exp.data.hidden_joints > 0,
     )
-
-
-def check_device(name: str) -> None:
-    """Raise ConfigError for a device that torch does not know, or that is not here."""
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"device must be cpu, cuda, cuda:1 ... or mps, got {name!r}") from error
-    counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
-    counts["mps"] = int(torch.backends.mps.is_available())
-    if (device.index or 0) >= counts.get(device.type, 0):
-        raise ConfigError(f"device {name!r} is not available here, expected such as cpu")

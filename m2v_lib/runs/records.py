@@ -17,9 +17,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from m2v_lib.errors import InputError
+from m2v_lib.yaml_text import parse_yaml
 
 #: Exit code of a run that stopped early and wants the same command again (EX_TEMPFAIL of
 #: sysexits.h).
@@ -134,7 +133,7 @@ def load_record(folder: Path) -> Record:
     try:
         return Record(
             path=folder,
-            config=yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+            config=parse_yaml((folder / "config.yaml").read_text(encoding="utf-8")),
             result=json.loads((folder / "result.json").read_text(encoding="utf-8")),
             metrics=read_metrics(folder / "metrics.jsonl"),
             env=json.loads((folder / "env.json").read_text(encoding="utf-8")),

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 
 from m2v_lib.errors import InputError
+from m2v_lib.yaml_text import parse_yaml
 
 #: More joints than any body model; a larger count in a file is a mistake.
 MAX_JOINTS: Final = 300
@@ -213,8 +213,10 @@ class Skeleton:
         try:
             if path.stat().st_size > MAX_SKELETON_FILE_BYTES:
                 raise SkeletonError(f"{path}: must be at most {MAX_SKELETON_FILE_BYTES} bytes")
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            values = parse_yaml(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, InputError) as error:
+            if isinstance(error, SkeletonError):
+                raise
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise SkeletonError(f"{path}: not readable as YAML ({reason})") from error
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from m2v_lib.config import Experiment
+from m2v_lib.models.device import usable_device
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -19,15 +20,16 @@ def describe(device: torch.device) -> str:
 
 def pick_device(exp: Experiment) -> torch.device:
     """The configured device, with the configured number of CPU threads set; the fast path keeps
-    freed memory.
+    freed memory. Raises InputError where torch has no such device.
     """
+    device = usable_device(exp.run.device)
     if exp.run.threads:
         torch.set_num_threads(exp.run.threads)
     if exp.run.path == "fast":
         keep_freed_memory()
     if exp.run.device == "cuda":
         return torch.device("cuda", torch.cuda.current_device())
-    return torch.device(exp.run.device)
+    return device
 
 
 def prepare_blocks(model: Model, exp: Experiment) -> Model:

@@ -19,8 +19,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CASES = ROOT.parent / "shared" / "cases" / "hostile"
-#: folders of commands that are no reader's: settings of an experiment
-OTHERS = ("yaml-", "set-")
 SECONDS = 60
 #: address space: torch alone maps some 5 GB
 MAX_ADDRESS_BYTES = 8 << 30
@@ -38,7 +36,7 @@ def snapshot(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.skipif(not NAMES, reason=f"the handed cases are not here ({CASES})")
-@pytest.mark.parametrize("name", [name for name in NAMES if not name.startswith(OTHERS)])
+@pytest.mark.parametrize("name", NAMES)
 def test_a_handed_case_is_a_sentence(name: str, tmp_path: Path) -> None:
     folder = tmp_path / "case"
     shutil.copytree(CASES / name, folder)

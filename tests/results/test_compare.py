@@ -54,7 +54,8 @@ def test_the_paired_difference_by_hand() -> None:
     # all sixteen signs of the ranks: two of them are as extreme as all positive
     ranks = [1, 2, 3, 4]
     sums = [
-        sum(r for r, s in zip(ranks, signs, strict=True) if s) for signs in itertools.product((0, 1), repeat=4)
+        sum(r for r, s in zip(ranks, signs, strict=True) if s)
+        for signs in itertools.product((0, 1), repeat=4)
     ]
     assert found.p == pytest.approx(2 * sum(s >= 10 for s in sums) / len(sums))
 

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
-import yaml
-
 from m2v_lib.config import Experiment
 from m2v_lib.errors import InputError
 from m2v_lib.runs.records import RECORD_FILES, load_record, write_atomically
+from m2v_lib.yaml_text import parse_yaml
 
 #: Size that a file for exchange may have (bytes).
 MAX_ARCHIVE_BYTES = 15 << 20
@@ -119,14 +118,14 @@ def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
         raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
 
     try:
-        exp = Experiment.from_dict(yaml.safe_load(files["config.yaml"]))
+        exp = Experiment.from_dict(parse_yaml(files["config.yaml"].decode()))
         result = json.loads(files["result.json"])
         json.loads(files["env.json"])
         lines = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
         stage = result["stage"]
         expected = exp.run_name(stage)
         own = (result["name"], result["digest"], result["seed"], result["schedule"]["steps"])
-    except (ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(
             f"{archive}: {name} is no record of a run ({type(error).__name__}: {error})"
         ) from error
