@@ -139,6 +139,15 @@ def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
     assert kept - queued == named
 
 
+def test_each_lifting_run_stands_beside_its_own_ridge_regression() -> None:
+    text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
+    lines = re.findall(r"\| ([\d.]+) \| \[\w+\]\(reports/records/(finetune-[\w.-]+)\)", text)
+    assert len(lines) > 10
+    for printed, name in lines:
+        result = json.loads((RECORDS / name / "result.json").read_text(encoding="utf-8"))
+        assert printed == f"{result['baselines']['ridge']['mpjpe']:.1f}", name
+
+
 def test_results_give_the_effects_of_pretraining() -> None:
     """Each cell is an effect of its own rows, worked out once more."""
     question = tables.on_motion_capture("label-scarcity", find_records(RECORDS))
