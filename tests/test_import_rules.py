@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "m2v_lib"
 #: Rooms that import at most each other, and only downwards in this order.
 LEAVES = (
     "errors",
+    "yaml_text",
     "runs",
     "skeletons",
     "config",

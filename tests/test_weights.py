@@ -114,7 +114,7 @@ def test_lifting_on_a_cpu_keeps_freed_memory(
     device: str, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = list[int]()
-    monkeypatch.setattr(lift_model, "check_device", lambda name: None)
+    monkeypatch.setattr(lift_model, "usable_device", lambda name: None)
     monkeypatch.setattr(lift_model, "keep_freed_memory", lambda: calls.append(1))
     load_lifter(finished(tmp_path / "run"), device)
     assert len(calls) == kept
