@@ -111,7 +111,8 @@ def lift(
     )
     about = motion.about | {"network": name_of(model)}
     if tracks.footage:
-        about["video"] = asdict(tracks.footage)
+        said = asdict(tracks.footage).items()
+        about["video"] = {key: value for key, value in said if value is not None}
     return replace(motion, about=about)
 
 
