@@ -204,7 +204,7 @@ def lift_tracks(
             **reading_lines(tracks),
             **motion_lines(tracks, lifted, camera, stature, focal, predicted=bool(lifter.hidden)),
             **treatment_lines(found, smooth),
-            **certainty_lines(tracks, lifted, check, fps),
+            **certainty_lines(tracks, lifted, check, fps, measured=lifter.measured),
         },
         warnings=warnings(tracks, lifted, check, fps),
         absent=() if lifter.hidden else tracks.absent,

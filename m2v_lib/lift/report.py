@@ -100,11 +100,13 @@ def treatment_lines(found: Found, smooth: float | None) -> dict[str, str]:
 
 
 def certainty_lines(
-    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float
+    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float, *, measured: bool
 ) -> dict[str, str]:
-    """How sure the result is: the measured error for such input, and the lift's own check."""
+    """How sure the result is: the measured error for such input, of the network that was `measured`,
+    and the lift's own check.
+    """
     longest = max(person.n_frames for person in people)
-    error = expected_error(fps, longest) if tracks.skeleton == H36M17 else None
+    error = expected_error(fps, longest) if measured and tracks.skeleton == H36M17 else None
 
     lines = {}
     if error is not None:

@@ -58,6 +58,8 @@ class Lifter:
         self.fps = MODEL_FPS / frame_step
         #: whether it was trained to predict joints that it is not given (`data.hidden_joints`)
         self.predicts_unseen = predicts_unseen
+        #: whether the package's accuracy table is of this network
+        self.measured = False
         #: whether it takes any choice of the vocabulary's joints, see `use_skeleton`
         self.any_skeleton = bool(getattr(model, "any_skeleton", False))
         self.use_skeleton(skeleton)
@@ -227,10 +229,12 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     if device == "cpu":
         keep_freed_memory()
     kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
-    return kind(
+    lifter = kind(
         network,
         exp.model.n_frames,
         skeleton=exp.model.joints,
         frame_step=exp.data.frame_step,
         predicts_unseen=exp.data.hidden_joints > 0,
     )
+    lifter.measured = model is None
+    return lifter

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import json
 from dataclasses import replace
@@ -19,8 +20,9 @@ from m2v_lib.lift.output.files import harmless_cell
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.report import expected_error
 from m2v_lib.lift.self_check import SelfCheck, self_check, worst
-from m2v_lib.lift.windows import Lifter
+from m2v_lib.lift.windows import Lifter, load_lifter
 from m2v_lib.skeletons.h36m import JOINTS
+from m2v_lib.weights import own_weights
 
 LIFTER = Lifter(Flat(), 27)
 NOSE = JOINTS.index("nose")
@@ -98,7 +100,9 @@ def test_a_right_lift_passes_its_check_and_a_wrong_one_does_not() -> None:
 
 def test_every_lift_reports_what_it_read_and_assumed() -> None:
     made = replace(tracks(60), notes=("a note",), layout_reason="as asked for")
-    motion = lift_tracks(made, LIFTER)
+    lifter = copy.copy(LIFTER)
+    lifter.measured = True
+    motion = lift_tracks(made, lifter)
     report = motion.report
     assert report["read as"] == "npz, layout h36m17 (as asked for)"
     assert report["recording"] == "1280 x 720 px, 25 frames a second, 60 frames, 1 person"
@@ -109,6 +113,11 @@ def test_every_lift_reports_what_it_read_and_assumed() -> None:
         lift_tracks(made, LIFTER, focal=900.0).report["assumed"].startswith("focal length 900 px,")
     )
     assert motion.notes == ("a note",)
+
+
+def test_the_expected_error_is_of_the_packages_network_alone() -> None:
+    assert "expected error" not in lift_tracks(tracks(60), LIFTER).report
+    assert load_lifter().measured and not load_lifter(own_weights()).measured
 
 
 def test_input_beyond_what_the_network_knows_is_warned_of() -> None:

@@ -189,7 +189,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
         ),
     )
 }
-#: whole-body layouts begin with the body: 133 keypoints of COCO-WholeBody, 136 of Halpe
+#: the usual ones of so many keypoints; whole-body layouts begin with the body: 133 keypoints of
+#: COCO-WholeBody, 136 of Halpe
 _BY_COUNT: Final = {
     14: ("lsp14", "crowdpose14"),
     16: ("mpii16",),
@@ -210,8 +211,13 @@ def by_names(names: Sequence[str]) -> Layout | None:
 
 
 def candidates(n_keypoints: int) -> tuple[Layout, ...]:
-    """The layouts that so many keypoints may be, the most usual first."""
-    return tuple(LAYOUTS[name] for name in _BY_COUNT.get(n_keypoints, ()))
+    """The layouts that so many keypoints may be, the most usual first, those without a place in
+    that order last.
+    """
+    usual = _BY_COUNT.get(n_keypoints, ())
+    others = (name for name in LAYOUTS if name not in usual)
+    same = (name for name in others if LAYOUTS[name].n_keypoints == n_keypoints)
+    return tuple(LAYOUTS[name] for name in (*usual, *same))
 
 
 def begins_with(layout: Layout, n_keypoints: int) -> bool:

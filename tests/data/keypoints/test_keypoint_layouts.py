@@ -4,6 +4,8 @@ says what made it.
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -202,3 +204,14 @@ def test_from_the_17_joints_and_back(name: str) -> None:
     np.testing.assert_allclose(xy[:, own], joints[:, own])
     assert set(range(17)) - set(own) <= {0, 7, 8, *layout.absent}
     assert (np.delete(confidence, list(layout.absent), axis=1) == 1).all()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_is_offered_for_its_count(name: str) -> None:
+    assert LAYOUTS[name] in candidates(LAYOUTS[name].n_keypoints)
+
+
+def test_a_layout_of_ones_own_is_offered_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = dataclasses.replace(LAYOUTS["lsp14"], name="mine14")
+    monkeypatch.setitem(LAYOUTS, "mine14", mine)
+    assert [layout.name for layout in candidates(14)] == ["lsp14", "crowdpose14", "mine14"]

@@ -122,11 +122,12 @@ def test_every_table_holds_the_uncertainty_where_it_is_known(
 
 
 def test_what_every_file_says(motion: Motion, tmp_path: Path) -> None:
-    made = replace(motion, about=motion.about | {"network": "small"})
+    report = motion.report | {"expected error": "50 mm a joint"}
+    made = replace(motion, about=motion.about | {"network": "small"}, report=report)
     said = {
         "network": "small",
         "package": f"m2v_lib {version_of('m2v_lib')}",
-        "expected_error": motion.report["expected error"],
+        "expected_error": "50 mm a joint",
         "fps": 25.0,
         "world": motion.world.how,
     }
