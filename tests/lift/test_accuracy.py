@@ -53,6 +53,7 @@ class Knowing:
     skeleton = H36M17
     fps = 50.0
     hidden: tuple[int, ...] = ()
+    measured = False
 
     def __init__(self, made: Split, wrong: float = 1.0) -> None:
         self.label, self.wrong = made.label_px, wrong
