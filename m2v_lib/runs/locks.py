@@ -44,6 +44,9 @@ def _lock_first_byte(stream: IO[Any]) -> None:
 
 def wait_for_lock(stream: IO[Any]) -> None:
     """Lock an open file until it is closed, as soon as no other holds it."""
+    if fcntl is not None:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        return
     while not try_lock(stream):
         time.sleep(_INTERVAL)
 

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
-from m2v_lib.models.device import usable_device
 from m2v_lib.runs.parents import PARENT, die_with_parent
 from m2v_lib.runs.records import runs_root
 from m2v_lib.training.clip_loader import ClipLoader
@@ -160,7 +159,6 @@ def run_stage(kind: type[Stage], exp: Experiment, root: Path | None = None) -> P
     root = runs_root() if root is None else Path(root)
     folder = root / exp.run_name(kind.name)
     kind.check_settings(exp)
-    usable_device(exp.run.device)
     if PARENT in os.environ or in_launched_process():
         die_with_parent()
 
