@@ -54,7 +54,7 @@ def _rows(
     rows: list[tuple[tuple[str, ...], dict[str, str]]] = []
     for line in lines:
         label, column = tuple(_label(line[key]) for key in keys), str(line[across])
-        if not rows or rows[-1][0] != label or column in rows[-1][1]:
+        if not rows or rows[-1][0] != label:
             rows.append((label, {}))
         rows[-1][1][column] = _text(line[value])
     return [(*label, *(found.get(column, "") for column in columns)) for label, found in rows]

@@ -99,7 +99,8 @@ def test_a_curve_as_text_falls_holds_and_ends() -> None:
 
 def test_the_training_loss_stands_in_where_validation_is_rare(runs: list[Record]) -> None:
     assert learning_curve(runs[0])[0] == "val mpjpe"
-    rare = [runs[0].metrics[0], *({"kind": "train", "step": s, "loss": 1 / s} for s in (1, 2, 4))]
+    trained = ({"kind": "train", "step": s, "loss": 1 / s, "mpjpe": s} for s in (1, 2, 4))
+    rare = [runs[0].metrics[0], *trained]
     run = Record(runs[0].path, {}, {}, rare, {})
     assert learning_curve(run) == ("train loss", ([1, 2, 4], [1.0, 0.5, 0.25]))
     assert learning_curve(run, "val mpjpe")[1][0] == [1]

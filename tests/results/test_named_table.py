@@ -16,6 +16,7 @@ from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.results import paper, tables
 from m2v_lib.results.leaderboard import Cost
 from m2v_lib.results.named_table import named_table, suite_settings
+from m2v_lib.results.per_action import curves_on_motion_capture
 from m2v_lib.results.printed import printed_blocks
 from m2v_lib.results.render import Block
 from m2v_lib.results.text_forms import FORMS, to_csv, to_latex, to_text
@@ -63,6 +64,21 @@ def test_a_label_that_is_printed_twice_has_two_rows() -> None:
     assert len(twice) == 2 and twice[0] != twice[1]
 
 
+def test_of_the_figures_logs_only_what_is_drawn_is_shown() -> None:
+    drawn = [line for line in paper.table("fig6_logs_from_history") if line["in_figure"]]
+    block = printed_blocks("figure6")[-1]
+    cells = [cell for line in block.lines for cell in line[1:] if cell]
+    assert cells == [str(line["test_loss"]) for line in drawn]
+
+
+def test_a_curve_is_shown_by_its_ends(records: list[Record]) -> None:
+    (block,) = (b for b in named_table("figure6", records, costs) if "measured here" in b.title)
+    _, curves = curves_on_motion_capture("figure6", records)
+    ends = [(f"{values[0]:.4g}", f"{values[-1]:.4g}") for _, values in curves.values()]
+    assert [tuple(line[2:]) for line in block.lines] == ends
+    assert any(first != last for first, last in ends)
+
+
 def test_measured_numbers_are_those_of_the_built_table(records: list[Record]) -> None:
     frame = tables.on_motion_capture("table8", records)
     blocks = named_table("table8", records, costs)
@@ -106,7 +122,7 @@ def test_without_records_only_the_print_is_shown(
 TRICKY = Block(
     "A title with 50 % & more",
     ("name_1", "value"),
-    [("a & b_c {x} #1 $2 ~ ^ \\", "1.5 ± 0.2"), ("<P=0.6> | K→8", "")],
+    [("a & b_c {x #1 $2 ~ ^ \\", "1.5 ± 0.2"), ("<P=0.6> | K→8", "")],
     runs=[("run-s0", "run-s1"), ()],
     notes=("A note.",),
 )

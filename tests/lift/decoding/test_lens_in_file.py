@@ -11,13 +11,11 @@ import pytest
 import m2v_lib.lift
 from m2v_lib.data.keypoints import Footage
 from m2v_lib.lift import SAMPLE, lift
-from m2v_lib.lift.decoding.lens_in_file import (
-    EXIF_FOCAL,
-    EXIF_TABLE,
-    VIDEO_KEY,
-    focal_on_film,
-    focal_px,
-)
+from m2v_lib.lift.decoding.lens_in_file import focal_on_film, focal_px
+
+#: of EXIF 2.32: the table of the exposure, FocalLengthIn35mmFilm; and as phones write it in a film
+EXIF_TABLE, EXIF_FOCAL = 34665, 41989
+VIDEO_KEY = "com.apple.quicktime.camera.focal_length.35mm_equivalent"
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
@@ -43,12 +41,11 @@ def video(path: Path, said: dict[str, str]) -> Path:
 
 
 def test_pictures_and_videos_say_it(tmp_path: Path) -> None:
-    key = f"com.apple.quicktime.camera.{VIDEO_KEY}"
     assert focal_on_film(picture(tmp_path / "a.jpg", 26)) == 26
-    assert focal_on_film(video(tmp_path / "a.mov", {key: "13"})) == 13
+    assert focal_on_film(video(tmp_path / "a.mov", {VIDEO_KEY: "13"})) == 13
 
 
-@pytest.mark.parametrize("focal", [None, 0, 65535])
+@pytest.mark.parametrize("focal", [None, 0, 4, 2001, 65535])
 def test_what_makes_no_sense_is_not_taken(focal: int | None, tmp_path: Path) -> None:
     assert focal_on_film(picture(tmp_path / "a.jpg", focal)) is None
     said = {} if focal is None else {VIDEO_KEY: f"{focal}"}
