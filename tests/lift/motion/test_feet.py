@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from fakes.walking import camera_world, person, seen_from, walk
 
 from m2v_lib.lift.camera import bone_lengths
 from m2v_lib.lift.motion import stance
 from m2v_lib.lift.motion.anatomy import Leg, legs
-from m2v_lib.lift.motion.feet import REACH, _bend, plant_feet
+from m2v_lib.lift.motion.feet import REACH, _bend, _depth_correction, plant_feet
 from m2v_lib.skeletons import H36M17
 
 WORLD = camera_world(10, 0)
@@ -31,6 +32,16 @@ def test_a_body_that_drifts_in_depth_is_held_by_its_feet() -> None:
     off = np.linalg.norm(one.root_mm - truth[:, 0], axis=-1).mean()
     assert off < np.abs(wave).mean(), "and is nearer to its true path"
     np.testing.assert_allclose(one.root_mm[:, :2], drifting[:, 0, :2], atol=1e-3)
+
+
+def test_two_feet_that_drift_together_are_held_together() -> None:
+    """Both are sure: the body is moved by what they drift, not by a share of it."""
+    wave = 10 * np.sin(2 * np.pi * np.arange(400) / 50)
+    paths = np.zeros((400, 2, 3), np.float32)
+    paths[..., 2] = wave[:, None]
+    for ankles in (paths, paths[:, :1]):
+        correction = _depth_correction(ankles, WORLD.up, 50.0)
+        assert correction @ wave / (wave @ wave) == pytest.approx(-1, abs=0.1)
 
 
 def test_a_foot_that_trembles_alone_is_held_by_its_leg() -> None:

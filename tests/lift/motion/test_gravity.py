@@ -10,7 +10,8 @@ from fakes.walking import ANKLE, camera_world, person, seen_from, walk
 
 from m2v_lib.lift.motion import stance
 from m2v_lib.lift.motion.anatomy import legs, named, trunk
-from m2v_lib.lift.motion.gravity import find_world
+from m2v_lib.lift.motion.gravity import LEVEL_DEGREES, _best_up, find_world
+from m2v_lib.lift.motion.world import LEVEL_UP
 from m2v_lib.skeletons import H36M17, KNOWN
 
 
@@ -29,6 +30,23 @@ def test_a_walk_says_where_up_is(pitch: float, roll: float) -> None:
     assert found.world.camera_height == pytest.approx(true.camera_height - ANKLE, abs=60)
     assert found.world.pitch == pytest.approx(pitch, abs=2)
     assert "stances of feet" in found.world.how and max(found.sure) < 8
+
+
+def test_somebody_who_stands_still_says_where_up_is() -> None:
+    """Two stances are no floor; the straight body is what tells."""
+    true = camera_world(20, 0)
+    still = np.repeat(seen_from(true, walk(1)), 100, axis=0)
+    found = find_world([person(still)], H36M17, 50.0)
+    assert found.world is not None and "2.0 s of straight posture" in found.world.how
+    assert angle(found.world.up, true.up) < 8 < angle(np.array(LEVEL_UP), true.up)
+
+
+@pytest.mark.parametrize(("pitch", "roll"), [(0, 0), (30, 0), (-25, 15)])
+def test_with_nothing_seen_up_is_the_images(pitch: float, roll: float) -> None:
+    """From any start, in one step; and unsure as a level camera is."""
+    up, sure = _best_up(camera_world(pitch, roll).up, None, [])
+    np.testing.assert_allclose(up, LEVEL_UP, atol=1e-9)
+    np.testing.assert_allclose(sure, LEVEL_DEGREES, rtol=1e-6)
 
 
 def test_feet_correct_a_body_that_leans() -> None:

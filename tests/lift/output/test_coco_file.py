@@ -13,7 +13,7 @@ from fakes.lifting import CAMERA, body, seen
 from m2v_lib.data.keypoints import read_keypoints
 from m2v_lib.lift import save
 from m2v_lib.lift.motion.world import upright_world
-from m2v_lib.lift.output.coco import KEYPOINTS
+from m2v_lib.lift.output.coco import KEYPOINTS, SKELETON
 from m2v_lib.lift.people import Lifted, Motion
 from m2v_lib.skeletons import KNOWN
 
@@ -98,3 +98,22 @@ def test_feet_and_faces_where_the_skeleton_has_them(tmp_path: Path, name: str, n
     save(absent, tmp_path / "x.coco.json")
     rows = json.loads((tmp_path / "x.coco.json").read_text())["annotations"]
     assert rows[0]["num_keypoints"] == n - 1 and rows[0]["keypoints_3d"][:4] == [0, 0, 0, 0]
+
+
+def test_the_bones_of_the_category_are_those_of_a_body() -> None:
+    """Each names two keypoints; their mirror images are bones too; limbs go joint by joint."""
+    named = {frozenset(KEYPOINTS[n - 1] for n in bone) for bone in SKELETON}
+    other = {"left": "right", "right": "left"}
+    mirrored = {
+        frozenset("_".join(other.get(word, word) for word in name.split("_")) for name in bone)
+        for bone in named
+    }
+    assert len(named) == len(SKELETON) == 25 and mirrored == named
+    chains = (
+        *(["ankle", "knee", "hip"], ["shoulder", "elbow", "wrist"], ["hip", "shoulder"]),
+        *(["ankle", "big_toe"], ["ankle", "small_toe"], ["ankle", "heel"]),
+        *(["eye", "ear"], ["ear", "shoulder"]),
+    )
+    for chain in chains:
+        for pair in zip(chain, chain[1:], strict=False):
+            assert frozenset(f"left_{joint}" for joint in pair) in named, pair

@@ -114,6 +114,7 @@ def test_decoded_it_is_the_motion_in_metres_on_the_floor(tmp_path: Path) -> None
     assert save(motion(*pieces), tmp_path / "x.glb") == [tmp_path / "x.glb"]
     found = Decoded(tmp_path / "x.glb")
     np.testing.assert_allclose(found.times, np.arange(60) / 25, atol=1e-6)
+    assert [node["mesh"] for node in found.file["nodes"] if "mesh" in node] == [0, 1]
 
     np.testing.assert_allclose(found.person("person_2"), other / 1000, atol=1e-3)
     seen = [*range(10, 20), *range(40, 60)]
