@@ -37,3 +37,8 @@ def forward(local: np.ndarray, offsets: np.ndarray, parents: Sequence[int]) -> n
             turned[:, joint] = turned[:, parent] @ local[:, joint]
             positions[:, joint] = positions[:, parent] + turned[:, parent] @ offsets[joint]
     return positions
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (...,3) at length 1, those of no length as they are."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

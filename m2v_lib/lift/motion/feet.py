@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from m2v_lib.geometry.kinematics import unit
 from m2v_lib.lift.motion import stance
 from m2v_lib.lift.motion.anatomy import Leg
 from m2v_lib.lift.motion.smooth import smooth
@@ -109,8 +110,7 @@ def _bend(pose: np.ndarray, leg: Leg, shift: np.ndarray) -> None:
     bend -= (bend * ahead).sum(-1, keepdims=True) * ahead
     size = np.linalg.norm(bend, axis=-1, keepdims=True)
     anywhere = np.cross(ahead, np.eye(3)[np.argmin(np.abs(ahead).sum(0))])  # of a straight leg
-    anywhere /= np.maximum(np.linalg.norm(anywhere, axis=-1, keepdims=True), 1e-9)
-    bend = np.where(size > 1e-6, bend / np.maximum(size, 1e-6), anywhere)
+    bend = np.where(size > 1e-6, bend / np.maximum(size, 1e-6), unit(anywhere))
 
     pose[:, leg.knee] = hip + along[:, None] * ahead + across[:, None] * bend
     new_ankle = hip + reach[:, None] * ahead

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from m2v_lib.geometry.kinematics import unit
 from m2v_lib.lift import camera
 from m2v_lib.lift.motion import stance
 from m2v_lib.lift.motion.anatomy import Leg, Trunk, legs, trunk
@@ -133,21 +134,21 @@ def _posture(
         for first in range(0, person.n_frames, camera.BLOCK):
             pose = person.pose_mm[first : first + camera.BLOCK].astype(np.float64)
             bottom = pose[:, of_trunk.bottom].mean(1)
-            leg = _unit(bottom - pose[:, [leg.ankle for leg in of_legs]].mean(1))
-            back = _unit(pose[:, of_trunk.top].mean(1) - bottom)
+            leg = unit(bottom - pose[:, [leg.ankle for leg in of_legs]].mean(1))
+            back = unit(pose[:, of_trunk.top].mean(1) - bottom)
             straight = (leg * back).sum(-1) > np.cos(np.radians(BENT_HIP))
 
             for one in of_legs:
                 if one.hip >= 0 and one.knee >= 0:
-                    thigh = _unit(pose[:, one.knee] - pose[:, one.hip])
-                    shank = _unit(pose[:, one.ankle] - pose[:, one.knee])
+                    thigh = unit(pose[:, one.knee] - pose[:, one.hip])
+                    shank = unit(pose[:, one.ankle] - pose[:, one.knee])
                     straight &= (thigh * shank).sum(-1) > np.cos(np.radians(BENT_KNEE))
 
             total += (leg + back)[straight].sum(0)
             n += int(straight.sum())
 
     seconds = n / fps
-    return (_unit(total), seconds) if seconds >= MIN_UPRIGHT and total.any() else (None, seconds)
+    return (unit(total), seconds) if seconds >= MIN_UPRIGHT and total.any() else (None, seconds)
 
 
 def _best_up(
@@ -156,7 +157,7 @@ def _best_up(
     """One step of least squares from `up` (3,): the new one, and its sigmas of pitch and roll in
     degrees. Every person's floor has a height of its own: they may be taller than assumed.
     """
-    ahead = _unit(np.array([0.0, 0.0, 1.0]) - up[2] * up)
+    ahead = unit(np.array([0.0, 0.0, 1.0]) - up[2] * up)
     side = np.cross(up, ahead)
     axes = np.stack([ahead, side])
     n_floors = len(steps)
@@ -183,8 +184,4 @@ def _best_up(
     matrix = np.array(rows)
     found = np.linalg.lstsq(matrix, np.array(wanted), rcond=None)[0]
     sigma = np.degrees(np.sqrt(np.diag(np.linalg.pinv(matrix.T @ matrix))[:2]))
-    return _unit(up + found[:2] @ axes), (float(sigma[0]), float(sigma[1]))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+    return unit(up + found[:2] @ axes), (float(sigma[0]), float(sigma[1]))

@@ -27,6 +27,7 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.geometry.kinematics import unit
 from m2v_lib.lift.output.rotations import euler_zxy
 from m2v_lib.skeletons import Skeleton
 
@@ -224,7 +225,3 @@ def between(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Angles (n,) in degrees between vectors (n,3)."""
     across = np.linalg.norm(np.cross(one, other), axis=-1)
     return np.degrees(np.arctan2(across, (one * other).sum(-1)))
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)

@@ -20,6 +20,7 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.geometry.kinematics import unit
 from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.output.rotations import swing
 from m2v_lib.lift.people import Lifted, Motion
@@ -112,7 +113,7 @@ class Tree:
                 at = self.skeleton.parents[at]
 
         self._lift_arms(found)
-        found /= np.maximum(np.linalg.norm(found, axis=-1, keepdims=True), 1e-9)
+        found = unit(found)
         return found @ AXES[self.up].T
 
     def _lift_arms(self, directions: np.ndarray) -> None:

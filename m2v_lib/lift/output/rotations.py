@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from m2v_lib.geometry.kinematics import unit
+
 
 def swing(rest: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """The smallest rotations (n,3,3) that turn the direction `rest` (3,) to those of `wanted`
     (n,3); no twist.
     """
     a = rest / np.linalg.norm(rest)
-    b = wanted / np.maximum(np.linalg.norm(wanted, axis=-1, keepdims=True), 1e-9)
+    b = unit(wanted)
     axis, cosine = np.cross(a, b), np.clip(b @ a, -1, 1)
     cross = np.zeros((len(b), 3, 3))
     cross[:, [2, 0, 1], [1, 2, 0]], cross[:, [1, 2, 0], [2, 0, 1]] = axis, -axis
