@@ -221,7 +221,11 @@ class RunConfig:
         "fast", "how blocks are computed; the numbers agree to rounding", "reference"
     )
     precision: str = setting(
-        "fp32", "bf16: products in bfloat16, weights and optimiser in float32", "bf16"
+        "fp32",
+        "bf16: products in bfloat16, weights and optimiser in float32; tf32: products of a GPU "
+        "in its 19-bit format",
+        "bf16",
+        "tf32",
     )
     compile: bool = setting(False, "compile the blocks with torch.compile")
     cuda_graph: str = setting(

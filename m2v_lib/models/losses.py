@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -88,13 +89,15 @@ def lifting_loss(
     cfg: FinetuneConfig,
     weights: tuple[Tensor, Tensor] | None = None,
     present_BT: Tensor | None = None,
+    of_pose: Callable[..., tuple[Tensor, dict[str, Tensor]]] = pose_loss,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The fine-tuning loss of a window and its 3D, on the frames that the model predicts, and
     its named parts.
 
     `network` is the model, with several processes wrapped. `finetune.loss=own` is the model's
     own loss. `weights` stand in place of the configured lambda 1 and 2 where they are tensors;
-    `present_BT` says which frames of padded clips are there.
+    `present_BT` says which frames of padded clips are there. `of_pose` is `pose_loss`, or what a
+    compiler made of it.
     """
     contract: Any = model
     if cfg.loss == "own":
@@ -102,5 +105,5 @@ def lifting_loss(
     target = contract.output_frames(y_BTJ3) if hasattr(model, "output_frames") else y_BTJ3
     w_scale, w_velocity = weights or (cfg.w_scale, cfg.w_velocity)
     if present_BT is None:
-        return pose_loss(network(x_BTJ3), target, w_scale, w_velocity)
+        return of_pose(network(x_BTJ3), target, w_scale, w_velocity)
     return pose_loss(network(x_BTJ3, present_BT), target, w_scale, w_velocity, present_BT)

@@ -24,7 +24,7 @@ from m2v_lib.models.registry import require_dual_stream, require_encoder
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
-from m2v_lib.training.device import prepare_blocks
+from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of
 from m2v_lib.training.schedule import Schedule
@@ -154,7 +154,8 @@ class ActionRecognition(Stage):
     def score(self) -> Callable[[], dict[str, Any]]:
         """Scores of the test samples, and a function that makes accuracies of them."""
         test = self.samples["test"]
-        scores, labels = action_scores(self.model, test), test.label_S.cpu().numpy()
+        with uncompiled():
+            scores, labels = action_scores(self.model, test), test.label_S.cpu().numpy()
         return lambda: score_actions(scores, labels)
 
     def result(self, folder: Path) -> Callable[[], dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeVar, cast
 
 import torch
 from torch import nn
@@ -12,6 +13,8 @@ from m2v_lib.models.device import usable_device
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 
 Model = TypeVar("Model", bound=nn.Module)
+#: Forms of a block (sizes, streams, with and without gradients) that one process may compile.
+MOST_COMPILED: Final = 64
 
 
 def describe(device: torch.device) -> str:
@@ -23,6 +26,7 @@ def pick_device(exp: Experiment) -> torch.device:
     freed memory. Raises InputError where torch has no such device.
     """
     device = usable_device(exp.run.device)
+    torch.set_float32_matmul_precision("high" if exp.run.precision == "tf32" else "highest")
     if exp.run.threads:
         torch.set_num_threads(exp.run.threads)
     if exp.run.path == "fast":
@@ -39,6 +43,14 @@ def prepare_blocks(model: Model, exp: Experiment) -> Model:
     if hasattr(model, "use"):
         cast(Any, model).use(exp.run.path)
     if exp.run.compile:
+        import torch._dynamo.config as dynamo  # a second of every start, for those who compile
+
+        dynamo.cache_size_limit = MOST_COMPILED
         for block in getattr(model, "layers", [model]):
             block.compile()
     return model
+
+
+def uncompiled() -> AbstractContextManager[Any]:
+    """Blocks are computed as written in here: an evaluation's sizes are not worth compiling for."""
+    return torch.compiler.set_stance("force_eager")

@@ -20,11 +20,11 @@ from m2v_lib.data.views import Views
 from m2v_lib.evaluation.protocols import evaluate_prediction, in_millimetres, predict_normalised
 from m2v_lib.evaluation.trivial_baselines import evaluate_trivial_baselines
 from m2v_lib.models.base import Lifter
-from m2v_lib.models.losses import lifting_loss
+from m2v_lib.models.losses import lifting_loss, pose_loss
 from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
-from m2v_lib.training.device import prepare_blocks
+from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.schedule import Schedule
@@ -72,6 +72,7 @@ class Finetune(Stage):
             exp.data, exp.model, store.meta.joints, by_views=views is not None
         )
         self.changes_shape = self.patterns is not None or train.present_CT is not None
+        self.pose_loss = torch.compile(pose_loss) if exp.run.compile else pose_loss
         cfg = exp.finetune
         n_clips = len(train) if views is None else len(views)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
@@ -123,8 +124,10 @@ class Finetune(Stage):
     #: Errors of the latest validation, as long as no step has changed the weights since.
     validated: Callable[[], dict[str, Any]] | None = None
 
-    def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def before_step(self) -> None:
         self.validated = None
+
+    def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         # Batch norm of a single centre frame has no variance: the same clip twice.
         if len(chosen_B) == 1 and self.gives_centre:
             chosen_B = chosen_B.repeat(2)
@@ -176,9 +179,6 @@ class Finetune(Stage):
         if not alike or type(self).draw is not DRAW or self.group.size > 1:
             return None
 
-        for other in others:
-            other.validated = None  # type: ignore[attr-defined]
-
         K, B = len(chosen), len(chosen[0])
         x, y = self.train.batch(torch.cat(list(chosen)))
 
@@ -202,6 +202,7 @@ class Finetune(Stage):
             self.exp.finetune,
             given,
             batch.get("present"),
+            self.pose_loss,
         )
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
@@ -234,10 +235,11 @@ class Finetune(Stage):
         flip = self.exp.finetune.flip_test
         of_all = self.held_out[which]
         parts = {c.skeleton.name: self.loader.chosen(of_all, c) for c in self.choices}
-        predicted = {
-            name: predict_normalised(self.model, clips, flip_test=flip)
-            for name, clips in (parts or {"": of_all}).items()
-        }
+        with uncompiled():
+            predicted = {
+                name: predict_normalised(self.model, clips, flip_test=flip)
+                for name, clips in (parts or {"": of_all}).items()
+            }
 
         def errors() -> dict[str, Any]:
             found = {

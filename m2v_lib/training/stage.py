@@ -40,9 +40,9 @@ class Stage(ABC):
 
     A subclass's `__init__` sets the attributes below; `module` holds all that is trained or
     averaged, `model` what is saved in the end. `draw` and `loss` are the two halves of a step:
-    everything random and eager, then everything deterministic, which may be recorded and
-    replayed. In a process group both are this process's part, and the mean of the losses over
-    processes is the loss of the batch.
+    everything random, then everything deterministic; both may be recorded and replayed. In a
+    process group both are this process's part, and the mean of the losses over processes is the
+    loss of the batch.
     """
 
     #: Name of the stage in settings, folders and records.
@@ -83,6 +83,9 @@ class Stage(ABC):
         loader: ClipLoader,
     ) -> Stage:
         """The stage, with clips on the device and weights as they are before the first step."""
+
+    def before_step(self) -> None:  # noqa: B027 - most stages have nothing to do
+        """Runs before each step; launches nothing."""
 
     @abstractmethod
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:

@@ -20,6 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
+from m2v_lib.experiments.rows import Row, rows
+from m2v_lib.models.losses import lifting_loss
+from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.engine import loop as loop_module
@@ -44,9 +47,18 @@ EVERYTHING = {
 }
 
 
-def play(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """The stand-in of a CUDA graph."""
-    return compute
+def play(
+    launches: Callable[[], None], device: torch.device, *generators: torch.Generator
+) -> Callable[[], None]:
+    """The stand-in of a CUDA graph: what draws from the global generator draws from those given."""
+
+    def launch() -> None:
+        with torch.random.fork_rng(devices=[]):
+            for generator in generators:
+                torch.random.set_rng_state(generator.get_state())
+            launches()
+
+    return launch
 
 
 def with_recording(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +99,21 @@ def test_a_recorded_run_is_the_eager_run_to_the_bit(
     assert_same_run(STAGES[stage](exp, tmp_path / "recorded"), eager)
 
 
+def test_what_the_model_drops_is_dropped_again_when_recorded_and_nothing_else_draws_from_it(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preset = Experiment.preset("smoke").override(
+        {"data.name": "tiny", "run.max_steps": 12, "model.name": "pstmo", "finetune.batch_size": 8}
+    )
+    exp = preset.override({"data.train_stride": 4, "data.test_stride": 1, "run.eval_every": 5})
+    eager = finetune(exp, tmp_path / "eager")
+    with_recording(monkeypatch)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    assert_same_run(finetune(exp, tmp_path / "recorded"), eager)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_recorded_run_stopped_after_every_few_steps_ends_the_same(
     stage: str,
@@ -124,7 +151,7 @@ def test_where_recording_fails_the_run_says_so_once_and_goes_on_eagerly(
     exp = tiny_experiment("paper", EVERYTHING)
     eager = finetune(exp, tmp_path / "eager")
 
-    def fail(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    def fail(*_: object) -> Callable[[], None]:
         raise RuntimeError("operation not permitted when stream is capturing\nand much more")
 
     with_recording(monkeypatch)
@@ -142,11 +169,19 @@ def test_where_recording_fails_the_run_says_so_once_and_goes_on_eagerly(
 
 
 class Waits(TorchDispatchMode):
-    """Notes the operations for which a GPU makes the program wait: a number is fetched, or a
-    size depends on one.
+    """Notes the operations for which a GPU makes the program wait: a number is fetched, a size
+    depends on one, or Python's numbers become a tensor there (a list as an index, too).
     """
 
-    NAMES = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
+    NAMES = (
+        "_local_scalar_dense",
+        "nonzero",
+        "masked_select",
+        "equal",
+        "is_nonzero",
+        "unique",
+        "lift_fresh",
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -190,6 +225,23 @@ def test_steps_between_log_lines_wait_for_nothing(
     assert waits.seen == [] and calls == []
     float(torch.ones(()))
     assert calls, "the net catches what it is for"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for group in ("leaderboard", "leaderboard-own") for row in rows(group)],
+    ids=lambda row: row.name,
+)
+def test_the_loss_of_no_system_waits(row: Row) -> None:
+    exp = row.experiment(data="mocap", preset="smoke", overrides={"run.seed": 0})
+    model = build_model(exp.model, seed=0).train()
+    x, y = (torch.rand(4, exp.model.n_frames, 17, 3, dtype=torch.float64) for _ in range(2))
+    model.double()
+
+    for first in (True, False):  # the first time constants come to the device
+        with Waits() as waits:
+            lifting_loss(model, model, x, y, exp.finetune)[0].backward()
+        assert first or waits.seen == []
 
 
 def _noting(calls: list[str], name: str, method: Any) -> Any:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import DualStreamSettings, Experiment
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.records import Record
 
+STAGES = ("pretrain", "finetune")
 Paces = Mapping[str, Sequence[float]]
 
 
 def paces(records: Iterable[Record], device: str) -> Paces:
-    """By stage, the seconds a unit of work (`step_work`) took in the runs that were made on a
-    device.
+    """By model and stage, the seconds a unit of work (`step_work`) took in the runs that were made
+    on a device.
     """
     found: dict[str, list[float]] = {}
     for record in records:
@@ -22,9 +23,10 @@ def paces(records: Iterable[Record], device: str) -> Paces:
         if ("cpu" if result.get("device") == "cpu" else "cuda") == device and result.get(
             "schedule", {}
         ).get("steps"):
+            exp = Experiment.from_dict(record.config)
             seconds = result["seconds"] / result["schedule"]["steps"]
-            work = step_work(Experiment.from_dict(record.config), result["stage"])
-            found.setdefault(result["stage"], []).append(seconds / work)
+            of_kind = found.setdefault(_kind(exp, result["stage"]), [])
+            of_kind.append(seconds / step_work(exp, result["stage"]))
 
     return found
 
@@ -33,18 +35,25 @@ def expected_minutes(item: Item, known: Paces, n_clips: int | None) -> float | N
     """About how long the run takes where the `known` runs were made; None where none was.
 
     A run of another size counts by the work of its step, most alike first: the same stage, then
-    any.
+    any of the same model.
     """
     n_steps = item.exp.run.max_steps or (_full_steps(item, n_clips) if n_clips else 0)
-    pace = known.get(item.stage) or [value for values in known.values() for value in values]
+    of_model = [_kind(item.exp, stage) for stage in STAGES]
+    pace = known.get(_kind(item.exp, item.stage)) or [
+        value for kind in of_model for value in known.get(kind, ())
+    ]
     if not pace or not n_steps:
         return None
     return statistics.median(pace) * step_work(item.exp, item.stage) * n_steps / 60
 
 
+def _kind(exp: Experiment, stage: str) -> str:
+    return f"{exp.model.name} {stage}"
+
+
 def step_work(exp: Experiment, stage: str) -> float:
-    """Work of one training step in arbitrary units: clips, frames, blocks and a token's products
-    in a block.
+    """Work of one training step in a model's own units: clips and frames, of the dual stream also
+    blocks and a token's products in a block.
 
     The last term stands for what is no product; it weighs in small networks.
     """
@@ -53,6 +62,9 @@ def step_work(exp: Experiment, stage: str) -> float:
         clips = exp.pretrain.batch_size * (
             exp.pretrain.n_masks + 1 / 3
         )  # the teacher only goes forward
+    if not isinstance(m, DualStreamSettings):
+        return clips * m.n_frames
+
     streams = 1.0 if m.streams == "both" else 0.5
     token = streams * (12 + 8 * m.mlp_ratio) * m.dim**2 + 4 * m.dim * m.n_frames + 500 * m.dim
     return clips * m.n_frames * m.n_layers * token

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from m2v_lib.models.layers.constants import Places
+
 # B batch, T frames, V frames out, R frames to read lengths from, J joints, S bones, P pairs
 # D directions: 3 S numbers, bone by bone
 
@@ -12,14 +14,14 @@ BONES = (
     *((16, 15), (15, 14), (13, 12), (12, 11), (10, 9), (9, 8), (8, 7), (8, 11)),
     *((8, 14), (7, 0), (3, 2), (2, 1), (6, 5), (5, 4), (1, 0), (4, 0)),
 )
-OUTER = [outer for outer, _ in BONES]
-INNER = [inner for _, inner in BONES]
+OUTER = Places([outer for outer, _ in BONES])
+INNER = Places([inner for _, inner in BONES])
 
 #: Pairs of joints (from, to) that no bone joins, a joint with itself too: 137.
 PAIRS = [
     (i, j) for i in range(17) for j in range(i, 17) if (i, j) not in BONES and (j, i) not in BONES
 ]
-FROM, TO = [i for i, _ in PAIRS], [j for _, j in PAIRS]
+FROM, TO = Places([i for i, _ in PAIRS]), Places([j for _, j in PAIRS])
 
 
 def bone_loss(
@@ -53,7 +55,7 @@ def bone_loss(
         parts["length_aug"] = w_length * (outputs["length_aug"] - length_BS).square().mean()
 
     direction_BD1 = unit(bone_vectors(centre_B1J3).flatten(2).transpose(1, 2))
-    shift_B1P3 = centre_B1J3[:, :, TO] - centre_B1J3[:, :, FROM]
+    shift_B1P3 = TO.of(centre_B1J3, 2) - FROM.of(centre_B1J3, 2)
 
     for net, share in {"2": 1.0, "1": 0.5}.items():
         error_BD1 = outputs[f"direction_{net}"] - direction_BD1
@@ -66,7 +68,7 @@ def bone_loss(
 
 def bone_vectors(pose_BTJ3: Tensor) -> Tensor:
     """(B, T, S, 3), or without an axis of frames."""
-    return pose_BTJ3[..., OUTER, :] - pose_BTJ3[..., INNER, :]
+    return OUTER.of(pose_BTJ3, -2) - INNER.of(pose_BTJ3, -2)
 
 
 def unit(direction_BDV: Tensor) -> Tensor:

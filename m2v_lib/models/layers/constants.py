@@ -1,11 +1,39 @@
-"""Numbers that follow from structure (graphs): kept in float64, used in whatever dtype comes."""
+"""Numbers that follow from structure (graphs, orders of joints): kept on every device that they
+are used on.
+
+A list as an index, or as values of a new tensor, is copied to the device at every step: a GPU
+waits for it, and a step that waits cannot be recorded.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
+
+
+class Places:
+    """Numbers along an axis (of joints, channels): `of(x, dim)` takes them out of x."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        self.numbers = tuple(numbers)
+        self.copies: dict[torch.device, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def of(self, x: Tensor, dim: int) -> Tensor:
+        return x.index_select(dim, self.on(x.device))
+
+    def on(self, device: torch.device) -> Tensor:
+        """The numbers, kept on the device."""
+        if device not in self.copies:
+            made = torch.tensor(self.numbers, device=device)
+            if type(made) is not Tensor:  # a tracer's stand-in, which must not outlive the trace
+                return made
+            self.copies[device] = made
+        return self.copies[device]
 
 
 class Constant:

@@ -5,26 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.models.layers.constants import Places
+
 # N windows of all clips, F frames, W frames of a window (9), J joints, C features of a joint
 # D features of a part, of all joints or, in `Block`, of a token, H heads, K of a head, S poses
 
 #: Joints of each part.
 PARTS = ((1, 2, 3), (4, 5, 6), (0, 7, 8, 9, 10), (11, 12, 13), (14, 15, 16))
-PART_ORDER = [joint for part in PARTS for joint in part]
-BACK = [PART_ORDER.index(joint) for joint in range(17)]
+PART_ORDER = Places([joint for part in PARTS for joint in part])
+BACK = Places([PART_ORDER.numbers.index(joint) for joint in range(17)])
 WINDOW = 9
 
 
 def split_parts(x_BFD: Tensor) -> list[Tensor]:
     """Features of all joints (B, F, 17 C) as one (B, F, D) a part."""
-    x_BFJC = x_BFD.unflatten(-1, (17, -1))
-    return [x_BFJC[:, :, list(part)].flatten(2) for part in PARTS]
+    x_BFJC = PART_ORDER.of(x_BFD.unflatten(-1, (17, -1)), 2)
+    return [part.flatten(2) for part in x_BFJC.split([len(part) for part in PARTS], dim=2)]
 
 
 def join_parts(parts: list[Tensor]) -> Tensor:
     """Inverse of `split_parts`."""
     by_joint = [p.unflatten(-1, (len(part), -1)) for p, part in zip(parts, PARTS, strict=True)]
-    return torch.cat(by_joint, dim=2)[:, :, BACK].flatten(2)
+    return BACK.of(torch.cat(by_joint, dim=2), 2).flatten(2)
 
 
 class Mlp(nn.Module):
@@ -162,8 +164,8 @@ def wrapped_mask(x_BFD: Tensor, shift: int) -> Tensor:
     """-inf between the frames that a roll by `shift` put at the end and their new neighbours."""
     B, n_frames, _ = x_BFD.shape
     mask = x_BFD.new_zeros(n_frames // WINDOW, WINDOW, WINDOW)
-    mask[-1, : WINDOW - shift, WINDOW - shift :] = -torch.inf
-    mask[-1, WINDOW - shift :, : WINDOW - shift] = -torch.inf
+    mask[-1, : WINDOW - shift, WINDOW - shift :].fill_(-torch.inf)
+    mask[-1, WINDOW - shift :, : WINDOW - shift].fill_(-torch.inf)
     return mask.repeat(B, 1, 1)
 
 

@@ -45,8 +45,13 @@ from m2v_lib.runs.records import (
 from m2v_lib.training.device import describe
 from m2v_lib.training.engine.averaging import WeightAverage, share_of_newest
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
-from m2v_lib.training.engine.randomness import global_seed, seeded
-from m2v_lib.training.engine.step import TrainingStep, cuda_graph
+from m2v_lib.training.engine.randomness import seeded, state_of
+from m2v_lib.training.engine.step import (
+    NotRecordableError,
+    RecordedDraws,
+    TrainingStep,
+    cuda_graph,
+)
 from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.optimisers import make_optimisers
 from m2v_lib.training.schedule import ScheduledValues, learning_rate, matrix_rate_ratio
@@ -107,6 +112,7 @@ class Trainer:
         self.training_step = TrainingStep(
             stage, network, self.optimisers, self.values, self.average, group, capture
         )
+        self.recorded_draws = RecordedDraws(stage, capture) if capture else None
 
     def values_at(self, step: int) -> dict[str, float]:
         """What changes from step to step, at a step (0-based)."""
@@ -125,8 +131,6 @@ class Trainer:
         obstacles = {
             f"run.device={run.device}": self.device.type != "cuda",
             f"run.devices={run.devices}": self.group.size > 1,
-            "run.compile=true": run.compile,
-            "the model's dropout": self.randomness_inside,
             "joints or frames that change": self.stage.changes_shape,
         }
         found = [name for name, there in obstacles.items() if there]
@@ -214,16 +218,17 @@ class Trainer:
 
     def drawn(self) -> Drawn:
         """What the batch of the present step is made of."""
-        key = (self.exp.run.seed, self.stage_key, DRAW, self.step)
-        return Drawn(self, self.chosen_clips(), seeded(self.device, *key))
+        self.stage.before_step()
+        seed = state_of(self.exp.run.seed, self.stage_key, DRAW, self.step)
+        return Drawn(self, self.chosen_clips(), seed)
 
     def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take the present step with a batch."""
-        key = (self.exp.run.seed, self.stage_key, DROPOUT, self.step)
+        seed = None
+        if self.randomness_inside:
+            seed = state_of(self.exp.run.seed, self.stage_key, DROPOUT, self.step)
         self.values.at(self.step)
-        inside = global_seed(self.device, *key) if self.randomness_inside else nullcontext()
-        with inside:
-            extras = self.training_step(batch)
+        extras = self.training_step(batch, seed)
         self.step += 1
         return extras
 
@@ -453,10 +458,24 @@ class Drawn:
 
     trainer: Trainer
     chosen_B: Tensor
-    generator: torch.Generator
+    seed: int
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A new one at the step's seed."""
+        return torch.Generator(device=self.trainer.device).manual_seed(self.seed)
 
     def batch(self) -> dict[str, Tensor]:
-        return self.trainer.stage.draw(self.chosen_B, self.generator)
+        """The batch; where its draws are recorded, it stays until the run's next one."""
+        trainer = self.trainer
+        if trainer.recorded_draws is not None:
+            try:
+                return trainer.recorded_draws(self.chosen_B, self.seed)
+            except NotRecordableError as error:
+                print(f"{trainer.stage.name}: draws eagerly ({error})", flush=True)
+                trainer.recorded_draws = None
+
+        return trainer.stage.draw(self.chosen_B, self.generator)
 
     def __call__(self) -> dict[str, Tensor]:
         """The step as the run takes it alone."""

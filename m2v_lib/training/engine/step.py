@@ -1,32 +1,44 @@
 """One training step: loss, gradients, optimiser, averages and logged sums; computed eagerly or
 replayed as a graph.
 
-A step has two halves. The stage's `draw` does everything random, eagerly. What follows from its
-batch (`compute` here) is deterministic and reads and writes tensors that keep their place in
-memory, so that on a GPU it can be recorded once and replayed by a single launch: a small
-network's step is hundreds of kernels, and launching them costs more than running them.
+A step has two halves. The stage's `draw` does everything random, from a generator seeded for the
+step. What follows from its batch (`compute` here) is deterministic. Both read and write tensors
+that keep their place in memory, so that on a GPU each can be recorded once and replayed by a
+single launch: a small network's step is hundreds of kernels, and launching them costs more than
+running them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from m2v_lib.training.engine.averaging import WeightAverage
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.randomness import drawing_from, global_seed
 from m2v_lib.training.schedule import ScheduledValues
 
 if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
 Batch = dict[str, Tensor]
-#: Records what a function launches; the result launches it again. None where that is not
-#: possible.
-Capture = Callable[[Callable[[], None], torch.device], Callable[[], None]]
+
+
+class Capture(Protocol):
+    """Records what a function launches; the result launches it again. What it draws comes from
+    the generators given, as they are seeded at each launch.
+    """
+
+    def __call__(
+        self, launches: Callable[[], None], device: torch.device, *generators: torch.Generator
+    ) -> Callable[[], None]: ...
+
+
 #: Eager steps before a step is recorded, in which libraries choose their kernels and fetch their
 #: memory.
 WARM_UP_STEPS = 3
@@ -54,22 +66,28 @@ class TrainingStep:
     def __post_init__(self) -> None:
         self.recorded: dict[object, RecordedStep] = {}
 
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Take the step; returns what the loss had to show beside its value."""
+    def __call__(self, batch: Batch, seed: int | None = None) -> dict[str, Tensor]:
+        """Take the step; returns what the loss had to show beside its value. `seed` fixes what the
+        model itself draws (dropout); None: it draws nothing.
+        """
         if self.capture is None:
-            return self.compute(batch)
+            return self.eagerly(batch, seed)
 
         key = tuple((name, t.shape, t.dtype) for name, t in batch.items())
         if key not in self.recorded:
             try:
-                self.recorded[key] = self.record(batch, self.capture)
+                self.recorded[key] = self.record(batch, self.capture, seed is not None)
             except NotRecordableError as error:
                 print(f"{self.stage.name}: no CUDA graph ({error}); going on eagerly", flush=True)
                 self.capture = None
                 self.recorded.clear()
-                return self.compute(batch)
+                return self.eagerly(batch, seed)
 
-        return self.recorded[key].replay(batch)
+        return self.recorded[key].replay(batch, seed)
+
+    def eagerly(self, batch: Batch, seed: int | None) -> dict[str, Tensor]:
+        with nullcontext() if seed is None else global_seed(self.stage.device, seed):
+            return self.compute(batch)
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """The deterministic half of a step, every kernel launched from here."""
@@ -115,7 +133,7 @@ class TrainingStep:
         )
         torch._foreach_add_([self.sums[name] for name in scalars], list(means.unbind()))
 
-    def record(self, batch: Batch, capture: Capture) -> RecordedStep:
+    def record(self, batch: Batch, capture: Capture, draws: bool) -> RecordedStep:
         """A recorded step for batches of this shape; what the warm-up changes is put back.
 
         Raises NotRecordableError, the state as it was; an error in putting it back is not
@@ -129,20 +147,23 @@ class TrainingStep:
             seen.clear()
             seen.update(self.compute(place))
 
+        device = self.stage.device
+        inside = torch.Generator(device=device) if draws else None
+
         try:
-            for _ in range(WARM_UP_STEPS):
-                compute()
-            seen.clear()
-            for optimiser in self.optimisers:
-                optimiser.zero_grad(set_to_none=True)
-            launch = capture(compute, self.stage.device)
+            with drawing_from(inside):
+                for _ in range(WARM_UP_STEPS):
+                    compute()
+                seen.clear()
+                for optimiser in self.optimisers:
+                    optimiser.zero_grad(set_to_none=True)
+                launch = capture(compute, device, *([inside] if inside else []))
         except Exception as error:
             self.restore(before)
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
-            raise NotRecordableError(reason) from error
+            raise NotRecordableError(_reason(error)) from error
 
         self.restore(before)
-        return RecordedStep(place, launch, seen)
+        return RecordedStep(place, launch, seen, inside)
 
     def state(self) -> Iterator[tuple[object, Tensor]]:
         """All tensors that a step changes."""
@@ -175,22 +196,66 @@ class TrainingStep:
 @dataclass
 class RecordedStep:
     """A step recorded for one shape of batch: where its batch lies, how to launch it, what it
-    shows.
+    shows, and where the model itself draws from.
     """
 
     place: dict[str, Tensor]
     launch: Callable[[], None]
     seen: dict[str, Tensor]
+    inside: torch.Generator | None = None
 
-    def replay(self, batch: Batch) -> dict[str, Tensor]:
+    def replay(self, batch: Batch, seed: int | None = None) -> dict[str, Tensor]:
         torch._foreach_copy_(list(self.place.values()), [batch[name] for name in self.place])
+        if self.inside is not None and seed is not None:
+            self.inside.manual_seed(seed)
         self.launch()
         return self.seen
 
 
-def cuda_graph(compute: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record the launches of `compute` on the current stream, which must not be the default one;
-    the result replays them.
+class RecordedDraws:
+    """The random half of a stage's steps, recorded once for each size of batch."""
+
+    def __init__(self, stage: Stage, capture: Capture) -> None:
+        self.stage, self.capture = stage, capture
+        self.generator = torch.Generator(device=stage.device)
+        self.recorded: dict[int, tuple[Tensor, Callable[[], None], Batch]] = {}
+
+    def __call__(self, chosen_B: Tensor, seed: int) -> Batch:
+        """The batch of these clips, in a place that the next one takes. Raises NotRecordableError."""
+        if len(chosen_B) not in self.recorded:
+            self.recorded[len(chosen_B)] = self.record(chosen_B)
+        place_B, launch, batch = self.recorded[len(chosen_B)]
+        place_B.copy_(chosen_B)
+        self.generator.manual_seed(seed)
+        launch()
+        return batch
+
+    def record(self, chosen_B: Tensor) -> tuple[Tensor, Callable[[], None], Batch]:
+        place_B, batch = chosen_B.clone(), dict[str, Tensor]()
+
+        def draw() -> None:
+            batch.update(self.stage.draw(place_B, self.generator))
+
+        try:
+            for _ in range(WARM_UP_STEPS):
+                draw()
+            batch.clear()
+            launch = self.capture(draw, self.stage.device, self.generator)
+        except Exception as error:
+            raise NotRecordableError(_reason(error)) from error
+
+        return place_B, launch, batch
+
+
+def _reason(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def cuda_graph(
+    launches: Callable[[], None], device: torch.device, *generators: torch.Generator
+) -> Callable[[], None]:
+    """Record what a function launches on the current stream, which must not be the default one;
+    the result replays it.
 
     Warm-up, recording and replays belong on one stream that no other run uses at the time:
     libraries keep a workspace a stream, and two graphs recorded with the same one would write
@@ -201,9 +266,12 @@ def cuda_graph(compute: Callable[[], None], device: torch.device) -> Callable[[]
         raise RuntimeError("the default stream cannot be recorded")
 
     graph = torch.cuda.CUDAGraph()
+    for generator in generators:
+        graph.register_generator_state(generator)
+
     # Other threads may use the device meanwhile (checkpoints, evaluations), so errors are
     # watched for in this one.
     with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-        compute()
+        launches()
 
     return graph.replay

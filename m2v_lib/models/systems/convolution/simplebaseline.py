@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.constants import Places
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
@@ -79,7 +80,9 @@ class SimpleBaseline(Lifter):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         joints_in, joints_out = JOINT_SETS[settings.joint_set]
-        self.joints_in, self.joints_out = list(joints_in), list(joints_out)
+        self.joints_in, self.joints_out = Places(joints_in), Places(joints_out)
+        place = {joint: i for i, joint in enumerate(joints_out, 1)}
+        self.from_zero_and_out = Places([place.get(joint, 0) for joint in range(17)])
         n_in, n_out, dim = 2 * len(self.joints_in), 3 * len(self.joints_out), settings.dim
 
         self.w1 = ExactLinear(n_in, dim)
@@ -103,13 +106,12 @@ class SimpleBaseline(Lifter):
         """2D (B, T, 17, 2) -> 3D (B, T, 17, 3); joints that are not predicted are 0."""
         z_BTO3 = self.z_scores(x_BTJC) * self.output_std + self.output_mean
 
-        pose_BTJ3 = x_BTJC.new_zeros(*x_BTJC.shape[:3], 3)
-        pose_BTJ3[:, :, self.joints_out] = z_BTO3.unflatten(-1, (-1, 3)).to(pose_BTJ3.dtype)
-        return pose_BTJ3
+        z_BTO3 = z_BTO3.unflatten(-1, (-1, 3)).to(x_BTJC.dtype)
+        return self.from_zero_and_out.of(torch.cat([0 * z_BTO3[:, :, :1], z_BTO3], dim=2), 2)
 
     def z_scores(self, x_BTJC: Tensor) -> Tensor:
         """The network itself: z-scored 3D (B, T, 3 O) of the frames' 2D."""
-        x_BTI2 = self.check_input(x_BTJC)[:, :, self.joints_in]
+        x_BTI2 = self.joints_in.of(self.check_input(x_BTJC), 2)
         x_ND = (x_BTI2.flatten(2).flatten(0, 1) - self.input_mean) / self.input_std
 
         h_ND = self.dropout(torch.relu(self.batch_norm1(self.w1(x_ND))))
@@ -120,7 +122,7 @@ class SimpleBaseline(Lifter):
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean squared error of the z-scores (their training)."""
         target_BTD = (
-            target_BTJ3[:, :, self.joints_out].flatten(2) - self.output_mean
+            self.joints_out.of(target_BTJ3, 2).flatten(2) - self.output_mean
         ) / self.output_std
         value = (self.z_scores(x_BTJC) - target_BTD).square().mean()
         return value, {"squared": value.detach()}
@@ -131,7 +133,10 @@ class SimpleBaseline(Lifter):
     @torch.no_grad()
     def fit_statistics(self, x_NJ2: Tensor, pose_NJ3: Tensor) -> None:
         """Take mean and population std of training frames; what never moves keeps a std of 1."""
-        sides = {"input": x_NJ2[:, self.joints_in, :2], "output": pose_NJ3[:, self.joints_out]}
+        sides = {
+            "input": self.joints_in.of(x_NJ2[..., :2], 1),
+            "output": self.joints_out.of(pose_NJ3, 1),
+        }
         for side, values in sides.items():
             std, mean = torch.std_mean(values.flatten(1), dim=0, correction=0)
             getattr(self, f"{side}_mean").copy_(mean)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.constants import Places
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
@@ -97,7 +98,8 @@ class SRNet(Lifter):
         hidden = shares(read, settings.dim)
         needed = [3 * len(part) for part in self.joints]
         written_out = [*needed[:-1], needed[-1] + 1]  # one more than is used, as in the files
-        self.kept_outputs = kept_outputs(needed)
+        self.by_part = Places([joint for part in self.joints for joint in part])
+        self.kept_outputs = Places(kept_outputs(needed))
 
         def layer(sizes_in: list[int], sizes_out: list[int], n_taps: int) -> PartConv:
             return PartConv(sizes_in, sizes_out, n_taps, settings.recombine)
@@ -117,8 +119,7 @@ class SRNet(Lifter):
         one_window = x_BTJ2.shape[1] == self.plan.receptive_field
         strided = self.form == "strided" or (self.form == "either" and one_window)
 
-        by_part = [joint for part in self.joints for joint in part]
-        h_BCT = x_BTJ2[:, :, by_part].flatten(2).transpose(1, 2)
+        h_BCT = self.by_part.of(x_BTJ2, 2).flatten(2).transpose(1, 2)
         with full_precision(h_BCT):  # reads coordinates
             h_BCT = self.expand_conv(h_BCT, *self.steps(0, strided))
 
@@ -127,8 +128,9 @@ class SRNet(Lifter):
             h_BCT = self.plan.kept(h_BCT, block, strided) + self.block(h_BCT, block, strided)
 
         with full_precision(h_BCT):
-            y_BCV = self.final_layer(h_BCT.to(x_BTJ2.dtype))[:, self.kept_outputs]
+            y_BCV = self.final_layer(h_BCT.to(x_BTJ2.dtype))
 
+        y_BCV = self.kept_outputs.of(y_BCV, 1)
         return y_BCV.transpose(1, 2).unflatten(-1, (17, 3))
 
     def block(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:

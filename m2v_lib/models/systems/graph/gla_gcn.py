@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ConfigError, ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.constants import Constant
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.skeletons.h36m import BONES, N_JOINTS
@@ -26,8 +27,10 @@ from m2v_lib.skeletons.h36m import BONES, N_JOINTS
 STRIDE = 3
 KERNEL = 9  # frames of a convolution over time
 #: In training a target is turned and its x and y scaled, one draw of each for a window.
-TURNS = (-5.0, 0.0, 5.0)  # degrees in the image plane
-SCALES = (0.95, 1.0, 1.05)
+TURNS = Constant(
+    lambda: torch.tensor([-5.0, 0.0, 5.0], dtype=torch.float64)
+)  # degrees in the image plane
+SCALES = Constant(lambda: torch.tensor([0.95, 1.0, 1.05], dtype=torch.float64))
 
 
 @dataclass(frozen=True)
@@ -230,8 +233,8 @@ def skeleton_graphs() -> Tensor:
 def jittered(target_B1J3: Tensor) -> Tensor:
     """Targets turned about the camera's axis and scaled in x and y, each by draws of its own."""
     B, device = len(target_B1J3), target_B1J3.device
-    turn = target_B1J3.new_tensor(TURNS)[torch.randint(3, (B,), device=device)].deg2rad()
-    scale = target_B1J3.new_tensor(SCALES)[torch.randint(3, (B,), device=device)]
+    turn = TURNS.like(target_B1J3)[torch.randint(3, (B,), device=device)].deg2rad()
+    scale = SCALES.like(target_B1J3)[torch.randint(3, (B,), device=device)]
 
     cos, sin = (part.view(B, 1, 1) for part in (scale * turn.cos(), scale * turn.sin()))
     x, y, z = target_B1J3.unbind(-1)

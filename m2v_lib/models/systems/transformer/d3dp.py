@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.constants import Places
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.systems.transformer import mixste
@@ -24,6 +25,7 @@ from m2v_lib.skeletons.h36m import FLIP_ORDER, N_JOINTS, ROOT
 
 N_TIMES = 1000  # steps of the noise schedule
 CLAMP = 1.1  # largest coordinate of a noisy pose or of an estimate
+MIRRORED = Places(FLIP_ORDER)
 
 
 @dataclass(frozen=True)
@@ -99,14 +101,15 @@ class D3DP(Lifter):
     def sample(self, x_BTJC: Tensor, generator: torch.Generator) -> Tensor:
         """Estimates of the pose (B, K, H, T, J, 3) at each step (DDIM with eta 1).
 
-        Noise comes from a generator of the CPU and is the same for all clips of a batch, so a
-        clip's poses depend neither on the device nor on its neighbours.
+        Noise comes, outside training, from a generator of the CPU and is the same for all clips of
+        a batch, so a clip's poses depend neither on the device nor on its neighbours.
         """
         x_BTJ2 = self.check_input(x_BTJC)
         one_clip = (self.settings.n_hypotheses, *x_BTJ2.shape[1:3], 3)
 
         def noise() -> Tensor:
-            drawn_HTJ3 = torch.randn(one_clip, generator=generator, device="cpu").to(x_BTJ2)
+            where = x_BTJ2.device if self.training else "cpu"
+            drawn_HTJ3 = torch.randn(one_clip, generator=generator, device=where).to(x_BTJ2)
             return drawn_HTJ3.expand(len(x_BTJ2), *one_clip)
 
         y_BHTJ3, estimates = noise(), []
@@ -117,7 +120,7 @@ class D3DP(Lifter):
                 y_BHTJ3 = self.stepped(y_BHTJ3, estimate_BHTJ3, t, following, noise())
 
         poses_BKHTJ3 = torch.stack(estimates, dim=1)
-        poses_BKHTJ3[..., ROOT, :] = 0
+        poses_BKHTJ3[..., ROOT, :].zero_()
 
         return poses_BKHTJ3
 
@@ -258,7 +261,7 @@ def sampling_times(n_steps: int) -> list[tuple[int, int]]:
 
 def mirrored(pose: Tensor) -> Tensor:
     """A pose (..., J, 2 or 3) with left and right swapped."""
-    swapped = pose[..., FLIP_ORDER, :]
+    swapped = MIRRORED.of(pose, -2)
     return torch.cat([-swapped[..., :1], swapped[..., 1:]], dim=-1)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.constants import Constant
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.stochastic_depth import rising_rates
@@ -24,6 +25,7 @@ from m2v_lib.skeletons.h36m import N_JOINTS
 
 #: How much a joint counts in the loss: the further from the trunk, the more (section 3.4).
 JOINT_WEIGHTS = (1, 1, 2.5, 2.5, 1, 2.5, 2.5, 1, 1, 1, 1.5, 1.5, 4, 4, 1.5, 4, 4)
+WEIGHTS = Constant(lambda: torch.tensor(JOINT_WEIGHTS))
 W_SMOOTHNESS = 0.5
 W_VELOCITY = 2.0
 
@@ -139,7 +141,7 @@ def loss_terms(prediction_BTJ3: Tensor, target_BTJ3: Tensor) -> dict[str, Tensor
     `smoothness` holds the prediction's own steps small, without a target: each squared
     coordinate counts, weighted by joint.
     """
-    weights_J = prediction_BTJ3.new_tensor(JOINT_WEIGHTS)
+    weights_J = WEIGHTS.like(prediction_BTJ3)
     distance_BTJ = (prediction_BTJ3 - target_BTJ3).norm(dim=-1)
 
     step_BTJ3 = prediction_BTJ3.diff(dim=1)

@@ -195,7 +195,7 @@ class FrequencyMlp(Mlp):
         n_tokens = x_BND.shape[1]
         cosines_NN = cosines(n_tokens, x_BND)
         halved_first_N = torch.ones(n_tokens, device=x_BND.device, dtype=x_BND.dtype)
-        halved_first_N[0] = 0.5
+        halved_first_N[0].fill_(0.5)
 
         y_BND = super().forward(cosines_NN @ x_BND)
         return (cosines_NN.T * halved_first_N / (2 * n_tokens)) @ y_BND
