@@ -150,6 +150,7 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
         workers=args.workers,
         lanes=args.streams,
         stack=args.stack,
+        compile=args.compile,
     )
     return lease.run()
 

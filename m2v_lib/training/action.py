@@ -154,7 +154,7 @@ class ActionRecognition(Stage):
     def score(self) -> Callable[[], dict[str, Any]]:
         """Scores of the test samples, and a function that makes accuracies of them."""
         test = self.samples["test"]
-        with uncompiled():
+        with uncompiled(self.exp):
             scores, labels = action_scores(self.model, test), test.label_S.cpu().numpy()
         return lambda: score_actions(scores, labels)
 

@@ -72,7 +72,13 @@ class Finetune(Stage):
             exp.data, exp.model, store.meta.joints, by_views=views is not None
         )
         self.changes_shape = self.patterns is not None or train.present_CT is not None
-        self.pose_loss = torch.compile(pose_loss) if exp.run.compile else pose_loss
+        self.pose_loss = pose_loss
+        #: The loss's weights as tensors: a compiler makes one program for all values.
+        self.weights: tuple[Tensor, Tensor] | None = None
+        if exp.run.compile:
+            self.pose_loss = torch.compile(pose_loss, dynamic=False)
+            lambdas = (exp.finetune.w_scale, exp.finetune.w_velocity)
+            self.weights = tuple(torch.tensor(w, device=device) for w in lambdas)  # type: ignore[assignment]
         cfg = exp.finetune
         n_clips = len(train) if views is None else len(views)
         self.schedule = Schedule(n_clips, cfg.batch_size, cfg.epochs, exp.run.max_steps)
@@ -193,7 +199,9 @@ class Finetune(Stage):
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        given = (batch["w_scale"], batch["w_velocity"]) if "w_scale" in batch else None
+        given = self.weights
+        if "w_scale" in batch:
+            given = batch["w_scale"], batch["w_velocity"]
         loss, parts = lifting_loss(
             self.model,
             network,
@@ -235,7 +243,7 @@ class Finetune(Stage):
         flip = self.exp.finetune.flip_test
         of_all = self.held_out[which]
         parts = {c.skeleton.name: self.loader.chosen(of_all, c) for c in self.choices}
-        with uncompiled():
+        with uncompiled(self.exp):
             predicted = {
                 name: predict_normalised(self.model, clips, flip_test=flip)
                 for name, clips in (parts or {"": of_all}).items()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.experiments.lease.archive import pack
-from m2v_lib.experiments.lease.jobs import Job, write_jobs
+from m2v_lib.experiments.lease.jobs import Job, by_kind, compiled, write_jobs
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
 from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, write_json
 
@@ -38,9 +38,10 @@ UNMEASURED_STACKS = (2, 8)
 
 @dataclass
 class Lease:
-    """What is trained where and for how long. `lanes` is the number of streams of a worker,
+    """What is trained where and for how long. Each kind of jobs (`jobs.kind_of`) has a worker of
+    its own, the commonest kind `workers` of them. `lanes` is the number of streams of a worker,
     `stack` the number of runs that share their steps on each. 0: as many as the bench finds
-    fastest (1 on a CPU).
+    fastest (1 on a CPU). With `compile` the commonest form of blocks is compiled.
     """
 
     jobs: list[Job]
@@ -51,6 +52,7 @@ class Lease:
     workers: int = 1
     lanes: int = 0
     stack: int = 0
+    compile: bool = False
     bench_seconds: float = BENCH_SECONDS
 
     def __post_init__(self) -> None:
@@ -79,6 +81,7 @@ class Lease:
 
         bench = min(self.bench_seconds, 60 * BENCH_SHARE * self.minutes)
         words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}", "--lanes", *tried]
+        write_jobs(self.out / "jobs.json", self.jobs)
         self.call("trial", words, timeout=min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes))
 
         found: dict[str, Any] = (
@@ -125,7 +128,7 @@ class Lease:
 
     def call(self, module: str, words: Sequence[str], timeout: float) -> None:
         """Run a module of this package on the jobs to its end, or until the time is up."""
-        process = self.start(module, words)
+        process = self.start(module, "jobs.json", words)
         try:
             process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -133,9 +136,10 @@ class Lease:
             process.wait()
             print(f"lease: {module} did not end within {timeout:.0f} s", flush=True)
 
-    def start(self, module: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        jobs = self.out / "jobs.json"
-        write_jobs(jobs, self.jobs)
+    def write_jobs(self, name: str, jobs: list[Job]) -> None:
+        write_jobs(self.out / name, compiled(jobs) if self.compile else jobs)
+
+    def start(self, module: str, jobs: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[3])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         threads = os.environ.get(
@@ -144,7 +148,13 @@ class Lease:
 
         env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
         return subprocess.Popen(
-            [sys.executable, "-m", f"m2v_lib.experiments.lease.{module}", str(jobs), *words],
+            [
+                sys.executable,
+                "-m",
+                f"m2v_lib.experiments.lease.{module}",
+                str(self.out / jobs),
+                *words,
+            ],
             env=env,
         )
 
@@ -162,9 +172,14 @@ class Lease:
             "--until",
             f"{self.until:.3f}",
         ]
-        running = [self.start("worker", words) for _ in range(self.workers)]
+        running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        for number, (kind, jobs) in enumerate(by_kind(self.jobs).items()):
+            self.write_jobs(f"jobs-{kind}.json", jobs)
+            for _ in range(self.workers if number == 0 else 1):
+                running.append((kind, self.start("worker", f"jobs-{kind}.json", words)))
+
         print(
-            f"lease: {len(self.jobs)} runs, {self.workers} workers with {self.lanes} x "
+            f"lease: {len(self.jobs)} runs, {len(running)} workers with {self.lanes} x "
             f"{self.stack} at a time",
             flush=True,
         )
@@ -173,8 +188,8 @@ class Lease:
         restarts = 2
         while running and time.time() < last:
             time.sleep(0.1)
-            for process in [p for p in running if p.poll() is not None]:
-                running.remove(process)
+            for kind, process in [(k, p) for k, p in running if p.poll() is not None]:
+                running.remove((kind, process))
                 if (
                     process.returncode not in (0, RESUME_EXIT_CODE)
                     and restarts
@@ -192,10 +207,11 @@ class Lease:
                             replace(j, exp=j.exp.override({"run.cuda_graph": "off"}))
                             for j in self.jobs
                         ]
+                        self.write_jobs(f"jobs-{kind}.json", by_kind(self.jobs)[kind])
 
-                    running.append(self.start("worker", words))
+                    running.append((kind, self.start("worker", f"jobs-{kind}.json", words)))
 
-        for process in running:
+        for _, process in running:
             process.kill()
             process.wait()
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.training.device import uncompiled
 from m2v_lib.training.engine.averaging import WeightAverage
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.engine.randomness import drawing_from, global_seed
@@ -65,6 +66,8 @@ class TrainingStep:
 
     def __post_init__(self) -> None:
         self.recorded: dict[object, RecordedStep] = {}
+        #: Sizes of the batches that blocks are compiled for: those of the first.
+        self.usual: tuple[torch.Size, ...] = ()
 
     def __call__(self, batch: Batch, seed: int | None = None) -> dict[str, Tensor]:
         """Take the step; returns what the loss had to show beside its value. `seed` fixes what the
@@ -97,9 +100,14 @@ class TrainingStep:
 
         device = stage.device.type
         in_bfloat16 = exp.run.precision == "bf16"
+        sizes = tuple(t.shape for t in batch.values())
+        self.usual = self.usual or sizes
 
-        with torch.autocast(
-            device, torch.bfloat16, enabled=in_bfloat16, cache_enabled=self.capture is None
+        with (
+            torch.autocast(
+                device, torch.bfloat16, enabled=in_bfloat16, cache_enabled=self.capture is None
+            ),
+            nullcontext() if sizes == self.usual else uncompiled(exp),
         ):
             loss, extras = stage.loss(self.network, batch)
 
