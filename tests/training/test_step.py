@@ -45,10 +45,7 @@ EVERYTHING = {
     "optim.schedule": "cosine",
     "optim.warmup_steps": 3,
 }
-PRETRAINED_SYSTEMS = (
-    {"model.name": "motionbert"},
-    {"model.name": "pstmo", "model.dropout": 0.0},
-)
+PRETRAINED_SYSTEMS = ({"model.name": "motionbert"}, {"model.name": "pstmo"})
 
 
 def play(

@@ -65,7 +65,7 @@ class MaskedPoseModel(Pretraining):
         """
         B, T, _ = shape_BTJ
         device = generator.device
-        shuffled_T = torch.randperm(T, generator=generator, device=device)
+        shuffled_T = torch.rand(T, generator=generator, device=device).argsort()
         n_seen = T - self.n_hidden_frames
         order_T = torch.cat([shuffled_T[:n_seen].sort().values, shuffled_T[n_seen:].sort().values])
 
