@@ -24,7 +24,7 @@ from m2v_lib.lift.windows import CentreLifter, load_lifter
 from m2v_lib.models.base import Lifter, count_parameters
 from m2v_lib.models.complexity import count, count_parts
 from m2v_lib.models.losses import lifting_loss
-from m2v_lib.models.registry import build_model, model_class, model_names
+from m2v_lib.models.registry import build_model, model_class, model_names, pretraining_class
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.action import train_action
 from m2v_lib.training.checkpoint import load_checkpoint
@@ -210,13 +210,19 @@ def test_what_a_system_has_not_is_not_timed() -> None:
             options.check_for(exp)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_stage_1_is_the_dual_streams_alone(name: str, home: Path) -> None:
-    reason = "with an encoder" if name not in ENCODERS else "of a teacher's blocks"
-    with pytest.raises(ConfigError, match=f"pre-training .*{reason}"):
+@pytest.mark.parametrize("name", [name for name in OTHERS if not pretraining_class(name)])
+def test_what_was_published_without_pre_training_has_none(name: str, home: Path) -> None:
+    reason = f"model.name={name} was not; those with one are dual_stream, motionbert, pstmo$"
+    with pytest.raises(ConfigError, match=f"^pre-training needs .*{reason}"):
         pretrain(experiment(name), home / "runs")
-    with pytest.raises(ConfigError, match=f"finetune.init=pretrained .*{reason}"):
+    with pytest.raises(ConfigError, match=f"^finetune.init=pretrained needs .*{reason}"):
         finetune(experiment(name, finetune__init="pretrained"), home / "runs")
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_only_the_dual_stream_can_be_frozen(name: str, home: Path) -> None:
+    with pytest.raises(ConfigError, match=f"finetune.freeze=encoder needs .*got {name}$"):
+        finetune(experiment(name, finetune__freeze="encoder"), home / "runs")
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -13,7 +13,7 @@ from m2v_lib.config import Experiment
 
 def add(commands: Any) -> None:
     for name, text, command in (
-        ("pretrain", "stage 1: masked prediction of the teacher's representations", _pretrain),
+        ("pretrain", "stage 1: predict a teacher's representations, or a system's own", _pretrain),
         ("finetune", "stage 2: lift 2D to 3D, then evaluate", _finetune),
         ("action", "action recognition: train the classifier, then evaluate", _action),
     ):

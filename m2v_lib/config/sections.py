@@ -118,7 +118,11 @@ class DualStreamSettings(ModelSettings):
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Stage 1: masked prediction of a teacher's representations (paper section III-B)."""
+    """Stage 1: masked prediction of a teacher's representations (paper section III-B).
+
+    `lr`, `splits`, `extra_2d`, `epochs` and `batch_size` count for the pre-training of other models
+    too, the rest for the dual stream alone.
+    """
 
     mask: str = setting("tokens", "what is hidden at once (audit E5)", "joint-spans")
     mask_prob: float = setting(0.7, "share P of tokens that is hidden")
@@ -134,6 +138,7 @@ class PretrainConfig:
     loss_scale: str = setting("none", "divide the loss by the root of d (audit E6)", "sqrt-dim")
     splits: str = setting("train", "whose 2D is learnt from (audit E8)", "train+test")
     extra_2d: str = new_setting("", "another store whose 2D is learnt from too")
+    lr: float = new_setting(0.0, "learning rate of this stage; 0: optim.lr")
     epochs: int = setting(15, "epochs of the full schedule")
     batch_size: int = setting(4, "clips a step, each seen M times")
 

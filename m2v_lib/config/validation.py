@@ -55,6 +55,7 @@ POSITIVE: Final = (
     "run.checkpoint_every",
 )
 NOT_NEGATIVE: Final = (
+    "pretrain.lr",
     "run.max_steps",
     "action.max_steps",
     "run.eval_every",

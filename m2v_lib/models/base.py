@@ -45,6 +45,8 @@ class Lifter(nn.Module):
     has_encoder: ClassVar[bool] = False
     #: Name of the layer that makes poses of the representation.
     pose_head: ClassVar[str] = "head"
+    #: How names begin of the weights that the model's pre-training, if it has one, leaves fresh.
+    fresh_after_pretraining: ClassVar[tuple[str, ...]] = ()
     #: Whether `loss` itself draws random numbers (a diffusion model's noise), from torch's
     #: global generator.
     draws_in_loss: ClassVar[bool] = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import overload
 
 import torch
@@ -12,6 +13,7 @@ from m2v_lib.config.fields import ModelSettings, require_known
 from m2v_lib.config.models import DUAL_STREAM, entries, model_settings
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.models.pretraining import Pretraining
 
 
 def model_names() -> list[str]:
@@ -70,13 +72,27 @@ def require_encoder(settings: ModelSettings, what: str) -> None:
         )
 
 
-def require_dual_stream(settings: ModelSettings, what: str) -> None:
-    """Raise ConfigError for a model without the blocks that `what`, this package's stage 1,
-    learns from.
+def pretraining_class(name: str) -> type[Pretraining] | None:
+    """The pre-training that a comparison system was published with, of the file
+    `NAME_pretraining.py` beside its own; None where there is none.
     """
-    require_encoder(settings, what)
+    module = f"{entries()[name].module}_pretraining"
+    return importlib.import_module(module).PRETRAINING if find_spec(module) else None
+
+
+def require_pretraining(settings: ModelSettings, what: str) -> None:
+    """Raise ConfigError unless the model was published with a pre-training, which `what` needs."""
+    if settings.name == DUAL_STREAM or pretraining_class(settings.name):
+        return
+    others = (name for name in model_names() if pretraining_class(name))
+    with_one = ", ".join((DUAL_STREAM, *others))
+    raise ConfigError(
+        f"{what} needs a model that was published with a pre-training, which "
+        f"model.name={settings.name} was not; those with one are {with_one}"
+    )
+
+
+def require_dual_stream(settings: ModelSettings, what: str) -> None:
+    """Raise ConfigError for another model."""
     if settings.name != DUAL_STREAM:
-        raise ConfigError(
-            f"{what} predicts the mean of a teacher's blocks, which model.name={settings.name} "
-            f"has not; use model.name={DUAL_STREAM}"
-        )
+        raise ConfigError(f"{what} needs model.name={DUAL_STREAM}, got {settings.name}")

@@ -20,13 +20,14 @@ from m2v_lib.data.actions import Actions, open_actions
 from m2v_lib.data.store import open_store
 from m2v_lib.evaluation.protocols import action_scores, score_actions
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
-from m2v_lib.models.registry import require_dual_stream, require_encoder
+from m2v_lib.models.registry import require_encoder
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of
+from m2v_lib.training.pretraining.of_model import check_pretraining
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage
 from m2v_lib.training.starting_weights import start_from_stage_1
@@ -73,7 +74,7 @@ class ActionRecognition(Stage):
     def check_settings(cls, exp: Experiment) -> None:
         require_encoder(exp.model, "action recognition")
         if exp.action.init == "pretrained":
-            require_dual_stream(exp.model, "action.init=pretrained")
+            check_pretraining(exp, "action.init=pretrained")
 
         for key, value, known, instead in (
             ("run.devices", exp.run.devices, 1, "trains on one device"),

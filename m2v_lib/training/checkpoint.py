@@ -18,9 +18,6 @@ from m2v_lib.models.state_files import read_tensors as read_tensors
 from m2v_lib.models.state_files import save_tensors as save_tensors
 from m2v_lib.skeletons import VOCABULARY
 
-#: First names of what a pre-training file lacks and fine-tuning starts fresh (audit D7).
-HEADS = ("rep_logit.", "head.")
-
 
 def load_checkpoint(path: Path | str, device: str = "cpu") -> tuple[Lifter, Experiment]:
     """Model in evaluation mode and its experiment, from a run folder or its
@@ -82,14 +79,15 @@ def _embedded_words(settings: ModelSettings) -> tuple[str, ...]:
 
 
 def transfer_encoder(model: Lifter, path: Path) -> int:
-    """Copy a pre-trained student's embedding, positions, blocks and norm into `model`; the heads
-    stay fresh (D7).
+    """Copy what a model's pre-training has learnt into `model`; its `fresh_after_pretraining` stays
+    fresh.
 
     Returns the number of tensors copied; raises CheckpointError when one is missing or of
     another shape.
     """
     tensors, _ = read_tensors(path)
-    wanted = [name for name in model.state_dict() if not name.startswith(HEADS)]
-    fresh = {name: tensor for name, tensor in model.state_dict().items() if name not in wanted}
+    own = model.state_dict()
+    wanted = [name for name in own if not name.startswith(model.fresh_after_pretraining)]
+    fresh = {name: tensor for name, tensor in own.items() if name not in wanted}
     load_weights(model, {**{k: v for k, v in tensors.items() if k in wanted}, **fresh}, path)
     return len(wanted)

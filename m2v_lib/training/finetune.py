@@ -27,6 +27,7 @@ from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
+from m2v_lib.training.pretraining.of_model import check_pretraining
 from m2v_lib.training.schedule import Schedule
 from m2v_lib.training.stage import Stage, run_stage
 from m2v_lib.training.starting_weights import starting_weights
@@ -89,7 +90,7 @@ class Finetune(Stage):
     @classmethod
     def check_settings(cls, exp: Experiment) -> None:
         if exp.finetune.init == "pretrained":
-            require_dual_stream(exp.model, "finetune.init=pretrained")
+            check_pretraining(exp, "finetune.init=pretrained")
         if exp.finetune.freeze == "encoder":
             require_dual_stream(exp.model, "finetune.freeze=encoder")
 

@@ -1,5 +1,5 @@
 """Stage 1: masked prediction of the teacher's representations (paper section III-B, spec section
-3).
+3), or the pre-training that a comparison system was published with.
 """
 
 from __future__ import annotations
@@ -21,14 +21,11 @@ from m2v_lib.data.clips import Clips, evaluation_clips, training_clips
 from m2v_lib.data.joint_patterns import patterns_of, pieces
 from m2v_lib.data.store import Store, open_store
 from m2v_lib.data.views import Views
-from m2v_lib.models.registry import build_model, require_dual_stream
+from m2v_lib.models.pretraining import Pretraining
 from m2v_lib.runs.records import read_metrics
 from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
-from m2v_lib.training.device import prepare_blocks
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
-from m2v_lib.training.engine.randomness import seeded
-from m2v_lib.training.pretraining.objective import MaskedPrediction
-from m2v_lib.training.pretraining.teacher import tau_at
+from m2v_lib.training.pretraining.of_model import check_pretraining, make_objective
 from m2v_lib.training.schedule import Schedule, ScheduledValues
 from m2v_lib.training.stage import Stage, run_stage
 
@@ -41,25 +38,26 @@ def pretrain(exp: Experiment, root: Path | None = None) -> Path:
 
 
 class Pretrain(Stage):
-    """The encoder, its teacher and what fills masked tokens, trained on clips without labels."""
+    """A pre-training objective, trained on clips; 3D is read where the objective says so."""
 
     name = "pretrain"
 
     def __init__(
         self,
         exp: Experiment,
-        objective: MaskedPrediction,
+        objective: Pretraining,
         clips: Clips | None,
         store: Store,
         device: torch.device,
         group: ProcessGroup = SINGLE,
         views: Views | None = None,
     ) -> None:
-        self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
-        self.module = self.objective = objective
-        self.model = objective.student
-        self.clips, self.store, self.views = clips, store, views
         cfg = exp.pretrain
+        self.exp, self.device, self.group = exp, device, group
+        self.optim = replace(exp.optim, lr=cfg.lr or exp.optim.lr)
+        self.module = self.objective = objective
+        self.model = objective.kept()
+        self.clips, self.store, self.views = clips, store, views
         self.patterns = patterns_of(exp.data, exp.model, store.meta.joints, by_views=True)
         padded = clips is not None and clips.present_CT is not None
         self.changes_shape = self.patterns is not None or padded
@@ -69,7 +67,7 @@ class Pretrain(Stage):
 
     @classmethod
     def check_settings(cls, exp: Experiment) -> None:
-        require_dual_stream(exp.model, "pre-training")
+        check_pretraining(exp, "pre-training")
 
     @classmethod
     def open_data(cls, exp: Experiment) -> tuple[Store, str]:
@@ -87,7 +85,10 @@ class Pretrain(Stage):
         group: ProcessGroup,
         loader: ClipLoader,
     ) -> Pretrain:
+        objective = make_objective(exp)
+        labels = objective.learns_from_labels
         seen = (
+            labels,
             data.meta.fingerprint,
             exp.data,
             exp.model.n_frames,
@@ -97,27 +98,18 @@ class Pretrain(Stage):
         )
         clips, views = None, None
         if exp.data.cameras == "fixed" or exp.pretrain.extra_2d:
-            clips = loader.once(("pretrain", *seen), lambda: unlabelled_clips(exp, data, device))
+            made_by = labelled_clips if labels else unlabelled_clips
+            clips = loader.once(("pretrain", *seen), lambda: made_by(exp, data, device))
 
         if exp.data.cameras == "random":
             splits = tuple(exp.pretrain.splits.split("+"))
             views = loader.views(exp, data, device, splits=splits, labels=False)
 
-        student = prepare_blocks(build_model(exp.model, seed=exp.run.seed), exp)
-        generator = seeded(torch.device("cpu"), exp.run.seed, 3)
-        return cls(
-            exp,
-            MaskedPrediction(student, exp.pretrain, generator).to(device),
-            clips,
-            data,
-            device,
-            group,
-            views,
-        )
+        return cls(exp, objective.to(device), clips, data, device, group, views)
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        x = self.drawn_input(chosen_B, generator)
-        present = self.present(chosen_B)
+        seen = self.drawn_clips(chosen_B, generator)
+        x, present = seen["x"], self.present(chosen_B)
 
         if self.patterns is not None:
             choice, length = self.patterns.draw(generator)
@@ -128,6 +120,8 @@ class Pretrain(Stage):
         own = self.group.share(len(x))
         B, T, J, _ = x.shape
         drawn = {"x": x[own], **self.objective.draw((B, T, J), generator, own, present)}
+        if "y" in seen:
+            drawn["y"] = seen["y"][own]
         return drawn if present is None else {**drawn, "present": present[own]}
 
     def present(self, chosen_B: Tensor) -> Tensor | None:
@@ -138,27 +132,27 @@ class Pretrain(Stage):
         stored = self.clips.present_CT[(chosen_B - n_views).clamp(min=0)]
         return stored | (chosen_B < n_views)[:, None]
 
-    def drawn_input(self, chosen_B: Tensor, generator: torch.Generator) -> Tensor:
-        """2D (B,T,J,3) of the chosen clips; numbers past the views' are those of `clips`, which
-        then are the extra store's.
+    def drawn_clips(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        """2D "x" (B,T,J,3) of the chosen clips, and their 3D "y" for an objective that reads it;
+        numbers past the views' are those of `clips`, which then are the extra store's.
         """
         n_views = 0 if self.views is None else len(self.views)
         x = None if self.views is None else self.views.batch(chosen_B, generator)[0]
 
         if self.clips is None:
             assert x is not None
-            return x
+            return {"x": x}
 
-        stored, _ = self.clips.batch((chosen_B - n_views).clamp(min=0))
+        stored, label = self.clips.batch((chosen_B - n_views).clamp(min=0))
+        drawn = {"x": stored, "y": label} if self.objective.learns_from_labels else {"x": stored}
 
         if self.exp.data.flip_train:
-            flipped_B = draw_flips(len(stored), generator)
-            stored = flip_where(flipped_B, stored, self.clips.skeleton)
+            flipped_B, skeleton = draw_flips(len(stored), generator), self.clips.skeleton
+            drawn = {name: flip_where(flipped_B, t, skeleton) for name, t in drawn.items()}
 
-        if x is None:
-            return stored
-
-        return torch.where((chosen_B < n_views)[:, None, None, None], x, stored)
+        if x is not None:
+            drawn["x"] = torch.where((chosen_B < n_views)[:, None, None, None], x, drawn["x"])
+        return drawn
 
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
@@ -167,29 +161,23 @@ class Pretrain(Stage):
         return self.group.size * loss, extras
 
     def with_module(self, module: nn.Module) -> Pretrain | None:
-        if self.changes_shape:
+        if self.changes_shape or not self.objective.can_be_stacked:
             return None
         other = copy(self)
-        other.module = other.objective = cast(MaskedPrediction, module)
-        other.model = other.objective.student
+        other.module = other.objective = cast(Pretraining, module)
+        other.model = other.objective.kept()
         return other
 
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
-        return {"student_share": 1.0 - self.tau(step, n_steps)}
-
-    def tau(self, step: int, n_steps: int) -> float:
-        """The teacher's decay after optimiser step `step`; 1 where it stays as it is."""
-        cfg = self.exp.pretrain
-        return tau_at(step, n_steps, cfg.tau_start, cfg.tau_end) if cfg.teacher == "ema" else 1.0
+        return self.objective.scheduled_values(step, n_steps)
 
     def after_step(self, values: ScheduledValues) -> None:
-        if self.exp.pretrain.teacher == "ema":
-            self.objective.teacher.follow(self.objective.student.layers, values["student_share"])
+        self.objective.after_step(values)
 
     def extra_log_values(
         self, extras: dict[str, Tensor], step: int, n_steps: int
     ) -> dict[str, float]:
-        return {**self.objective.collapse_diagnostics(extras), "tau": self.tau(step, n_steps)}
+        return self.objective.log_values(extras, step, n_steps)
 
     def result(self, folder: Path) -> Callable[[], dict[str, Any]]:
         """The last log line stands for a result: stage 1 has no error to report."""
@@ -201,7 +189,7 @@ class Pretrain(Stage):
             "name": meta.name,
             "protocol": meta.protocol,
             "fingerprint": self.fingerprint,
-            "input_2d": self.exp.data.input_2d,
+            "input_2d": "gt" if self.objective.learns_from_labels else self.exp.data.input_2d,
             "detector": meta.detector,
         }
         if self.exp.pretrain.extra_2d:
@@ -228,6 +216,19 @@ def fingerprint_of(exp: Experiment, store: Store) -> str:
         return own
     both = own + open_store(exp.pretrain.extra_2d).meta.fingerprint
     return hashlib.sha256(both.encode()).hexdigest()
+
+
+def labelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:
+    """Training clips with their 3D; the 2D is its true projection, with confidence 1."""
+    return training_clips(
+        store,
+        exp.model.n_frames,
+        exp.data.train_stride,
+        input_2d="gt",
+        validation=exp.data.validation,
+        frame_step=exp.data.frame_step,
+        device=device,
+    )
 
 
 def unlabelled_clips(exp: Experiment, store: Store, device: torch.device) -> Clips:

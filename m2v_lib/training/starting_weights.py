@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
-from torch import nn
-
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.dual_stream.model import DualStreamModel
@@ -44,9 +42,9 @@ def weights_of(run: str, root: Path) -> Path:
 
 
 def start_from_stage_1(
-    model: nn.Module, pretrained: Experiment, root: Path, fingerprint: str, *, setting: str
+    model: Lifter, pretrained: Experiment, root: Path, fingerprint: str, *, setting: str
 ) -> str:
-    """Load the encoder of a pre-training run into a model; returns the run's name.
+    """Load what a pre-training run has learnt into a model; returns the run's name.
 
     `fingerprint` is that of the data it should have been trained on, `setting` what asked for
     it. Raises ConfigError where there is no such run, CheckpointError where its data have
@@ -60,5 +58,5 @@ def start_from_stage_1(
             "options first"
         )
 
-    transfer_encoder(model, folder / "weights.safetensors")  # type: ignore[arg-type]
+    transfer_encoder(model, folder / WEIGHTS_FILE)
     return folder.name

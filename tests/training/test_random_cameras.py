@@ -130,7 +130,7 @@ def test_keypoints_of_another_store_join_random_views(
     assert stage.schedule.n_clips == n_views + len(stage.clips)
 
     chosen = torch.tensor([0, n_views - 1, n_views, n_views + 3])
-    x, y = (stage.drawn_input(chosen, seeded(CPU, seed)) for seed in (1, 2))
+    x, y = (stage.drawn_clips(chosen, seeded(CPU, seed))["x"] for seed in (1, 2))
     assert not torch.equal(x[:2], y[:2])
     stored = stage.clips.batch(torch.tensor([0, 3]))[0]
     mirrored = flip(stored)

@@ -45,6 +45,7 @@ EVERYTHING = {
     "optim.schedule": "cosine",
     "optim.warmup_steps": 3,
 }
+PRETRAINED_SYSTEMS = ({"model.name": "motionbert"}, {"model.name": "pstmo"})
 
 
 def play(
@@ -112,6 +113,22 @@ def test_what_the_model_drops_is_dropped_again_when_recorded_and_nothing_else_dr
     before = torch.random.get_rng_state()
     assert_same_run(finetune(exp, tmp_path / "recorded"), eager)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("model", PRETRAINED_SYSTEMS, ids=lambda model: model["model.name"])
+def test_a_systems_own_pretraining_can_be_recorded(
+    model: dict[str, Any],
+    tiny_store: Store,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exp = tiny_experiment("own", {"run.max_steps": 5}).override(
+        {**model, "pretrain.batch_size": 16}
+    )
+    eager = pretrain(exp, tmp_path / "eager")
+    with_recording(monkeypatch)
+    assert_same_run(pretrain(exp, tmp_path / "recorded"), eager)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -201,17 +218,26 @@ def _tensors(args: Any) -> list[Tensor]:
     return [a for a in flat if isinstance(a, Tensor)]
 
 
-@pytest.mark.parametrize("recipe", ["paper", "released"])
-@pytest.mark.parametrize("kind", [Pretrain, Finetune])
+@pytest.mark.parametrize(
+    ("kind", "recipe", "model"),
+    [
+        (Pretrain, "paper", {}),
+        (Pretrain, "released", {}),
+        (Finetune, "paper", {}),
+        (Finetune, "released", {}),
+        *((Pretrain, "own", model) for model in PRETRAINED_SYSTEMS),
+    ],
+)
 def test_steps_between_log_lines_wait_for_nothing(
     kind: Any,
     recipe: str,
+    model: dict[str, Any],
     tiny_store: Store,
     tiny_experiment: Make,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    exp = tiny_experiment(recipe, {**EVERYTHING, "optim.algorithm": "muon"})
+    exp = tiny_experiment(recipe, {**EVERYTHING, "optim.algorithm": "muon"}).override(model)
     store, _ = kind.open_data(exp)
     trainer = Trainer(kind.build(exp, tmp_path, store, CPU, SINGLE, ClipLoader()), tmp_path / "run")
     trainer.start()

@@ -172,6 +172,7 @@ class DualStreamModel(Lifter):
     """
 
     has_encoder = True
+    fresh_after_pretraining = ("rep_logit.", "head.")  # audit D7
 
     def __init__(self, cfg: DualStreamSettings) -> None:
         super().__init__(cfg)

@@ -14,9 +14,6 @@ from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.state_files import CheckpointError, load_weights
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI, N_JOINTS
 
-#: First names of what a pre-training file lacks (audit D7).
-_HEADS = ("rep_logit.", "head.")
-
 
 def load_released(
     path: Path | str, temporal_graph: str = "similarity", *, joints: str = "h36m"
@@ -47,7 +44,9 @@ def load_released(
     model = _fresh(_released_config(tensors, graphs, path))
     if joints == "3dhp":
         tensors = {name: _in_our_order(name, tensor) for name, tensor in tensors.items()}
-    heads = {k: v for k, v in model.state_dict().items() if k.startswith(_HEADS)}
+    heads = {
+        k: v for k, v in model.state_dict().items() if k.startswith(model.fresh_after_pretraining)
+    }
     fresh = heads if pretrained and not heads.keys() & tensors.keys() else {}
     load_weights(model, {**fresh, **tensors}, path)
     model.n_matched = len(tensors)  # type: ignore[assignment]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from m2v_lib.errors import InputError
 
-# B batch, T frames, D features, F hidden features, H heads, K features of a head
+# B batch, T frames (V of them seen), D features, F hidden features, H heads, K features of a head
 
 
 @dataclass(frozen=True)
@@ -136,12 +136,12 @@ class VanillaTransformer(nn.Module):
         layer = EncoderLayer(sizes, MultiHeadAttention(sizes), FeedForward(sizes))
         self.model = Layers(copies(layer, n_layers), sizes.dim)
 
-    def forward(self, x_BTD: Tensor, visible_T: Tensor | None = None) -> Tensor:
-        """(B, T, D), or (B, V, D) of the frames that `visible_T` marks, the others not there."""
+    def forward(self, x_BTD: Tensor, seen_V: Tensor | None = None) -> Tensor:
+        """(B, T, D), or (B, V, D) of the frames of these numbers, the others not there."""
         if self.pos_embedding is not None:
             x_BTD = x_BTD + self.pos_embedding
-        if visible_T is not None:
-            x_BTD = x_BTD[:, visible_T]
+        if seen_V is not None:
+            x_BTD = x_BTD[:, seen_V]
 
         for layer in self.model.layers:
             x_BTD = layer(x_BTD)

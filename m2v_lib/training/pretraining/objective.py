@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import PretrainConfig
 from m2v_lib.models.dual_stream.model import DualStreamModel, use_bones
 from m2v_lib.models.dual_stream.padded import through
+from m2v_lib.models.pretraining import Pretraining
 from m2v_lib.skeletons import Skeleton
 from m2v_lib.training.pretraining.masking import draw_masks
-from m2v_lib.training.pretraining.teacher import Teacher, effective_rank
+from m2v_lib.training.pretraining.teacher import Teacher, effective_rank, tau_at
+from m2v_lib.training.schedule import ScheduledValues
 
 # B batch, M masked views, T frames, J joints, D features
 
 
-class MaskedPrediction(nn.Module):
-    """Student, teacher and, where the fill is learned, its vector."""
+class MaskedPrediction(Pretraining):
+    """The dual stream's: student, teacher and, where the fill is learned, its vector."""
+
+    can_be_stacked = True
 
     def __init__(
         self, student: DualStreamModel, cfg: PretrainConfig, generator: torch.Generator
@@ -30,6 +36,9 @@ class MaskedPrediction(nn.Module):
         dim = student.cfg.dim
         if cfg.fill == "learned":
             self.mask_emb = nn.Parameter(torch.rand(1, 1, 1, dim, generator=generator))
+
+    def kept(self) -> nn.Module:
+        return self.student
 
     def use_skeleton(self, skeleton: Skeleton) -> None:
         """Student and teacher take these joints from now on."""
@@ -133,8 +142,23 @@ class MaskedPrediction(nn.Module):
         filled = torch.where(mask.unsqueeze(-1), fill, views)
         return self.student.add_positions(filled) if self.cfg.keep_spatial_pos else filled
 
+    def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
+        return {"student_share": 1.0 - self.tau(step, n_steps)}
+
+    def tau(self, step: int, n_steps: int) -> float:
+        """The teacher's decay after optimiser step `step`; 1 where it stays as it is."""
+        cfg = self.cfg
+        return tau_at(step, n_steps, cfg.tau_start, cfg.tau_end) if cfg.teacher == "ema" else 1.0
+
+    def after_step(self, values: ScheduledValues) -> None:
+        if self.cfg.teacher == "ema":
+            self.teacher.follow(self.student.layers, values["student_share"])
+
+    def log_values(self, extras: Mapping[str, Tensor], step: int, n_steps: int) -> dict[str, float]:
+        return {**self.collapse_diagnostics(extras), "tau": self.tau(step, n_steps)}
+
     @torch.no_grad()
-    def collapse_diagnostics(self, seen: dict[str, Tensor]) -> dict[str, float]:
+    def collapse_diagnostics(self, seen: Mapping[str, Tensor]) -> dict[str, float]:
         """What shows collapse: the targets' spread and rank, how far the teacher is, how near
         targets are to inputs.
         """

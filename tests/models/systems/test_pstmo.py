@@ -19,13 +19,8 @@ from fakes.reference_vectors import (
 from torch import Tensor
 
 from m2v_lib.models.base import count_parameters
-from m2v_lib.models.systems.transformer.pstmo import (
-    MaskedPoseModel,
-    PStmo,
-    Settings,
-    draw_masks,
-    frame_order,
-)
+from m2v_lib.models.systems.transformer.pstmo import PStmo, Settings
+from m2v_lib.models.systems.transformer.pstmo_pretraining import MaskedPoseModel
 
 TINY: dict[str, Any] = {"n_frames": 9, "dim": 16, "dim_ff": 24, "n_layers": 2, "n_heads": 2}
 IDLE = ("model.norm",)
@@ -164,56 +159,71 @@ def test_lifting_by_hand(n_frames: int, strides: tuple[int, ...], text: str) -> 
     torch.testing.assert_close(model(x_BTJ2), outputs["pose"], rtol=0, atol=0)
 
 
-def hidden(n_frames: int) -> tuple[Tensor, Tensor]:
-    return draw_masks(n_frames, 0.6, 3, torch.Generator().manual_seed(0))
+def drawn(model: MaskedPoseModel, n_frames: int, seed: int = 0) -> dict[str, Tensor]:
+    return model.draw((2, n_frames, 17), torch.Generator().manual_seed(seed))
 
 
 def test_completion_by_hand() -> None:
     model = filled(MaskedPoseModel(Settings(**TINY)))
     x_BTJ2 = numbers((2, 9, 17, 2), 7)
-    hidden_T, hidden_TJ = hidden(9)
+    masks = drawn(model, 9)
     state = model.state_dict()
     by_hand = ByHand(state, n_heads=2)
 
     gaps = x_BTJ2.clone()
-    for t, j in hidden_TJ.nonzero().tolist():
+    for t, j in masks["hidden"].nonzero().tolist():
         gaps[:, t, j] = state["spatial_mask_token"][0, 0]
-    visible = [t for t in range(9) if not hidden_T[t]]
+    order = masks["order"].tolist()
+    visible, lost = order[:4], order[4:]  # int(0.6 x 9) = 5 are hidden
     seen = (by_hand.encode(gaps) + state["Transformer.pos_embedding"])[:, visible]
     seen = by_hand.norm("encoder_LN", by_hand.vanilla("Transformer", 2, seen))
 
-    places, lost = state["dec_pos_embedding"], [t for t in range(9) if hidden_T[t]]
+    places = state["dec_pos_embedding"]
     blank = (state["mask_token"] + places[:, lost]).expand(2, -1, -1)
     tokens = [by_hand.linear("encoder_to_decoder", seen) + places[:, visible], blank]
     expected = by_hand.head("fcn_dec", by_hand.vanilla("Transformer_dec", 1, torch.cat(tokens, 1)))
 
-    torch.testing.assert_close(model(x_BTJ2, hidden_T, hidden_TJ), expected, rtol=0, atol=1e-12)
-    distance = (expected - x_BTJ2[:, visible + lost]).norm(dim=-1).mean()
-    torch.testing.assert_close(model.loss(x_BTJ2, hidden_T, hidden_TJ), distance)
+    completed = model.complete(x_BTJ2, masks["order"], masks["hidden"])
+    torch.testing.assert_close(completed, expected, rtol=0, atol=1e-12)
+
+    distance = (expected - x_BTJ2[:, visible + lost]).norm(dim=-1)
+    confidence = torch.full((2, 9, 17, 1), torch.nan)  # is not read
+    loss, shown = model(torch.cat([x_BTJ2, confidence], -1), masks)
+    torch.testing.assert_close(loss, distance.mean())
+    torch.testing.assert_close(shown["hidden_frames_error"], distance[:, 4:].mean())
 
 
 def test_masks_have_their_published_sizes_and_spare_the_last_joint() -> None:
-    hidden_T, hidden_TJ = draw_masks(243, 0.8, 7, torch.Generator().manual_seed(1))
-    assert hidden_T.sum() == 194
+    with torch.device("meta"):
+        model = MaskedPoseModel(Settings(hidden_frames=0.8, hidden_joints=7))
+    masks = drawn(model, 243, seed=1)
+    order_T, hidden_TJ = masks["order"], masks["hidden"]
+
+    seen_T, hidden_T = order_T[:49], order_T[49:]
+    assert len(hidden_T) == model.n_hidden_frames == 194
+    assert (seen_T.diff() > 0).all() and (hidden_T.diff() > 0).all()
+    assert sorted(order_T.tolist()) == list(range(243))
+
     assert (hidden_TJ.sum(1) == 7).all()
     assert hidden_TJ[:, :16].any(0).all() and not hidden_TJ[:, 16].any()
-    assert len(frame_order(hidden_T).unique()) == 243
+
+    others = drawn(model, 243, seed=2)
+    assert not torch.equal(others["order"], order_T)
+    assert not torch.equal(others["hidden"], hidden_TJ)
 
 
-def test_the_lifter_starts_from_the_completion() -> None:
-    first, model = filled(MaskedPoseModel(Settings(**TINY))), PStmo(Settings(**TINY))
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [("hidden_frames", 1.0, "lie in 0..1, less than 1, got 1"), ("hidden_joints", 17, "got 17")],
+)
+def test_masks_leave_something_to_see(key: str, value: float, said: str) -> None:
+    with pytest.raises(ValueError, match=f"model.{key} must .*{said}"):
+        MaskedPoseModel(Settings(**{**TINY, key: value}))
 
-    model.start_from(first.state_dict())
 
-    for name, tensor in model.state_dict().items():
-        learnt = first.state_dict()[name] if name.startswith(("encoder.", "Transformer.")) else None
-        expected = before[name] if learnt is None else learnt.to(tensor.dtype)
-        torch.testing.assert_close(tensor, expected, rtol=0, atol=0)
-    with pytest.raises(ValueError, match="stage I"):
-        model.start_from({})
-    with pytest.raises(ValueError, match="stage I"):
-        PStmo.read_authors_file(first.state_dict())
+def test_weights_of_stage_one_are_no_lifter() -> None:
+    with pytest.raises(ValueError, match="stage I, which are no lifter"):
+        PStmo.read_authors_file(MaskedPoseModel(Settings(**TINY)).state_dict())
 
 
 def test_authors_file() -> None:
@@ -227,6 +237,6 @@ def test_a_step_and_confidence() -> None:
     assert_ignores_confidence(model, torch.randn(2, 9, 17, 2))
 
     first = MaskedPoseModel(Settings(**TINY))
-    first.loss(torch.randn(4, 9, 17, 2), *hidden(9)).backward()
+    first(torch.randn(4, 9, 17, 3), drawn(first, 9))[0].backward()
     gradients = {name: p.grad for name, p in first.named_parameters() if "model.norm" not in name}
     assert all(g is not None and g.isfinite().all() for g in gradients.values())

@@ -16,7 +16,12 @@ from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import model_class
 
 FOLDER = Path(m2v_lib.models.systems.__file__).parent
-FILES = [path for path in sorted(FOLDER.rglob("*.py")) if path.stem != "__init__"]
+BESIDE = "_pretraining"  # a system's own pre-training
+FILES = [
+    path
+    for path in sorted(FOLDER.rglob("*.py"))
+    if path.stem != "__init__" and not path.stem.endswith(BESIDE)
+]
 #: all that may be needed to read settings, on a machine without torch
 NAMES: dict[str, Any] = {
     "dataclass": dataclasses.dataclass,

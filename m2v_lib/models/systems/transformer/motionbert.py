@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear, full_precision
@@ -43,6 +43,10 @@ class Settings(ModelSettings):
     n_heads: int = setting(8, "attention heads of a block")
     mlp_ratio: int = setting(2, "width of a block's hidden layers, in multiples of dim")
     dim_rep: int = setting(512, "features of the representation that the heads read")
+    hidden_frames: float = new_setting(
+        0.1, "share of frames that pre-training hides, the same of all clips of a batch"
+    )
+    hidden_joints: float = new_setting(0.05, "share of joints that pre-training hides in a clip")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4, "dim_rep": 32},
@@ -68,6 +72,9 @@ class MotionBERT(Lifter):
         "optim.weight_decay": 0.01,
         "optim.schedule": "decay",
         "optim.lr_decay": 0.99,
+        "pretrain.lr": 5e-4,
+        "pretrain.epochs": 90,
+        "pretrain.batch_size": 64,
         "finetune.epochs": 120,  # 60 after pre-training
         "finetune.batch_size": 32,
         "finetune.w_scale": 0.5,

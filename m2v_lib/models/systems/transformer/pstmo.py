@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
-from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.layers.exact import ExactConv1d
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.strided_transformer import (
     LayerSizes,
-    StdNorm,
-    VanillaTransformer,
-    positions,
     strides_for,
 )
-from m2v_lib.models.two_output_lifter import TwoOutputLifter, head, poses
+from m2v_lib.models.two_output_lifter import TwoOutputLifter
 
-# B batch, T frames (V of them visible), J joints, D features, E features of the decoder
+# B batch, T frames, J joints, C channels, D features, F hidden features
 
 #: Of the window lengths in the released code.
 STRIDES = {
@@ -34,7 +29,6 @@ STRIDES = {
     243: (3, 3, 3, 3, 3),
     351: (3, 9, 13),
 }
-N_MASKABLE = 16  # the released code never hides joint 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +41,12 @@ class Settings(ModelSettings):
     dim_ff: int = setting(512, "hidden features, of the pose encoder too")
     n_heads: int = setting(8, "attention heads")
     dropout: float = setting(0.1, "share dropped in training, attention weights too")
+    hidden_frames: float = new_setting(
+        0.6, "share of frames that pre-training hides, the same of all clips of a batch"
+    )
+    hidden_joints: int = new_setting(
+        3, "joints that pre-training hides in each frame; never joint 16, as released"
+    )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"n_layers": 1, "dim": 16, "dim_ff": 32, "n_heads": 4},
@@ -99,16 +99,21 @@ class PStmo(TwoOutputLifter):
 
     published_sizes = {
         "base": {},
-        "s": {"n_layers": 3},
-        "s-3dhp": {"n_layers": 3, "n_frames": 81},
+        "s": {"n_layers": 3, "hidden_frames": 0.8, "hidden_joints": 2},
+        "s-3dhp": {"n_layers": 3, "n_frames": 81, "hidden_frames": 0.7, "hidden_joints": 2},
     }
-    # P-STMO-S starts at 7e-4 on detected 2D. Stage I is the same at 1e-4, with `frame_rate` 0.6
-    # and `n_hidden_joints` 3 (P-STMO), 0.8 and 2 (S). The root counts as 0 at test.
+    #: What stage I (`pstmo_pretraining`) does not train.
+    fresh_after_pretraining = ("Transformer_reduce.", "fcn.", "fcn_1.")
+    # P-STMO-S starts at 7e-4 on detected 2D, and hides 7 joints of true 2D. The root counts as 0
+    # at test.
     own_recipe = {
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
         "optim.lr_decay": 0.97,
+        "pretrain.lr": 1e-4,
+        "pretrain.epochs": 79,
+        "pretrain.batch_size": 160,
         "finetune.epochs": 79,
         "finetune.batch_size": 160,
         "data.train_stride": 1,
@@ -121,19 +126,6 @@ class PStmo(TwoOutputLifter):
         strides = strides_for(settings.n_frames, settings.strides, STRIDES)
         super().__init__(settings, encoder, settings.n_layers, strides, layer_sizes(settings))
 
-    @torch.no_grad()
-    def start_from(self, pretrained: Mapping[str, Tensor]) -> None:
-        """Take over what stage I (`MaskedPoseModel`) has learnt: the encoder and the attention.
-
-        Raises InputError where a part is missing from the weights.
-        """
-        own = self.state_dict()
-        shared = [name for name in own if name.startswith(("encoder.", "Transformer."))]
-        missing = [name for name in shared if name not in pretrained]
-        if missing:
-            raise InputError(f"not weights of stage I: no {missing[0]!r}")
-        self.load_state_dict({**own, **{name: pretrained[name] for name in shared}})
-
     @classmethod
     def read_authors_file(
         cls, content: Any, **settings: Any
@@ -141,7 +133,9 @@ class PStmo(TwoOutputLifter):
         """Of stage II, a bare state dict. Say `n_heads` and `strides` where they are not theirs."""
         weights = weights_in(content, None, "encoder.fc_1.weight")
         if "Transformer_reduce.model.pos_embedding_1" not in weights:
-            raise InputError("weights of stage I: no lifter; see PStmo.start_from")
+            raise InputError(
+                "weights of stage I, which are no lifter: a file of stage II is needed"
+            )
 
         sizes = {
             "n_frames": weights["Transformer.pos_embedding"].shape[1],
@@ -150,67 +144,6 @@ class PStmo(TwoOutputLifter):
             "dim_ff": weights["encoder.fc_1.weight"].shape[0],
         }
         return Settings(**{**sizes, **settings}), weights
-
-
-class MaskedPoseModel(nn.Module):
-    """Stage I: complete 2D sequences of which whole frames, and joints of the rest, are hidden.
-
-    The lifter's encoder and attention see the visible frames alone; a decoder of half the width
-    and one layer less adds the hidden ones. `settings` are the lifter's.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        sizes = layer_sizes(settings)
-        narrow = LayerSizes(sizes.dim // 2, sizes.dim_ff // 2, sizes.n_heads, sizes.dropout)
-
-        self.encoder = PoseEncoder(sizes.dim, sizes.dim_ff, sizes.dropout)
-        self.Transformer = VanillaTransformer(settings.n_layers, sizes, settings.n_frames)
-        self.encoder_LN = StdNorm(sizes.dim)
-        self.encoder_to_decoder = nn.Linear(sizes.dim, narrow.dim, bias=False)
-        self.Transformer_dec = VanillaTransformer(settings.n_layers - 1, narrow)
-        self.fcn_dec = head(narrow.dim, 17 * 2)
-
-        self.dec_pos_embedding = positions(settings.n_frames, narrow.dim)
-        self.mask_token = nn.Parameter(torch.randn(1, 1, narrow.dim))
-        self.spatial_mask_token = nn.Parameter(torch.randn(1, 1, 2))
-
-    def forward(self, x_BTJ2: Tensor, hidden_T: Tensor, hidden_TJ: Tensor) -> Tensor:
-        """Completed 2D (B, T, 17, 2), visible frames first, then the hidden: see `frame_order`."""
-        x_BTJ2 = torch.where(hidden_TJ[..., None], self.spatial_mask_token, x_BTJ2)
-        features_BTD = self.encoder(x_BTJ2.flatten(2).transpose(1, 2)).transpose(1, 2)
-        seen_BVD = self.Transformer(features_BTD, ~hidden_T)
-
-        seen_BVE = self.encoder_to_decoder(self.encoder_LN(seen_BVD))
-        hidden_E = self.mask_token.expand(len(x_BTJ2), int(hidden_T.sum()), -1)
-        tokens_BTE = torch.cat([seen_BVE, hidden_E], dim=1)
-
-        places_1TE = self.dec_pos_embedding[:, frame_order(hidden_T)]
-        return poses(self.fcn_dec, self.Transformer_dec(tokens_BTE + places_1TE))
-
-    def loss(self, x_BTJ2: Tensor, hidden_T: Tensor, hidden_TJ: Tensor) -> Tensor:
-        """Mean 2D distance of all joints of all frames, hidden or not."""
-        target_BTJ2 = x_BTJ2[:, frame_order(hidden_T)]
-        return (self(x_BTJ2, hidden_T, hidden_TJ) - target_BTJ2).norm(dim=-1).mean()
-
-
-def frame_order(hidden_T: Tensor) -> Tensor:
-    """Indices (T,): visible frames in time, then the hidden ones in time."""
-    return torch.cat([(~hidden_T).nonzero(), hidden_T.nonzero()]).flatten()
-
-
-def draw_masks(
-    n_frames: int, frame_rate: float, n_hidden_joints: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """One step's masks for the whole batch: hidden frames (T,), hidden joints (T, 17)."""
-    n_hidden = int(n_frames * frame_rate)
-    hidden_T = torch.zeros(n_frames, dtype=torch.bool)
-    hidden_T[torch.randperm(n_frames, generator=generator)[:n_hidden]] = True
-
-    order_TJ = torch.rand(n_frames, N_MASKABLE, generator=generator).argsort(dim=1)
-    hidden_TJ = torch.zeros(n_frames, 17, dtype=torch.bool)
-    hidden_TJ.scatter_(1, order_TJ[:, :n_hidden_joints], True)
-    return hidden_T, hidden_TJ
 
 
 def layer_sizes(settings: Settings) -> LayerSizes:
