@@ -63,6 +63,17 @@ def test_two_systems_have_one() -> None:
 
 
 @of_all
+@pytest.mark.parametrize("preset", ["smoke", "small", "compact", "medium"])
+def test_it_fits_the_sizes_of_every_preset(name: str, preset: str) -> None:
+    exp = Experiment.preset(preset, "own").override({"model.name": name})
+    objective, T = make_objective(exp), exp.model.n_frames
+    x = torch.rand(2, T, 17, 3, generator=seeded(CPU, 0))
+    loss, _ = objective(x, {**objective.draw((2, T, 17), seeded(CPU, 1)), "y": x})
+    loss.backward()
+    assert loss.isfinite()
+
+
+@of_all
 def test_a_killed_run_ends_as_one_that_was_not(
     name: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

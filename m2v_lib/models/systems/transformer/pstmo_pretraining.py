@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -35,7 +36,9 @@ class MaskedPoseModel(Pretraining):
         super().__init__()
         check_masks(settings)
         sizes = layer_sizes(settings)
-        narrow = LayerSizes(sizes.dim // 2, sizes.dim_ff // 2, sizes.n_heads, sizes.dropout)
+        # as many heads as the lifter, or, where half its width is no multiple of them, as divide both
+        n_heads = math.gcd(sizes.dim // 2, sizes.n_heads)
+        narrow = LayerSizes(sizes.dim // 2, sizes.dim_ff // 2, n_heads, sizes.dropout)
 
         self.encoder = PoseEncoder(sizes.dim, sizes.dim_ff, sizes.dropout)
         self.Transformer = VanillaTransformer(settings.n_layers, sizes, settings.n_frames)
