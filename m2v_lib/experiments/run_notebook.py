@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.quick_imports import without_address_grammar
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, commit, write_json
 
 STATUS_SCHEMA = 1
@@ -155,8 +156,9 @@ def _passing_on_sigterm() -> Iterator[None]:
 
 def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
     """None when the notebook ran through, else one line that says what went wrong."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    with without_address_grammar():
+        import papermill
+        from nbclient.exceptions import DeadKernelError
 
     try:
         papermill.execute_notebook(
