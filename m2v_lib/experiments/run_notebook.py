@@ -167,9 +167,9 @@ def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
             parameters,
             kernel_name="python3",
             progress_bar=False,
-            extra_arguments=[
-                "--IPKernelApp.log_level=40"
-            ],  # errors only: not one line of advice per kernel
+            # Critical only: not a line of advice per kernel, and none when it is told to end in the
+            # moment after its last cell, which it logs as the error "KeyboardInterrupt caught".
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except papermill.PapermillExecutionError as error:
         return f"cell [{error.exec_count}]: {error.ename}: {_first_line(error.evalue)}"
