@@ -92,8 +92,8 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     """Execute `path` into `out` with papermill; 0 when every cell ran, 1 when a cell or the
     kernel failed.
 
-    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM, which is
-    passed on to the kernel): run it again to go on.
+    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM or Ctrl-C,
+    which reach the kernel as SIGTERM): run it again to go on. A second Ctrl-C does not wait.
 
     The executed notebook stays at `out` either way, with a status file beside it. A parameter
     the notebook does not know raises ConfigError and leaves nothing behind.
@@ -114,7 +114,7 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     # Written first: if this process itself is killed, the report finds a run that never ended.
     write_json(status_path(out), status)
     begin = time.monotonic()
-    with _passing_on_sigterm():
+    with _passing_on_signals():
         error = _execute(path, out, dict(parameters))
 
     stopped = error is not None and f" {StoppedEarly.__name__}: " in error
@@ -133,17 +133,21 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
 
 
 @contextlib.contextmanager
-def _passing_on_sigterm() -> Iterator[None]:
-    """Kernels run in process groups of their own: SIGTERM reaches them through us."""
+def _passing_on_signals() -> Iterator[None]:
+    """Kernels run in process groups of their own: SIGTERM reaches them through us, and so does the
+    first Ctrl-C.
+    """
 
     def pass_on(number: int, frame: object) -> None:
         import psutil
 
         for kernel in psutil.Process().children():
-            kernel.send_signal(number)
+            kernel.send_signal(signal.SIGTERM)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        before = signal.signal(signal.SIGTERM, pass_on)
+        before = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # not the main thread
         yield
         return
@@ -151,7 +155,8 @@ def _passing_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
