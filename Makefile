@@ -16,6 +16,11 @@ STAMP := $(VENV)/.installed
 BIN   := $(abspath $(VENV))/bin
 export PATH := $(BIN):$(PATH)
 
+# VENV=FOLDER names an environment of somebody's own where it is there and was not made here: it is used as it is, and
+# nothing is installed into it but by `make setup`.
+OURS  := $(filter file,$(origin VENV))$(shell grep -sxF '$(CURDIR)' '$(STAMP)')$(if $(wildcard $(BIN)/python),,new)
+READY := $(if $(OURS),$(STAMP),named)
+
 # uv takes local wheels from where pip is told to look for them (uv separates by commas, pip by blanks).
 comma := ,
 empty :=
@@ -32,7 +37,7 @@ WHERE = $(if $(PROFILE),--workflow-profile profiles/$(PROFILE),--cores $(JOBS))
 SNAKE = snakemake $(WHERE) --keep-going --rerun-incomplete --scheduler greedy --quiet rules host \
         --config data=$(DATA) preset=$(PRESET) recipe=$(RECIPE) "seeds=$(SEEDS)"
 
-.PHONY: help setup reproduce resume report scarcity leaderboard gpu-queue lease video cluster slides lab test lint unit notebooks outputs clean
+.PHONY: help setup named reproduce resume report scarcity leaderboard gpu-queue lease video cluster slides lab test lint unit notebooks outputs clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
@@ -41,6 +46,7 @@ help: ## this list
 	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
 	@echo "  RECIPE  paper | released           SEEDS   e.g. \"0 1 2\""
 	@echo "  PROFILE none here; slurm | kubernetes: the jobs run on that cluster, see docs/cluster.md"
+	@echo "  VENV    where the suite is installed ($(VENV)); one that is there already is used as it is"
 	@echo "One table alone, training what is missing: make table5 DATA=mocap PRESET=base (table1 table2 table5 ... table8 figure6 scarcity leaderboard)"
 
 setup: $(STAMP) ## make .venv and install the suite into it (runs by itself when needed)
@@ -51,19 +57,22 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode -c constraints.txt -e ".[all]"
-	@touch $@
+	@echo '$(CURDIR)' > $@
 
-reproduce: $(STAMP) ## run the whole suite and build the book; does only what is not done yet
+named:
+	@test -x $(BIN)/m2v || { echo "$(VENV) has no m2v; make setup VENV=$(VENV) installs the suite into it"; exit 1; }
+
+reproduce: $(READY) ## run the whole suite and build the book; does only what is not done yet
 	@status=0; $(SNAKE) || status=$$?; \
 	echo; echo "The report: file://$(CURDIR)/reports/html/index.html"; \
 	[ $$status -eq 0 ] || echo "Not everything ran (see above): failed notebooks are red in the report, make resume goes on."; \
 	exit $$status
 
-resume: $(STAMP) ## go on after a killed or failed run
+resume: $(READY) ## go on after a killed or failed run
 	@$(SNAKE) --unlock
 	@$(MAKE) --no-print-directory reproduce
 
-report: $(STAMP) ## build the book again from what has run
+report: $(READY) ## build the book again from what has run
 	@m2v report --suite $(SUITE)
 
 # One table alone: m2v_lib/experiments/tables.yaml says which groups of rows and which chapter that is.
@@ -73,13 +82,13 @@ define one-table
 @m2v report --suite $(SUITE)
 endef
 
-table% figure%: $(STAMP)
+table% figure%: $(READY)
 	$(one-table)
 
-scarcity leaderboard: $(STAMP)
+scarcity leaderboard: $(READY)
 	$(one-table)
 
-gpu-queue: $(STAMP) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
+gpu-queue: $(READY) ## the real runs wanted on mocap, next unfinished first; RUN=1 runs them on the GPU of this machine
 	@m2v queue --preset base --device cuda $(if $(RUN),--run)
 
 lease: ## check the engine on a GPU that is lent for MINUTES (default 9), train what fits, pack the records
@@ -87,34 +96,34 @@ lease: ## check the engine on a GPU that is lent for MINUTES (default 9), train 
 
 video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an environment of its own (1 GB)
 
-.venv-video/.installed: $(STAMP)
+.venv-video/.installed: | $(READY)
 	$(PYTHON) -m venv .venv-video
 	$(BIN)/uv pip install --quiet --python .venv-video/bin/python --compile-bytecode "mediapipe==0.10.21" "av>=14,<19"
 	@touch $@
 
-cluster: $(STAMP) ## what PROFILE=slurm and PROFILE=kubernetes need, into .venv (docs/cluster.md)
+cluster: $(READY) ## what PROFILE=slurm and PROFILE=kubernetes need, into .venv (docs/cluster.md)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e ".[cluster]"
 
-slides: $(STAMP) ## the chapters as slides for teachers: reports/slides/index.html
+slides: $(READY) ## the chapters as slides for teachers: reports/slides/index.html
 	@python -m m2v_lib.report.slides
 
-lab: $(STAMP) ## open the notebooks in Jupyter Lab
+lab: $(READY) ## open the notebooks in Jupyter Lab
 	jupyter lab notebooks
 
 test: lint unit notebooks ## ruff, mypy, pytest, and every notebook against its stored outputs
 
-lint: $(STAMP)
+lint: $(READY)
 	ruff check .
 	mypy
 
-unit: $(STAMP)
+unit: $(READY)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope
 
-notebooks: $(STAMP)
+notebooks: $(READY)
 	OMP_NUM_THREADS=1 pytest -n 2 --dist loadscope --nbval --nbval-current-env \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg notebooks
 
-outputs: $(STAMP) ## store the outputs of CHAPTERS, run with their defaults (after a change that they show)
+outputs: $(READY) ## store the outputs of CHAPTERS, run with their defaults (after a change that they show)
 	folder=$$(mktemp -d); trap "rm -rf $$folder" EXIT; \
 	M2V_RUNS=$$folder/runs M2V_STORE=$$folder/stores OMP_NUM_THREADS=1 jupyter nbconvert --to notebook --inplace --execute \
 	    --ExecutePreprocessor.record_timing=False $(CHAPTERS)

@@ -33,9 +33,11 @@ PACK = str(HELD if HELD.is_file() else Path("data/cmu_mocap", PACK_FILE))
 if SUITE.data == "mocap" and not HELD.is_file():
     os.environ["M2V_DATA"] = str(Path("data").resolve())  # so the chapters find what is fetched
 # Two single-threaded jobs side by side are faster than two that share the cores.
-# Training that stopped at a checkpoint (its minutes are over, or SIGTERM) is run again, and goes on there.
+# Training that stopped at a checkpoint (its minutes are over, or SIGTERM) is run again, and goes on there; not where the
+# whole job was interrupted. That waits for the checkpoint, so that `to be resumed` is said before the job is over.
 RUN = (
-    f"code={RESUME_EXIT_CODE}; while [ $code -eq {RESUME_EXIT_CODE} ]; do code=0; "
+    "stop=; trap stop=1 INT TERM; "
+    f'code={RESUME_EXIT_CODE}; while [ "$code$stop" = {RESUME_EXIT_CODE} ]; do code=0; '
     "OMP_NUM_THREADS={threads} m2v notebook {input.notebook} {params.out} {params.arguments:q} || code=$?; "
     "done; [ $code -eq 0 ] && touch {output}"
 )

@@ -4,11 +4,14 @@ itself is not run here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -16,6 +19,7 @@ import pytest
 from fakes.suite import code, notebook, parameters
 
 from m2v_lib.experiments.suite import Suite, jobs
+from m2v_lib.runs.records import RESUME_EXIT_CODE
 
 ROOT = Path(__file__).resolve().parents[1]
 HERE = Path(__file__).resolve().parent
@@ -138,6 +142,38 @@ def test_an_unknown_setting_stops_before_any_job(
     assert done.returncode != 0 and sentence in done.stderr
     assert "Traceback" not in done.stderr and "m2v_lib/" not in done.stderr
     assert calls(project) == []
+
+
+def test_an_interrupted_job_waits_for_the_checkpoint_and_does_not_go_on(tmp_path: Path) -> None:
+    """The shell of a training job, with Ctrl-C reaching all processes of the terminal."""
+    (text,) = re.findall(r"^RUN = (\(.*?^\))", (ROOT / "Snakefile").read_text(), re.S | re.M)
+    words = {"{threads}": "1", "{input.notebook}": "n", "{params.out}": "o", "{output}": "done"}
+    script = eval(text, {"RESUME_EXIT_CODE": RESUME_EXIT_CODE}).replace("{params.arguments:q}", "")
+    for name, value in words.items():
+        script = script.replace(name, value)
+
+    m2v = tmp_path / "m2v"
+    m2v.write_text(
+        "#!/bin/sh\ntrap 'sleep 0.3; echo to be resumed; exit 75' INT\n"
+        "touch ready\nwhile :; do sleep 0.05; done\n"
+    )
+    m2v.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = ["bash", "-c", f"set -euo pipefail; {script}"]
+    running = subprocess.Popen(
+        command, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not (tmp_path / "ready").exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+
+    os.killpg(running.pid, signal.SIGINT)
+    try:
+        assert running.communicate(timeout=30)[0] == "to be resumed\n"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(running.pid, signal.SIGKILL)
+    assert running.returncode == 1 and not (tmp_path / "done").exists()
 
 
 def test_a_failed_notebook_is_red_in_the_book_and_a_later_run_does_only_it(project: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from io import TextIOWrapper
@@ -61,8 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoppedEarly as stopped:
         print(f"m2v: {stopped}", file=sys.stderr)
         return RESUME_EXIT_CODE
+    except KeyboardInterrupt:  # a sentence in place of a traceback; a shell's loop ends too
+        print("m2v: interrupted", file=sys.stderr)
+        return _end_by(signal.SIGINT)
     except Exception as error:
         return report_unexpected(error)
+
+
+def _end_by(number: signal.Signals) -> int:
+    """End as a process does that knows nothing of the signal; the exit code where none can."""
+    if os.name == "posix":
+        sys.stdout.flush()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    return 128 + number
 
 
 def _sentence(error: Exception) -> str:

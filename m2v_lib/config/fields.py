@@ -65,7 +65,12 @@ class ModelSettings:
 
 def values_of(section: Any) -> dict[str, Any]:
     """A section's settings by name: numbers, text, true or false, which need no copy."""
-    return {f.name: getattr(section, f.name) for f in dataclasses.fields(section)}
+    return {name: getattr(section, name) for name in _names(section.__class__)}
+
+
+@cache
+def _names(section: type) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(section))
 
 
 def digested(section: Any) -> dict[str, Any]:

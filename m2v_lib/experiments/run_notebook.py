@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.quick_imports import without_address_grammar
 from m2v_lib.runs.records import RESUME_EXIT_CODE, StoppedEarly, commit, write_json
 
 STATUS_SCHEMA = 1
@@ -91,8 +92,8 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     """Execute `path` into `out` with papermill; 0 when every cell ran, 1 when a cell or the
     kernel failed.
 
-    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM, which is
-    passed on to the kernel): run it again to go on.
+    RESUME_EXIT_CODE when training in it stopped at a checkpoint (time up, or SIGTERM or Ctrl-C,
+    which reach the kernel as SIGTERM): run it again to go on. A second Ctrl-C does not wait.
 
     The executed notebook stays at `out` either way, with a status file beside it. A parameter
     the notebook does not know raises ConfigError and leaves nothing behind.
@@ -113,7 +114,7 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
     # Written first: if this process itself is killed, the report finds a run that never ended.
     write_json(status_path(out), status)
     begin = time.monotonic()
-    with _passing_on_sigterm():
+    with _passing_on_signals():
         error = _execute(path, out, dict(parameters))
 
     stopped = error is not None and f" {StoppedEarly.__name__}: " in error
@@ -132,17 +133,21 @@ def run_notebook(path: Path | str, out: Path | str, parameters: Mapping[str, Any
 
 
 @contextlib.contextmanager
-def _passing_on_sigterm() -> Iterator[None]:
-    """Kernels run in process groups of their own: SIGTERM reaches them through us."""
+def _passing_on_signals() -> Iterator[None]:
+    """Kernels run in process groups of their own: SIGTERM reaches them through us, and so does the
+    first Ctrl-C.
+    """
 
     def pass_on(number: int, frame: object) -> None:
         import psutil
 
         for kernel in psutil.Process().children():
-            kernel.send_signal(number)
+            kernel.send_signal(signal.SIGTERM)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        before = signal.signal(signal.SIGTERM, pass_on)
+        before = {n: signal.signal(n, pass_on) for n in (signal.SIGTERM, signal.SIGINT)}
     except ValueError:  # not the main thread
         yield
         return
@@ -150,13 +155,15 @@ def _passing_on_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
     """None when the notebook ran through, else one line that says what went wrong."""
-    import papermill
-    from nbclient.exceptions import DeadKernelError
+    with without_address_grammar():
+        import papermill
+        from nbclient.exceptions import DeadKernelError
 
     try:
         papermill.execute_notebook(
@@ -165,9 +172,9 @@ def _execute(path: Path, out: Path, parameters: dict[str, Any]) -> str | None:
             parameters,
             kernel_name="python3",
             progress_bar=False,
-            extra_arguments=[
-                "--IPKernelApp.log_level=40"
-            ],  # errors only: not one line of advice per kernel
+            # Critical only: not a line of advice per kernel, and none when it is told to end in the
+            # moment after its last cell, which it logs as the error "KeyboardInterrupt caught".
+            extra_arguments=["--IPKernelApp.log_level=50"],
         )
     except papermill.PapermillExecutionError as error:
         return f"cell [{error.exec_count}]: {error.ename}: {_first_line(error.evalue)}"

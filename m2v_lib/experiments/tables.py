@@ -8,9 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import ConfigError
+from m2v_lib.yaml_text import own_yaml
 
 
 @dataclass(frozen=True)
@@ -65,4 +64,4 @@ def suite_groups() -> tuple[str, ...]:
 @cache
 def contents() -> dict[str, Any]:
     """`tables.yaml` as it is."""
-    return yaml.safe_load(files(__package__).joinpath("tables.yaml").read_text(encoding="utf-8"))
+    return own_yaml(files(__package__).joinpath("tables.yaml").read_text(encoding="utf-8"))

@@ -100,7 +100,11 @@ def seal(answer: Any, digits: int = 3) -> str:
 
 def _unsealed(answer: Any, sealed: str) -> str | None:
     digits = int(sealed.partition(":")[0])
-    return None if seal(answer, digits) == sealed else "another answer is asked for"
+    if seal(answer, digits) == sealed:
+        return None
+
+    precision = "" if isinstance(answer, str) else f"; {digits} significant digits count"
+    return f"another answer is asked for{precision}"
 
 
 def check_code(

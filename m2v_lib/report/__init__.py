@@ -14,8 +14,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import nbformat
-
 from m2v_lib.config import ConfigError
 from m2v_lib.report.answers import answers, claims_settled
 from m2v_lib.report.collect import SuiteRun, newest_suite, read_suite
@@ -25,6 +23,7 @@ from m2v_lib.report.documents import copy_documents, glossary_terms, write_gener
 from m2v_lib.report.front import Parts, front_page
 from m2v_lib.report.glance import at_a_glance, tables_page
 from m2v_lib.report.headline import headline
+from m2v_lib.report.notebook_format import nbformat
 from m2v_lib.report.pages.curves import curves_page
 from m2v_lib.report.pages.records import copy_records, environment_page, records_page
 from m2v_lib.report.sphinx_book import build_html, copy_static
@@ -53,7 +52,8 @@ def build(
     reports.mkdir(parents=True, exist_ok=True)
     write_generated(reports.parent, kept)
 
-    records = find_records(Path(runs) if runs else runs_root(), reports / "records")
+    made_here = find_records(Path(runs) if runs else runs_root())
+    records = _each_once(made_here, kept)
 
     with tempfile.TemporaryDirectory(dir=reports, prefix=".book-") as work:
         source, target = Path(work, "source"), Path(work, "html")
@@ -72,6 +72,12 @@ def build(
         _replace(target, reports / "html")
 
     return reports / "html" / "index.html"
+
+
+def _each_once(made_here: list[Record], kept: list[Record]) -> list[Record]:
+    """By name; of a run that is in both, what its own folder says."""
+    by_name = {record.name: record for record in (*kept, *made_here)}
+    return [by_name[name] for name in sorted(by_name)]
 
 
 def _suite_run(suite: str | None, executed: Path) -> SuiteRun:

@@ -12,12 +12,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbformat import NotebookNode
-
 from m2v_lib.report.badges import finished
 from m2v_lib.report.collect import FAILED, NOT_RUN, OK, Page
 from m2v_lib.report.documents import in_the_book, link_references, link_terms
+from m2v_lib.report.notebook_format import NotebookNode, nbformat
 
 PLOTLY = "application/vnd.plotly.v1+json"
 #: Of a 3D figure's buttons only "reset" stays: on a phone the others lie over its title, and

@@ -12,10 +12,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-import nbformat
-from nbformat import NotebookNode
-
 from m2v_lib.report.convert import draw_figures, title_of
+from m2v_lib.report.notebook_format import NotebookNode, nbformat
 from m2v_lib.report.sphinx_book import MATHJAX, STATIC, copy_mathjax, copy_plotly
 from m2v_lib.runs.records import project_root
 

@@ -95,9 +95,9 @@ def mean_and_half(values: Sequence[float], noise: SeedNoise) -> tuple[float, flo
     if not noise.freedom:
         return mean, math.nan
 
-    from scipy import stats
+    from scipy import special
 
-    quantile = float(stats.t.ppf(1 - SIGNIFICANCE / 2, noise.freedom))
+    quantile = float(special.stdtrit(noise.freedom, 1 - SIGNIFICANCE / 2))
     return mean, quantile * noise.sd / math.sqrt(len(values))
 
 

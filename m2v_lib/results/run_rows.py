@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from m2v_lib.config import ConfigError
@@ -18,18 +19,15 @@ def rows_of_runs(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:
     schedule or with the steps that the run plan gives it. A pre-training run belongs to the rows
     that start from it.
     """
-    records = list(records)
-    wanted: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     found = {}
     for record in records:
         result = record.result
-        key = (result["data"]["name"], result["preset"], result["recipe"])
-        if key not in wanted:
-            wanted[key] = _rows_by_digest(*key)
-        found[record.name] = tuple(wanted[key].get(str(result.get("digest")), ()))
+        wanted = _rows_by_digest(result["data"]["name"], result["preset"], result["recipe"])
+        found[record.name] = tuple(wanted.get(str(result.get("digest")), ()))
     return found
 
 
+@cache
 def _rows_by_digest(data: str, preset: str, recipe: str) -> dict[str, list[str]]:
     by_digest: dict[str, list[str]] = {}
     for row in (row for group in groups() for row in rows(group)):

@@ -4,11 +4,12 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Final
 
 from m2v_lib.skeletons.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: Direction at rest of the bone that ends in a joint, of its left side: x to the person's left, y
 #: up, z to the front; and mean bone lengths (mm) of the motion capture pack's training subjects.
@@ -100,4 +101,4 @@ def released_3dhp_adjacency() -> np.ndarray:
     connected on theirs.
     """
     order = list(H36M_FROM_MPI)
-    return released_adjacency()[np.ix_(order, order)]
+    return released_adjacency()[order][:, order]

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from m2v_lib.errors import InputError
 from m2v_lib.yaml_text import parse_yaml
+
+if TYPE_CHECKING:
+    import numpy as np
 
 #: More joints than any body model; a larger count in a file is a mistake.
 MAX_JOINTS: Final = 300
@@ -146,6 +148,8 @@ class Skeleton:
 
     def adjacency(self, *, self_loops: bool = True) -> np.ndarray:
         """Adjacency (J, J) of the bones in both directions, plus the identity (paper III-A.2)."""
+        import numpy as np
+
         adjacency = np.eye(len(self)) if self_loops else np.zeros((len(self), len(self)))
         for parent, child in self.bones:
             adjacency[parent, child] = adjacency[child, parent] = 1.0
@@ -272,8 +276,8 @@ def _direction(value: Any, where: str) -> tuple[float, float, float]:
     numbers = value if isinstance(value, list) else []
     if len(numbers) != 3 or not all(isinstance(v, int | float) for v in numbers):
         raise SkeletonError(f"{where}: rest_direction must be three numbers")
-    length = float(np.linalg.norm(numbers))
-    if not np.isfinite(length) or length == 0:
+    length = math.hypot(*numbers)
+    if not math.isfinite(length) or length == 0:
         raise SkeletonError(f"{where}: rest_direction must have a length")
     x, y, z = map(float, numbers)
     return x, y, z

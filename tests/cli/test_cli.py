@@ -5,6 +5,10 @@ does.
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +180,17 @@ def open_poses() -> np.ndarray:
         np.float32
     )
     return np.repeat(pose[None], 12, axis=0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="processes end by signals on POSIX alone")
+def test_ctrl_c_is_a_sentence_and_ends_the_process_by_the_signal() -> None:
+    program = (
+        "from types import SimpleNamespace as Made\n"
+        "from m2v_lib import cli\n"
+        "def stop(args): raise KeyboardInterrupt\n"
+        "cli.parser = lambda: Made(parse_args=lambda argv: Made(command=stop))\n"
+        "cli.main([])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "m2v: interrupted\n")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -84,9 +85,13 @@ def outcome(out: Path) -> dict:
     return json.loads(status_path(out).read_text(encoding="utf-8"))
 
 
-def test_a_run_keeps_its_notebook_its_parameters_and_its_time(tmp_path: Path) -> None:
+def test_a_run_keeps_its_notebook_its_parameters_and_its_time(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out" / "10_sample.ipynb"
-    assert run_notebook(written(tmp_path, "print('seed', seed)"), out, {"seed": 7}) == 0
+    end = "get_ipython().kernel.log.error('KeyboardInterrupt caught in kernel.')"  # as some do
+    assert run_notebook(written(tmp_path, "print('seed', seed)", end), out, {"seed": 7}) == 0
+    assert "".join(capfd.readouterr()) == "", "nothing is said of a run that went well"
     assert "seed 7" in out.read_text(encoding="utf-8")
     status = outcome(out)
     assert (status["state"], status["parameters"], status["error"]) == ("ok", {"seed": 7}, None)
@@ -122,8 +127,9 @@ def test_training_that_stopped_early_is_no_failure(tmp_path: Path) -> None:
     assert outcome(out)["state"] == "stopped" and "step 3 of 9" in outcome(out)["error"]
 
 
-def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
-    """As when a cluster ends a job: the kernel's own handler runs."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_reaches_the_kernel(number: signal.Signals, tmp_path: Path) -> None:
+    """As when a cluster ends a job, or a user does: the kernel's own handler runs."""
     source = (
         "import signal, sys, time\n"
         "from m2v_lib.training.engine.stopping import StopRequest\n"
@@ -144,7 +150,7 @@ def test_sigterm_reaches_the_kernel(tmp_path: Path) -> None:
     while not (tmp_path / "ready").exists():
         assert running.poll() is None
         time.sleep(0.05)
-    running.terminate()
+    running.send_signal(number)
     assert running.wait(60) == RESUME_EXIT_CODE
     assert outcome(out)["state"] == "stopped"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from m2v_lib.config.models import DUAL_STREAM
+from m2v_lib.experiments.rows import rows
 from m2v_lib.models import matched_sizes
 from m2v_lib.models.matched_sizes import (
     PAGE,
@@ -54,6 +55,12 @@ def test_the_width_of_a_new_system_is_found(prices: dict[str, float]) -> None:
 
 def test_the_page_says_what_the_settings_are() -> None:
     assert (ROOT / PAGE).read_text(encoding="utf-8") == as_markdown()
+
+
+def test_every_system_of_the_leaderboard_has_a_size_of_equal_cost() -> None:
+    """One without would run at its published size, and be missing from the page."""
+    systems = {row.overrides.get("model.name", DUAL_STREAM) for row in rows("leaderboard")}
+    assert systems <= {*compared()}, "preset_sizes in the model's file must say its width"
 
 
 def test_a_mirror_image_inside_is_not_paid_twice() -> None:

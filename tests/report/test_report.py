@@ -415,6 +415,9 @@ def test_opened_from_disk_the_figure_and_the_maths_are_drawn(book: Path, browser
     browser.value(choose)
     assert browser.value(drawn) == 1
     assert browser.value("document.querySelectorAll('.modebar-btn').length") == 0  # none uploads
+    browser.metrics(320, 640)
+    cut = "(c => c.scrollWidth - c.clientWidth)(document.getElementById('m2v-chosen'))"
+    assert browser.value(cut) <= 0, "a phone cuts the names of runs"
     assert browser.faults == []
     assert [
         address

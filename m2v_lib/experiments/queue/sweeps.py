@@ -10,11 +10,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments.queue.wanted import DATA, Item
 from m2v_lib.runs.records import Record
+from m2v_lib.yaml_text import own_yaml
 
 
 def sweep_items(name: str, data: str = DATA, preset: str | None = None) -> list[Item]:
@@ -91,4 +90,4 @@ def _sweep(name: str) -> dict[str, Any]:
 
 @cache
 def _sweeps() -> dict[str, Any]:
-    return yaml.safe_load(files(__package__).joinpath("sweeps.yaml").read_text(encoding="utf-8"))
+    return own_yaml(files(__package__).joinpath("sweeps.yaml").read_text(encoding="utf-8"))

@@ -11,10 +11,9 @@ from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments.rows import Row, rows
+from m2v_lib.yaml_text import own_yaml
 
 DATA = "mocap"
 
@@ -117,4 +116,4 @@ def _share(found: dict[str, Item], item: Item) -> None:
 
 @cache
 def _settings() -> dict[str, Any]:
-    return yaml.safe_load(files(__package__).joinpath("wanted.yaml").read_text(encoding="utf-8"))
+    return own_yaml(files(__package__).joinpath("wanted.yaml").read_text(encoding="utf-8"))

@@ -77,12 +77,13 @@ A step's speed-up over the equations as written, median of rounds in which all v
 
 def results_page(records: Sequence[Record], records_folder: Path) -> str:
     """The text of `RESULTS.md` from committed records and the benches beside them."""
+    single = _single(records)
     parts = [
         _HEAD,
-        _lifting(records),
+        _lifting(single),
         _pretraining(records),
         _ablations(records),
-        _actions(records),
+        _actions(single),
         _speed(records_folder),
     ]
     return "\n".join(part for part in parts if part)
@@ -100,9 +101,9 @@ def pretraining_effects(question: pd.DataFrame) -> str:
     return "\n".join([*lines, ""])
 
 
-def _lifting(records: Sequence[Record]) -> str:
+def _lifting(single: Sequence[Record]) -> str:
     """Single runs that belong to no table, the longest training first."""
-    runs = [run for run in _single(records) if run.result["stage"] == "finetune"]
+    runs = [run for run in single if run.result["stage"] == "finetune"]
     if not runs:
         return ""
 
@@ -120,8 +121,8 @@ def _lifting(records: Sequence[Record]) -> str:
     return "\n".join([_LIFTING_HEAD, *lines, ""])
 
 
-def _actions(records: Sequence[Record]) -> str:
-    runs = [run for run in _single(records) if run.result["stage"] == "action"]
+def _actions(single: Sequence[Record]) -> str:
+    runs = [run for run in single if run.result["stage"] == "action"]
     if not runs:
         return ""
 

@@ -13,9 +13,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-import yaml
-
 from m2v_lib.config import ConfigError
+from m2v_lib.yaml_text import own_yaml
 
 TITLES = {
     "table1_protocol1": "Table I, MPJPE, detected 2D",
@@ -137,7 +136,7 @@ def conflicts() -> list[dict[str, Any]]:
 
 
 def _entries(name: str) -> list[dict[str, Any]]:
-    return yaml.safe_load(files(__name__).joinpath(name).read_text(encoding="utf-8"))
+    return own_yaml(files(__name__).joinpath(name).read_text(encoding="utf-8"))
 
 
 @cache
