@@ -139,7 +139,7 @@ def test_sampling_is_the_description_in_numpy() -> None:
     expected[..., 0, :] = 0
 
     with torch.no_grad():
-        found = model.sample(x, torch.Generator().manual_seed(1)).numpy()
+        found = model.sample(x, model.drawn(T, torch.Generator().manual_seed(1))).numpy()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
         np.testing.assert_allclose(model(x).numpy(), expected[:, -1].mean(1), rtol=0, atol=1e-9)
 

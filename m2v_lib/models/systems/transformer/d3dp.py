@@ -7,6 +7,7 @@ Written from a description of the published system (MIT).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
-from m2v_lib.models.layers.constants import Places
+from m2v_lib.models.layers.constants import Constant, Places
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.systems.transformer import mixste
@@ -89,35 +90,43 @@ class D3DP(Lifter):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.pose_estimator = Denoiser(settings)
+        #: By number of frames, the noise of `forward` (S, H, T, J, 3).
+        self.noise: dict[int, Constant] = {}
         for name, values in noise_schedule().items():
             self.register_buffer(name, values)
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
-        """The mean of the hypotheses after the last step."""
-        generator = torch.Generator().manual_seed(self.settings.noise_seed)
-        poses_BKHTJ3 = self.sample(x_BTJC, generator)
-        return poses_BKHTJ3[:, -1].mean(dim=1)
+        """The mean of the hypotheses after the last step, from the same noise at every call."""
+        n_frames = x_BTJC.shape[1]
+        if n_frames not in self.noise:
+            generator = torch.Generator().manual_seed(self.settings.noise_seed)
+            drawn_SHTJ3 = torch.stack(self.drawn(n_frames, generator))
+            self.noise[n_frames] = Constant(lambda: drawn_SHTJ3)
 
-    def sample(self, x_BTJC: Tensor, generator: torch.Generator) -> Tensor:
+        noise_SHTJ3 = self.noise[n_frames].like(x_BTJC)
+        return self.sample(x_BTJC, list(noise_SHTJ3))[:, -1].mean(dim=1)
+
+    def drawn(self, n_frames: int, generator: torch.Generator) -> list[Tensor]:
+        """Noise (H, T, J, 3) for each step, from a generator of the CPU."""
+        shape = (self.settings.n_hypotheses, n_frames, N_JOINTS, 3)
+        n_steps = self.settings.n_steps
+        return [torch.randn(shape, generator=generator, device="cpu") for _ in range(n_steps)]
+
+    def sample(self, x_BTJC: Tensor, noise: Sequence[Tensor]) -> Tensor:
         """Estimates of the pose (B, K, H, T, J, 3) at each step (DDIM with eta 1).
 
-        Noise comes, outside training, from a generator of the CPU and is the same for all clips of
-        a batch, so a clip's poses depend neither on the device nor on its neighbours.
+        The `noise` of a step (H, T, J, 3) is the same for all clips of a batch, so a clip's poses
+        depend neither on the device nor on its neighbours.
         """
         x_BTJ2 = self.check_input(x_BTJC)
-        one_clip = (self.settings.n_hypotheses, *x_BTJ2.shape[1:3], 3)
+        fresh = (n.to(x_BTJ2).expand(len(x_BTJ2), *n.shape) for n in noise)
 
-        def noise() -> Tensor:
-            where = x_BTJ2.device if self.training else "cpu"
-            drawn_HTJ3 = torch.randn(one_clip, generator=generator, device=where).to(x_BTJ2)
-            return drawn_HTJ3.expand(len(x_BTJ2), *one_clip)
-
-        y_BHTJ3, estimates = noise(), []
+        y_BHTJ3, estimates = next(fresh), []
         for t, following in sampling_times(self.settings.n_steps):
             estimate_BHTJ3 = self.estimate(x_BTJ2, y_BHTJ3, t)
             estimates.append(estimate_BHTJ3)
             if following >= 0:
-                y_BHTJ3 = self.stepped(y_BHTJ3, estimate_BHTJ3, t, following, noise())
+                y_BHTJ3 = self.stepped(y_BHTJ3, estimate_BHTJ3, t, following, next(fresh))
 
         poses_BKHTJ3 = torch.stack(estimates, dim=1)
         poses_BKHTJ3[..., ROOT, :].zero_()
