@@ -44,6 +44,9 @@ def add(commands: Any) -> None:
     queue.add_argument(
         "--table", action="store_true", help="show what is known of the sweep: validation errors"
     )
+    queue.add_argument(
+        "--cost", action="store_true", help="time a step of the sweep's variants on one core"
+    )
     _add_lease(queue)
     queue.set_defaults(command=_queue)
 
@@ -101,7 +104,7 @@ def _queue(args: argparse.Namespace) -> int:
     from m2v_lib.data.store import open_store
     from m2v_lib.experiments.queue import items
     from m2v_lib.experiments.queue.run import Queue, listing, run_queue
-    from m2v_lib.experiments.queue.sweeps import sweep_items, sweep_table
+    from m2v_lib.experiments.queue.sweeps import read_cost, sweep_items, sweep_table
     from m2v_lib.runs.records import find_records, project_root, runs_root
 
     kept = project_root() / "reports" / "records"
@@ -109,7 +112,16 @@ def _queue(args: argparse.Namespace) -> int:
 
     if args.sweep and args.table:
         for name in chosen:
-            print(sweep_table(name, find_records(runs_root(), kept), args.data))
+            found = find_records(runs_root(), kept)
+            table = sweep_table(name, found, args.data, cost=read_cost(name, kept))
+            print(table or f"{name}: no run of it is there")
+        return 0
+
+    if args.sweep and args.cost:
+        from m2v_lib.experiments.queue.sweep_cost import measure_cost
+
+        for name in chosen:
+            measure_cost(name, args.data, kept)
         return 0
 
     wanted: list[Any] = []

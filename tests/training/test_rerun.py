@@ -71,6 +71,22 @@ def test_another_machine_has_bounds(record: Path, tmp_path: Path) -> None:
     assert "processor another" in elsewhere(0.0).other_machine[0]
 
 
+def test_the_first_line_of_a_run_from_stage_1_has_a_wider_bound(
+    record: Path, tmp_path: Path
+) -> None:
+    again = load_record(rerun(record, tmp_path / "again").rerun)
+
+    def elsewhere(share: float, init: str) -> bool:
+        told = load_record(changed(record, "env.json", lambda env: env.update(processor="another")))
+        shutil.rmtree(told.path.parent)
+        told.metrics[0]["loss"] *= 1 + share
+        told.result["init"] = init
+        return compare(told, again).agrees
+
+    assert elsewhere(0.005, "scratch") and not elsewhere(0.1, "scratch")
+    assert elsewhere(0.1, "pretrain-tiny-s0") and not elsewhere(0.2, "pretrain-tiny-s0")
+
+
 def test_a_store_that_has_changed_is_said(record: Path, tmp_path: Path) -> None:
     told = changed(
         record, "result.json", lambda result: result["data"].update(fingerprint="0" * 64)

@@ -4,16 +4,21 @@ errors. No torch here.
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.experiments.queue.wanted import DATA, Item
 from m2v_lib.runs.records import Record
 from m2v_lib.yaml_text import own_yaml
+
+#: Where the cost of a sweep's steps stands, under the committed records.
+COST_FILE: Final = "sweep-cost/{name}.json"
 
 
 def sweep_items(name: str, data: str = DATA, preset: str | None = None) -> list[Item]:
@@ -35,47 +40,68 @@ def variants(name: str) -> list[dict[str, Any]]:
     return [dict(sweep["base"]), *({**sweep["base"], **change} for change in sweep["changes"])]
 
 
+def sweep_names() -> list[str]:
+    return list(_sweeps())
+
+
 def sweep_table(
-    name: str, records: Iterable[Record], data: str = DATA, preset: str | None = None
+    name: str,
+    records: Iterable[Record],
+    data: str = DATA,
+    preset: str | None = None,
+    cost: Mapping[str, float] | None = None,
 ) -> str:
     """Validation MPJPE (mm) of each variant, mean and spread over seeds, best first, without
-    what is not run.
+    what is not run; "" where nothing is. `cost` are seconds of a step on one core, by variant
+    (`read_cost`).
     """
     by_name = {record.name: record.result for record in records}
     own = preset or _sweep(name)["preset"]
 
     rows: list[tuple[float, str]] = []
     for number, changes in enumerate(variants(name)):
-        found = [
-            _item(name, number, changes, seed, data, own).name for seed in _sweep(name)["seeds"]
-        ]
-        errors = [
-            by_name[run]["val"]["mpjpe"]
-            for run in found
-            if run in by_name and by_name[run].get("val")
-        ]
-        if errors:
-            spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
-            mean = statistics.mean(errors)
-            rows.append(
-                (mean, f"| {_label(name, number)} | {mean:.2f} | {spread} | {len(errors)} |")
-            )
+        seeds = _sweep(name)["seeds"]
+        runs = [_item(name, number, changes, seed, data, own).name for seed in seeds]
+        results = [by_name[run] for run in runs if run in by_name and by_name[run].get("val")]
+        if results:
+            rows.append(_sweep_row(label(name, number), results, cost or {}))
 
     head = [
-        "| change to the base | validation MPJPE (mm) | sd over seeds | seeds |",
-        "|---|--:|--:|--:|",
+        "| change to the base | steps | CPU min | validation MPJPE (mm) | sd over seeds | seeds |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
-    return "\n".join([*head, *(row for _, row in sorted(rows))])
+    return "\n".join([*head, *(row for _, row in sorted(rows))]) if rows else ""
+
+
+def _sweep_row(
+    change: str, results: Sequence[Mapping[str, Any]], cost: Mapping[str, float]
+) -> tuple[float, str]:
+    """A variant's error and its line."""
+    errors = [result["val"]["mpjpe"] for result in results]
+    steps = results[0]["schedule"]["steps"]
+    minutes = f"{steps * cost[change] / 60:.1f}" if change in cost else "-"
+    spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
+    mean = statistics.mean(errors)
+    return mean, f"| {change} | {steps:,} | {minutes} | {mean:.2f} | {spread} | {len(errors)} |"
+
+
+def read_cost(name: str, kept: Path) -> dict[str, float]:
+    """Seconds of a step of each variant as `sweep_cost` filed them; none where it did not."""
+    path = kept / COST_FILE.format(name=name)
+    if not path.exists():
+        return {}
+    return dict(json.loads(path.read_text(encoding="utf-8"))["seconds_a_step"])
 
 
 def _item(
     name: str, number: int, changes: Mapping[str, Any], seed: int, data: str, preset: str
 ) -> Item:
     exp = Experiment.preset(preset).override({**changes, "data.name": data, "run.seed": seed})
-    return Item("finetune", exp, dict(changes), (f"{name}: {_label(name, number)} s{seed}",))
+    return Item("finetune", exp, dict(changes), (f"{name}: {label(name, number)} s{seed}",))
 
 
-def _label(name: str, number: int) -> str:
+def label(name: str, number: int) -> str:
+    """What a variant changes, in words."""
     if number == 0:
         return "the base"
     return ", ".join(f"{key}={value}" for key, value in _sweep(name)["changes"][number - 1].items())

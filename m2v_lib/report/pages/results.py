@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from m2v_lib.bench import find_benches
 from m2v_lib.config import Experiment
 from m2v_lib.experiments.queue import budget, items
+from m2v_lib.experiments.queue.sweeps import read_cost, sweep_items, sweep_names, sweep_table
 from m2v_lib.results import effects, paper, tables
 from m2v_lib.runs.records import Record
 
@@ -59,6 +60,13 @@ Mean over the seeds that ran, and what pre-training changes. The released stage 
 test subjects' 2D. Pre-trained runs take the steps of both stages.
 """
 
+_SWEEPS_HEAD = """\
+## How a preset trains, by measurement
+
+Each choice alone, judged on validation subjects. CPU minutes are the steps times a step's seconds on
+one core (`m2v queue --sweep NAME --cost`); where the runs were made, their records say.
+"""
+
 _ABLATIONS_HEAD = """\
 ## Tables V to VIII
 
@@ -82,6 +90,7 @@ def results_page(records: Sequence[Record], records_folder: Path) -> str:
         _HEAD,
         _lifting(single),
         _pretraining(records),
+        _sweeps(records, records_folder),
         _ablations(records),
         _actions(single),
         _speed(records_folder),
@@ -140,9 +149,18 @@ def _actions(single: Sequence[Record]) -> str:
     return "\n".join([*head, *lines, ""])
 
 
+def _sweeps(records: Sequence[Record], folder: Path) -> str:
+    parts = []
+    for name in sweep_names():
+        if table := sweep_table(name, records, cost=read_cost(name, folder)):
+            parts.append(f"### {name}\n\n{table}\n")
+    return "\n".join([_SWEEPS_HEAD, *parts]) if parts else ""
+
+
 def _single(records: Iterable[Record]) -> list[Record]:
-    """Records that are not runs of the queue: those are cells of the tables."""
+    """Records that are no runs of the queue or of a sweep: those are cells of the tables."""
     queued = {item.name for preset in QUEUED for item in items(preset)}
+    queued |= {item.name for name in sweep_names() for item in sweep_items(name)}
     return [run for run in records if run.name not in queued and run.result.get("test")]
 
 

@@ -18,8 +18,23 @@ from m2v_lib.data.store import Store
 from m2v_lib.experiments.lease import worker as worker_module
 from m2v_lib.experiments.lease.archive import unpack
 from m2v_lib.experiments.lease.command import Lease, _fastest, _graphs_hold
-from m2v_lib.experiments.lease.jobs import Job, group_key, jobs_of, read_jobs, write_jobs
-from m2v_lib.experiments.queue.sweeps import sweep_items, sweep_table, variants
+from m2v_lib.experiments.lease.jobs import (
+    Job,
+    by_kind,
+    compiled,
+    group_key,
+    jobs_of,
+    read_jobs,
+    write_jobs,
+)
+from m2v_lib.experiments.queue import sweep_cost
+from m2v_lib.experiments.queue.sweeps import (
+    label,
+    read_cost,
+    sweep_items,
+    sweep_table,
+    variants,
+)
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.records import Record, load_record
 from m2v_lib.training.finetune import Finetune
@@ -290,15 +305,56 @@ def test_a_sweep_has_the_base_and_each_change_with_every_seed(tmp_path: Path) ->
         )
 
 
+def test_each_kind_of_jobs_is_apart_and_the_commonest_blocks_are_compiled(
+    tiny_experiment: Make,
+) -> None:
+    def job(changes: dict[str, Any]) -> Job:
+        return Job("finetune", tiny_experiment("paper", changes))
+
+    deep, wide = {"model.n_layers": 3}, {"model.dim": 16}
+    system = Job("finetune", Experiment.preset("smoke").override({"model.name": "mixste"}))
+    blocks = [job({}), job(wide), job(deep)]
+    jobs = [system, *blocks, job({"data.cameras": "random", **wide})]
+
+    kinds = by_kind(jobs)
+    assert list(kinds) == ["blocks", "systems", "cameras"] and kinds["blocks"] == blocks
+    assert [j.exp.run.compile for j in compiled(jobs)] == [False, True, False, True, True]
+    assert [j.name for j in compiled(jobs)] == [j.name for j in jobs]
+
+
+def test_the_cost_of_a_sweeps_steps_is_filed_and_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_store: Store, tiny_experiment: Make
+) -> None:
+    """The variants stand in for those of the sweep, whose steps take seconds."""
+    exps = [tiny_experiment("paper", {"model.dim": dim, "run.max_steps": 40}) for dim in (8, 64)]
+    items = [Item("finetune", exp, {}, ("",)) for exp in exps]
+    monkeypatch.setattr(sweep_cost, "sweep_items", lambda name, data: items)
+
+    said: list[str] = []
+    sweep_cost.measure_cost("compact-length", "tiny", tmp_path, say=said.append)
+    cost = read_cost("compact-length", tmp_path)
+    assert list(cost) == [label("compact-length", n) for n in range(2)] and len(said) == 2
+    narrow, wide = cost.values()
+    assert 0 < narrow < wide
+    assert read_cost("compact-data", tmp_path) == {}
+
+
 def test_a_sweeps_table_ranks_by_validation_error_alone() -> None:
     items = sweep_items("compact-length")
     errors = {items[0].name: (50.0, 70.0), items[1].name: (60.0, 10.0), items[6].name: (52.0, 70.0)}
     records = [
-        Record(Path(name), {}, {"val": {"mpjpe": val}, "test": {"mpjpe": test}}, [], {})
+        Record(
+            Path(name),
+            {},
+            {"val": {"mpjpe": val}, "test": {"mpjpe": test}, "schedule": {"steps": 1200}},
+            [],
+            {},
+        )
         for name, (val, test) in errors.items()
     ]
-    lines = sweep_table("compact-length", records).splitlines()[2:]
+    lines = sweep_table("compact-length", records, cost={"the base": 0.1}).splitlines()[2:]
     assert lines == [
-        "| the base | 51.00 | 1.41 | 2 |",
-        "| run.max_steps=1300, run.eval_every=1300 | 60.00 | - | 1 |",
+        "| the base | 1,200 | 2.0 | 51.00 | 1.41 | 2 |",
+        "| run.max_steps=1300, run.eval_every=1300 | 1,200 | - | 60.00 | - | 1 |",
     ]
+    assert sweep_table("compact-data", records) == ""

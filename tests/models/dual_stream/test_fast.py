@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.config import DualStreamSettings, Experiment
+from m2v_lib.models.dual_stream import fast
+from m2v_lib.models.dual_stream.attention import Attention
 from m2v_lib.models.dual_stream.fast import graph_convolution
 from m2v_lib.models.dual_stream.graph import similar_frames
 from m2v_lib.models.dual_stream.model import DualStreamModel
@@ -186,3 +188,19 @@ def test_a_chain_costs_the_fast_path_no_product() -> None:
     assert (
         macs("reference", 162) - macs("fast", 162) == 2 * 17 * 162 * 162 * 8
     )  # two blocks of (T, T) x (T, D)
+
+
+@pytest.mark.parametrize("axis", ["spatial", "temporal"])
+def test_attention_as_sums_of_products_is_attention(axis: str) -> None:
+    """What a compiler is given on a GPU, where the axis is short."""
+    torch.manual_seed(0)
+    layer = Attention(8, 2, axis).double()
+    x = torch.randn(2, 5, 17, 8, dtype=torch.float64, requires_grad=True)
+    q, k, v = (x @ layer.qkv.weight.T).view(2, 5, 17, 3, 2, 4).unbind(3)
+
+    out = fast.attend_short(q, k, v, layer.scale, axis=2 if axis == "spatial" else 1).flatten(3)
+    expected = fast.attend(layer, x)
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-12)
+
+    gradients = [torch.autograd.grad(y.square().sum(), x)[0] for y in (out, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
