@@ -169,9 +169,10 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
 
 def _records_import(args: argparse.Namespace) -> int:
     from m2v_lib.experiments.lease.archive import unpack
-    from m2v_lib.runs.records import project_root
+    from m2v_lib.runs.records import project_root, runs_root
 
+    kept = args.into or project_root() / "reports" / "records"
     for archive in args.archive:
-        for folder in unpack(archive, args.into or project_root() / "reports" / "records"):
+        for folder in unpack(archive, kept, runs_root()):
             print(folder)
     return 0

@@ -1,5 +1,6 @@
 """Run records in a few small files, and out of them again where every record is checked before
-it is filed.
+it is filed; so too what a later lease goes on from: checkpoints of runs that had begun, weights of
+stage 1 that runs wait for.
 """
 
 from __future__ import annotations
@@ -7,9 +8,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from m2v_lib.config import Experiment
 from m2v_lib.errors import InputError
@@ -18,8 +20,21 @@ from m2v_lib.yaml_text import parse_yaml
 
 #: Size that a file for exchange may have (bytes).
 MAX_ARCHIVE_BYTES = 15 << 20
-#: Largest file of a record that is taken out of an archive (bytes).
-MAX_FILE_BYTES = 8 << 20
+#: Largest file that goes into an archive and is taken out of it (bytes).
+MAX_FILE_BYTES = 15 << 20
+#: What of a run that waits to be resumed is packed, where it is there; and of a finished one that
+#: others start from, beside its record.
+RESUMED_FILES = (
+    "config.yaml",
+    "env.json",
+    "metrics.jsonl",
+    "checkpoint.safetensors",
+    "best.safetensors",
+)
+WEIGHTS_FILE = "weights.safetensors"
+#: All that is taken along beside the records, at most (bytes).
+MAX_RESUMED_BYTES = 40 << 20
+KNOWN_FILES = {*RECORD_FILES, *RESUMED_FILES, WEIGHTS_FILE}
 
 
 class ArchiveError(InputError):
@@ -30,57 +45,95 @@ def pack(folders: Iterable[Path], target: Path, limit: int = MAX_ARCHIVE_BYTES) 
     """The records of finished runs in `target`, and in further files beside it where one would
     pass the limit.
     """
-    parts: list[list[Path]] = [[]]
+    return _in_parts([(folder, list(RECORD_FILES)) for folder in sorted(folders)], target, limit)
+
+
+def pack_to_resume(
+    begun: Iterable[Path],
+    needed: Iterable[Path],
+    target: Path,
+    limit: int = MAX_ARCHIVE_BYTES,
+    most: int = MAX_RESUMED_BYTES,
+) -> list[Path]:
+    """What a later lease goes on from, as `pack` does it: finished runs that others need, with
+    their weights, then runs that have begun, as many as `most` bytes hold.
+    """
+    chosen: list[tuple[Path, list[str]]] = []
     size = 0
-    for folder in sorted(folders):
-        grown = size + len(_zipped([folder]))
-        if parts[-1] and grown > limit:
+    wanted = [(folder, [*RECORD_FILES, WEIGHTS_FILE]) for folder in needed]
+    for folder, names in [*wanted, *((folder, list(RESUMED_FILES)) for folder in begun)]:
+        there = [name for name in names if (folder / name).exists()]
+        sizes = [(folder / name).stat().st_size for name in there]
+        if max(sizes, default=0) <= min(MAX_FILE_BYTES, limit) and size + sum(sizes) <= most:
+            chosen.append((folder, there))
+            size += sum(sizes)
+
+    return _in_parts(chosen, target, limit)
+
+
+def _in_parts(chosen: Sequence[tuple[Path, list[str]]], target: Path, limit: int) -> list[Path]:
+    """The files of each folder in `target` and further archives beside it; [] of none."""
+    parts: list[list[tuple[Path, list[str]]]] = []
+    size = 0
+    for entry in chosen:
+        grown = size + len(_zipped([entry]))
+        if not parts or grown > limit:
             parts.append([])
             grown = grown - size
-        parts[-1].append(folder)
+        parts[-1].append(entry)
         size = grown
 
     written = []
-    for number, chosen in enumerate(parts, 1):
+    for number, part in enumerate(parts, 1):
         path = target if number == 1 else target.with_stem(f"{target.stem}-{number}")
-        content = _zipped(chosen)
-        write_atomically(path, lambda beside, content=content: beside.write_bytes(content))  # type: ignore[misc]
+        write_atomically(path, partial(_write, _zipped(part)))
         written.append(path)
 
     return written
 
 
-def _zipped(folders: Sequence[Path]) -> bytes:
+def _zipped(folders: Sequence[tuple[Path, list[str]]]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for folder in folders:
-            for name in RECORD_FILES:
+        for folder, names in folders:
+            for name in names:
                 archive.writestr(f"{folder.name}/{name}", (folder / name).read_bytes())
     return buffer.getvalue()
 
 
-def unpack(archive: Path, kept: Path) -> list[Path]:
-    """File the records of an archive under `kept`; returns their folders.
+def unpack(archive: Path, kept: Path, runs: Path) -> list[Path]:
+    """File the records of an archive under `kept`, and runs to be resumed or started from under
+    `runs`; returns the folders.
 
-    Nothing is filed unless everything is sound: the four files of a run and no others, a
-    configuration whose digest is in the folder's name, a result that belongs to it. A record
-    that is there already must be the same run; it stays. Raises ArchiveError.
+    Nothing is filed unless everything is sound: files of a run and no others, a configuration
+    whose digest is in the folder's name, a result that belongs to it. What is there already must
+    be the same run; it stays. Raises ArchiveError.
     """
     found = _read(archive)
     for name, files in found.items():
-        _verify(archive, name, files)
+        if "result.json" in files:
+            _verify(archive, name, files)
+        else:
+            _verify_begun(archive, name, files)
 
     filed = []
     for name, files in sorted(found.items()):
-        target = kept / name
-        if (target / "result.json").exists():
-            continue
-        for file in RECORD_FILES:
-            write_atomically(target / file, partial(_write, files[file]))
-        load_record(target)
-        filed.append(target)
+        if "result.json" in files and not (kept / name / "result.json").exists():
+            record = {file: files[file] for file in RECORD_FILES}
+            filed.append(_file(record, kept / name))
+            load_record(kept / name)
+
+        to_go_on = WEIGHTS_FILE in files or "result.json" not in files
+        if to_go_on and not (runs / name / "config.yaml").exists():
+            filed.append(_file(files, runs / name))
 
     return filed
+
+
+def _file(files: Mapping[str, bytes], target: Path) -> Path:
+    for file, content in files.items():
+        write_atomically(target / file, partial(_write, content))
+    return target
 
 
 def _write(content: bytes, path: Path) -> None:
@@ -94,7 +147,7 @@ def _read(archive: Path) -> dict[str, dict[str, bytes]]:
         with zipfile.ZipFile(archive) as opened:
             for entry in opened.infolist():
                 name, slash, file = entry.filename.partition("/")
-                if not slash or name.startswith(".") or file not in RECORD_FILES:
+                if not slash or name.startswith(".") or file not in KNOWN_FILES:
                     raise ArchiveError(
                         f"{archive}: holds {entry.filename!r}, which is no file of a run record"
                     )
@@ -118,10 +171,8 @@ def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
         raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
 
     try:
-        exp = Experiment.from_dict(parse_yaml(files["config.yaml"].decode()))
+        exp, lines = _told(files)
         result = json.loads(files["result.json"])
-        json.loads(files["env.json"])
-        lines = [json.loads(line) for line in files["metrics.jsonl"].splitlines()]
         stage = result["stage"]
         expected = exp.run_name(stage)
         own = (result["name"], result["digest"], result["seed"], result["schedule"]["steps"])
@@ -136,3 +187,29 @@ def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
     last = max((line["step"] for line in lines if line.get("kind") == "train"), default=0)
     if own[:3] != (expected, exp.digest(stage), exp.run.seed) or own[3] != last:
         raise ArchiveError(f"{archive}: {name} has the result of another run")
+
+
+def _verify_begun(archive: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Raises ArchiveError unless the files are those of a run that has begun, of the settings that
+    the folder's name says.
+    """
+    if missing := [file for file in RESUMED_FILES[:4] if file not in files]:
+        raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
+
+    try:
+        exp, _ = _told(files)
+        expected = exp.run_name(name.partition("-")[0])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArchiveError(
+            f"{archive}: {name} is no run ({type(error).__name__}: {error})"
+        ) from error
+
+    if name != expected:
+        raise ArchiveError(f"{archive}: {name} has the settings of {expected}")
+
+
+def _told(files: Mapping[str, bytes]) -> tuple[Experiment, list[dict[str, Any]]]:
+    """A run's settings and its log; its machine must be readable too."""
+    exp = Experiment.from_dict(parse_yaml(files["config.yaml"].decode()))
+    json.loads(files["env.json"])
+    return exp, [json.loads(line) for line in files["metrics.jsonl"].splitlines()]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.experiments.lease.archive import pack
+from m2v_lib.experiments.lease.archive import pack, pack_to_resume
 from m2v_lib.experiments.lease.jobs import Job, by_kind, compiled, write_jobs
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
 from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, write_json
@@ -223,8 +223,14 @@ class Lease:
             for name in done
             if all((self.runs / name / f).exists() for f in RECORD_FILES)
         ]
-        archives = pack(whole, self.out / "records.zip") if whole else []
         begun = [j.name for j in self.jobs if j.name not in done and (self.runs / j.name).exists()]
+        needed = {job.needs for job in self.jobs if job.name not in done} & set(done)
+        archives = pack(whole, self.out / "records.zip")
+        archives += pack_to_resume(
+            [self.runs / name for name in begun],
+            [self.runs / name for name in sorted(needed)],
+            self.out / "to_resume.zip",
+        )
         self.report |= {
             "seconds": round(time.time() - self.began, 1),
             "done": done,

@@ -209,7 +209,7 @@ def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_pa
     assert (
         len(report["done"]) == 4 and report["left"] == 0 and report["archives"] == ["records.zip"]
     )
-    filed = unpack(tmp_path / "out" / "records.zip", tmp_path / "kept")
+    filed = unpack(tmp_path / "out" / "records.zip", tmp_path / "kept", tmp_path / "runs")
     assert {f.name for f in filed} == {job.name for job in jobs}
     assert (tmp_path / "out" / "records.zip").stat().st_size < 16 << 20
 
