@@ -136,7 +136,7 @@ def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
     queued = {item.name for preset in ("small", "compact", "base") for item in queue.items(preset)}
     kept = {record.name for record in find_records(RECORDS)}
     named = set(re.findall(r"reports/records/([\w.-]+)\)", (ROOT / "RESULTS.md").read_text()))
-    assert kept - queued == named
+    assert kept - queued <= named <= kept
 
 
 def test_each_lifting_run_stands_beside_its_own_ridge_regression() -> None:

@@ -118,7 +118,7 @@ def _queue(args: argparse.Namespace) -> int:
         return 0
 
     if args.sweep and args.cost:
-        from m2v_lib.experiments.queue.sweep_cost import measure_cost
+        from m2v_lib.bench.sweep_cost import measure_cost
 
         for name in chosen:
             measure_cost(name, args.data, kept)

@@ -76,23 +76,24 @@ def build_table(
     return frame
 
 
-def on_motion_capture(table: str, records: Iterable[Record]) -> pd.DataFrame:
-    """The table's runs on motion capture as the run plan makes them, of the preset of which most
-    rows ran; of two with as many the first of MOCAP_PRESETS. Runs to their end and starts are
-    never mixed.
+def on_motion_capture(
+    table: str, records: Iterable[Record], preset: str | None = None
+) -> pd.DataFrame:
+    """The table's runs on motion capture as the run plan makes them, of one preset, for runs to
+    their end and starts are never mixed: the first of MOCAP_PRESETS (those that train to the end
+    come first) of which more than half as many rows ran as of any, or the one given, as beside
+    another table: presets differ in noise.
 
     Frame and columns as `build_table`.
     """
     records = list(records)
     frames = [
-        build_table(table, records, data="mocap", preset=preset, overrides=budget(preset, table))
-        for preset in MOCAP_PRESETS
+        build_table(table, records, data="mocap", preset=name, overrides=budget(name, table))
+        for name in ([preset] if preset else MOCAP_PRESETS)
     ]
     n_run = [int((frame["n_seeds"] > 0).sum()) for frame in frames]
-    if not any(n_run):
-        return frames[-1]
-
-    return frames[n_run.index(max(n_run))]
+    enough = [frame for frame, n in zip(frames, n_run, strict=True) if 2 * n > max(n_run)]
+    return enough[0] if enough else frames[-1]
 
 
 def frames_that_ran(

@@ -493,6 +493,10 @@ def test_motion_capture_shows_base_where_it_ran_and_else_the_budget_of_small() -
     assert both.attrs["preset"] == "base" and list(both["n_seeds"]) == [0, 0, 1, 0, 0, 0, 0, 0]
     begun = tables.on_motion_capture("table8", [run("small", 2), run("small", 3), run("base", 3)])
     assert begun.attrs["preset"] == "small", "a queue half done hides no row"
+    nearly = [*(run("small", row) for row in (2, 3, 4)), run("base", 2), run("base", 3)]
+    assert tables.on_motion_capture("table8", nearly).attrs["preset"] == "base"
+    asked = tables.on_motion_capture("table8", nearly, "small")
+    assert asked.attrs["preset"] == "small" and sum(asked["n_seeds"]) == 3
 
 
 def test_what_each_row_changes_against_another() -> None:

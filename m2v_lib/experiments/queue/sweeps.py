@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -62,27 +62,28 @@ def sweep_table(
     for number, changes in enumerate(variants(name)):
         seeds = _sweep(name)["seeds"]
         runs = [_item(name, number, changes, seed, data, own).name for seed in seeds]
-        results = [by_name[run] for run in runs if run in by_name and by_name[run].get("val")]
-        if results:
-            rows.append(_sweep_row(label(name, number), results, cost or {}))
+        done = {run: by_name[run] for run in runs if run in by_name and by_name[run].get("val")}
+        if done:
+            rows.append(_sweep_row(label(name, number), done, cost or {}))
 
     head = [
-        "| change to the base | steps | CPU min | validation MPJPE (mm) | sd over seeds | seeds |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| change to the base | steps | CPU min | validation MPJPE (mm) | sd over seeds | runs |",
+        "|---|--:|--:|--:|--:|---|",
     ]
     return "\n".join([*head, *(row for _, row in sorted(rows))]) if rows else ""
 
 
 def _sweep_row(
-    change: str, results: Sequence[Mapping[str, Any]], cost: Mapping[str, float]
+    change: str, results: Mapping[str, Mapping[str, Any]], cost: Mapping[str, float]
 ) -> tuple[float, str]:
-    """A variant's error and its line."""
-    errors = [result["val"]["mpjpe"] for result in results]
-    steps = results[0]["schedule"]["steps"]
+    """A variant's error and its line, from the results of its runs by name."""
+    errors = [result["val"]["mpjpe"] for result in results.values()]
+    (steps, *_) = [result["schedule"]["steps"] for result in results.values()]
     minutes = f"{steps * cost[change] / 60:.1f}" if change in cost else "-"
     spread = f"{statistics.stdev(errors):.2f}" if len(errors) > 1 else "-"
     mean = statistics.mean(errors)
-    return mean, f"| {change} | {steps:,} | {minutes} | {mean:.2f} | {spread} | {len(errors)} |"
+    links = " ".join(f"[s{run.rpartition('-s')[2]}](reports/records/{run})" for run in results)
+    return mean, f"| {change} | {steps:,} | {minutes} | {mean:.2f} | {spread} | run {links} |"
 
 
 def read_cost(name: str, kept: Path) -> dict[str, float]:

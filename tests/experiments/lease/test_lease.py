@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from m2v_lib.bench import sweep_cost
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
@@ -27,7 +28,6 @@ from m2v_lib.experiments.lease.jobs import (
     read_jobs,
     write_jobs,
 )
-from m2v_lib.experiments.queue import sweep_cost
 from m2v_lib.experiments.queue.sweeps import (
     label,
     read_cost,
@@ -353,8 +353,11 @@ def test_a_sweeps_table_ranks_by_validation_error_alone() -> None:
         for name, (val, test) in errors.items()
     ]
     lines = sweep_table("compact-length", records, cost={"the base": 0.1}).splitlines()[2:]
+    link = "[s{}](reports/records/{})"
+    of_base = f"run {link.format(0, items[0].name)} {link.format(1, items[6].name)}"
+    shorter = f"run {link.format(0, items[1].name)}"
     assert lines == [
-        "| the base | 1,200 | 2.0 | 51.00 | 1.41 | 2 |",
-        "| run.max_steps=1300, run.eval_every=1300 | 1,200 | - | 60.00 | - | 1 |",
+        f"| the base | 1,200 | 2.0 | 51.00 | 1.41 | {of_base} |",
+        f"| run.max_steps=1300, run.eval_every=1300 | 1,200 | - | 60.00 | - | {shorter} |",
     ]
     assert sweep_table("compact-data", records) == ""
