@@ -8,6 +8,7 @@ then. No torch here.
 from __future__ import annotations
 
 import shutil
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -40,16 +41,9 @@ MOTION_FPS: Final = 50.0
 
 _README = """# The model that comes with the package
 
-`weights.safetensors` is what `m2v lift` loads unless `--model` names another run: preset `{preset}`, recipe `{recipe}`,
-{n_parameters:,} parameters, trained by this suite for {steps:,} steps ({epochs:.1f} of {epochs_full} epochs) on
-windows of {n_frames} frames at {fps:g} frames a second. {stage_1}
+{intro}
 
-Cameras: {cameras} Joints: {joints}.
-
-The record of the run `{name}` stands beside it: settings (`config.yaml`), course
-(`metrics.jsonl`), result (`result.json`) and machine (`env.json`). `accuracy.json` has its errors from keypoints to
-camera space at other rates and lengths, with a fifth of the joints missing; `motion.json` what bones of constant
-length, smoothing, standing feet and a found floor are worth; `grid.json` its errors by cameras that no training saw.
+{beside}
 
 Errors on the subjects kept for testing ({protocol}), with a detector's errors in the input:
 
@@ -81,9 +75,22 @@ data used in this project was obtained from mocap.cs.cmu.edu. The database was c
 EIA-0196217.
 """
 
+_INTRO = (
+    "`weights.safetensors` is what `m2v lift` loads unless `--model` names another run: preset "
+    "`{preset}`, recipe `{recipe}`, {n_parameters:,} parameters, trained by this suite for "
+    "{steps:,} steps ({epochs:.1f} of {epochs_full} epochs) on windows of {n_frames} frames at "
+    "{fps:g} frames a second. {stage_1} Cameras: {cameras} Joints: {joints}."
+)
+_BESIDE = (
+    "The record of the run `{name}` stands beside it: settings (`config.yaml`), course "
+    "(`metrics.jsonl`), result (`result.json`) and machine (`env.json`). `accuracy.json` has its "
+    "errors from keypoints to camera space at other rates and lengths, with a fifth of the joints "
+    "missing; `motion.json` what bones of constant length, smoothing, standing feet and a found "
+    "floor are worth; `grid.json` its errors by cameras that no training saw."
+)
 _RANDOM = (
     "one drawn for every window (`data.cameras=random`): {camera_height_min:g} to "
-    "{camera_height_max:g} m above the floor,\n{camera_distance_min:g} to {camera_distance_max:g} m "
+    "{camera_height_max:g} m above the floor, {camera_distance_min:g} to {camera_distance_max:g} m "
     "away, {camera_view_min:g} to {camera_view_max:g} degrees wide, rolled by up to "
     "{camera_roll_max:g}; {own_cameras:.0%} of the windows by Human3.6M's four."
 )
@@ -129,7 +136,7 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
         size = f"{weights.stat().st_size / 2**20:.1f} MiB" if weights.is_file() else "missing"
         raise ConfigError(f"{weights}: is {size}, expected at most {LARGEST >> 20} MiB")
 
-    said = _README.format(**_said(record), stage_1=_stage_1(record), name=record.name)
+    said = _readme(record)
     names = (WEIGHTS, *RECORD_FILES)
     for name in names:
         write_atomically(folder / name, partial(shutil.copyfile, record.path / name))
@@ -139,6 +146,15 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
         (folder / measured).unlink(missing_ok=True)
 
     return [folder / name for name in (*names, README)]
+
+
+def _readme(record: Record) -> str:
+    said = {**_said(record), "stage_1": _stage_1(record), "name": record.name}
+    intro, beside = (
+        textwrap.fill(text.format(**said), 120, break_on_hyphens=False, break_long_words=False)
+        for text in (_INTRO, _BESIDE)
+    )
+    return _README.format(**said, intro=intro, beside=beside)
 
 
 def _stage_1(record: Record) -> str:
@@ -151,8 +167,8 @@ def _stage_1(record: Record) -> str:
     folder = next((path for path in kept if (path / "result.json").is_file()), kept[0])
     steps = load_record(folder).result["schedule"]["steps"]
     return (
-        f"It is the method itself: stage 1, the pre-training that predicts masked tokens of an EMA\n"
-        f"teacher from 2D alone (`{init}`, {steps:,} steps), then stage 2, fine-tuning on\n"
+        f"It is the method itself: stage 1, the pre-training that predicts masked tokens of an EMA "
+        f"teacher from 2D alone (`{init}`, {steps:,} steps), then stage 2, fine-tuning on "
         "3D poses."
     )
 
