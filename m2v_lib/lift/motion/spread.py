@@ -7,7 +7,8 @@ how far a joint is from the root. The figures below are a fit to the error of th
 on recordings of the test subjects other than those that `docs/motion.md` measures, by Human3.6M's
 cameras and six of the grid, such that 68 % of joints lie within `spread_mm` of the truth: that
 network was trained on everybody else. Fitted on two of the three people it is 38 to 86 % of the
-third's: people differ, so expect as much of others. Of another network the order of joints and frames is to be trusted, the millimetres are not.
+third's: people differ, so expect as much of others. Of another network the order of joints and
+frames is to be trusted, the millimetres are not.
 """
 # n frames, J joints
 
