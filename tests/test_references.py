@@ -14,8 +14,10 @@ import pytest
 
 from m2v_lib.data import limits
 from m2v_lib.report.documents import audit_page
+from m2v_lib.report.pages.any_camera import any_camera_page
 from m2v_lib.report.pages.limits import limits_page
 from m2v_lib.report.pages.motion import motion_page
+from m2v_lib.runs.records import find_records
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXTS = (".py", ".md", ".yaml", ".yml", ".toml", ".ipynb", "Makefile", "Snakefile")
@@ -145,6 +147,12 @@ def test_the_audit_is_what_the_list_of_disagreements_says() -> None:
 def test_the_page_of_motion_is_that_of_the_figures() -> None:
     text = (ROOT / "docs" / "motion.md").read_text(encoding="utf-8")
     assert text == motion_page(), "docs/motion.md is out of date: run `m2v report`"
+
+
+def test_the_page_of_any_camera_is_that_of_the_grids() -> None:
+    text = (ROOT / "docs" / "any_camera.md").read_text(encoding="utf-8")
+    records = find_records(ROOT / "reports" / "records")
+    assert text == any_camera_page(records), "docs/any_camera.md is out of date: run `m2v report`"
 
 
 def test_the_page_of_limits_is_that_of_the_code() -> None:

@@ -40,6 +40,7 @@ def finished(folder: Path, **changes: Any) -> Path:
         "recipe": "paper",
         "seed": 0,
         "n_parameters": 1234567,
+        "init": "scratch",
         "schedule": {"steps": 14000, "epochs_done": 4.622, "epochs_full": 60},
         "test": errors,
         "data": {"name": "mocap", "protocol": "split by subject"},
@@ -66,8 +67,28 @@ def test_a_finished_run_becomes_the_model_of_the_package(tmp_path: Path) -> None
         and "| 53.3 | 41.0 |" in said
     )
     assert "finetune-mocap-x" in said and "mocap.cs.cmu.edu" in said
+    words = " ".join(said.split())
+    assert "from scratch, without the method's stage 1. Cameras: the four" in words
+    assert "## For what it is not fit" in said and "windows of 9 frames at 50" in words
     assert load_lifter(folder).n_frames == load_lifter(run).n_frames
     assert load_record(folder).result["test"]["mpjpe"] == 53.26
+
+
+def test_its_note_says_stage_1_and_its_cameras(tmp_path: Path) -> None:
+    stage_1 = "pretrain-mocap-y"
+    run = finished(tmp_path / "finetune-mocap-x", init=stage_1)
+    exp = Experiment.from_dict(load_record(run).config)
+    random = exp.override({"data.cameras": "random", "data.frame_step": 2})
+    (run / "config.yaml").write_text(random.to_yaml())
+    with pytest.raises(ValueError, match=f"{stage_1}: not a run record"):
+        weights.put(run, tmp_path / "package")
+    write_json(finished(tmp_path / stage_1) / "result.json", {"schedule": {"steps": 3385}})
+
+    weights.put(run, tmp_path / "package")
+    words = " ".join((tmp_path / "package" / "README.md").read_text().split())
+    assert f"(`{stage_1}`, 3,385 steps), then stage 2" in words
+    assert "at 25 frames a second" in words
+    assert "0.3 to 4 m above the floor" in words and "25% of the windows" in words
 
 
 @pytest.mark.parametrize(
@@ -146,11 +167,22 @@ def test_the_packages_model_is_small_safe_and_said_to_be_what_it_is() -> None:
     )
 
 
-def test_its_accuracy_is_its_own() -> None:
-    accuracy = json.loads((weights.FOLDER / weights.ACCURACY).read_text(encoding="utf-8"))
+@pytest.mark.parametrize("measured", [weights.ACCURACY, weights.MOTION, weights.GRID])
+def test_its_accuracy_is_its_own(measured: str) -> None:
+    accuracy = json.loads((weights.FOLDER / measured).read_text(encoding="utf-8"))
     result = load_record(weights.FOLDER).result
     assert accuracy["model"] == result["name"]
     assert accuracy["data"]["fingerprint"] == result["data"]["fingerprint"]
+
+
+def test_it_is_the_method_and_keeps_what_it_was_trained_for() -> None:
+    """Pre-trained and fine-tuned, for any camera, a hundred frames a second."""
+    result = load_record(weights.FOLDER).result
+    grid = json.loads((weights.FOLDER / weights.GRID).read_text(encoding="utf-8"))
+    assert result["init"].startswith("pretrain-mocap")
+    assert grid["framed"]["mean"] < 60
+    rows = json.loads((weights.FOLDER / weights.ACCURACY).read_text(encoding="utf-8"))["rows"]
+    assert min(row["frames_per_second"] for row in rows if row["length"] == 243) > 100
 
 
 def test_a_fresh_process_lifts_with_it(tmp_path: Path) -> None:

@@ -40,7 +40,8 @@ def add(commands: Any) -> None:
         "--keep",
         type=Path,
         metavar="FOLDER",
-        help="with --skeleton or --frames: add the errors to the record in this folder",
+        help="with --skeleton or --frames: add the errors to the record in this folder; with "
+        "--cameras grid: write them there, grid.json",
     )
     evaluate.add_argument(
         "--cameras",
@@ -168,10 +169,18 @@ def _as_asked(
 
 
 def _evaluate_grid(args: argparse.Namespace) -> int:
-    from m2v_lib.evaluation.camera_grid import evaluate_run
+    from m2v_lib.evaluation.camera_grid import GRID, evaluate_run
+    from m2v_lib.runs.records import commit, load_record, write_json
+    from m2v_lib.weights import name_of
+
+    if args.keep:
+        load_record(args.keep)
 
     found = evaluate_run(args.run, args.data, split=args.split, device=args.device)
+    found = {"model": name_of(args.run), **found, "device": args.device, "commit": commit()}
     print(json.dumps(found, indent=1))
+    if args.keep:
+        write_json(args.keep / GRID, found)
     return 0
 
 

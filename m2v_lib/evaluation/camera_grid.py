@@ -14,9 +14,11 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +31,7 @@ from m2v_lib.data.views import Views, make_views
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons import H36M17
+from m2v_lib.weights import GRID as GRID
 
 HEIGHTS: Final = (0.3, 1.5, 4.0)
 DISTANCES: Final = (2.0, 4.0, 10.0)
@@ -75,8 +78,17 @@ def evaluate_run(
     model, exp = load_checkpoint(run, device=device)
     store = open_store(data or exp.data.name)
     views = grid_views(store, exp.data, exp.model.n_frames, split=split, device=device)
-    found = evaluate_grid(model, views, flip_test=exp.finetune.flip_test)
-    return {"data": {"name": store.meta.name, "protocol": store.meta.protocol}, **found}
+    any_camera = exp.data.cameras == "random"
+    found = evaluate_grid(model, views, flip_test=exp.finetune.flip_test, any_camera=any_camera)
+    return {
+        "data": {
+            "name": store.meta.name,
+            "protocol": store.meta.protocol,
+            "fingerprint": store.meta.fingerprint,
+            "split": split,
+        },
+        **found,
+    }
 
 
 def grid_views(
@@ -107,16 +119,18 @@ def grid_views(
 
 
 @torch.no_grad()
-def evaluate_grid(model: nn.Module, views: Views, *, flip_test: bool = True) -> dict[str, Any]:
+def evaluate_grid(
+    model: nn.Module, views: Views, *, flip_test: bool = True, any_camera: bool = False
+) -> dict[str, Any]:
     """MPJPE (mm) of every cell in two ways, and of each way the mean of the cells, the best and
     the worst one, the mean along each axis, and the error by the store's own cameras.
 
     `as_seen` gives the model the windows as they are, `framed` moves and scales each window
-    first, as `m2v lift` does for models of whole windows.
+    first, as `m2v lift` does for models of whole windows, trained by `any_camera` or not.
     """
     was_training = model.training
     model.eval()
-    ways = _ways(model, views, flip_test)
+    ways = _ways(model, views, flip_test, any_camera)
     world = views.world_nJ3[views.index_WT]
     own = views.own.at(torch.arange(len(world), device=world.device) % len(views.own.T))
     by_own = _errors(ways, views, world, own, number=0)
@@ -132,7 +146,7 @@ def evaluate_grid(model: nn.Module, views: Views, *, flip_test: bool = True) -> 
     return {**summaries, "cells": cells, "n_frames": world.shape[0] * world.shape[1]}
 
 
-def _ways(model: nn.Module, views: Views, flip_test: bool) -> dict[str, Way]:
+def _ways(model: nn.Module, views: Views, flip_test: bool, any_camera: bool) -> dict[str, Way]:
     """How windows are lifted (B,T,J,3), normalised: as they are, and framed."""
 
     def as_seen(x_BTJ3: Tensor) -> Tensor:
@@ -140,9 +154,15 @@ def _ways(model: nn.Module, views: Views, flip_test: bool) -> dict[str, Way]:
 
     ways: dict[str, Way] = {"as_seen": as_seen}
     if getattr(model, "output", "sequence") != "centre" and views.skeleton == H36M17:
-        lifter = Lifter(model, views.index_WT.shape[1], flip=flip_test)
-        ways["framed"] = lambda x: torch.from_numpy(lifter.windows(x.cpu().numpy())).to(x.device)
+        lifter = Lifter(model, views.index_WT.shape[1], flip=flip_test, any_camera=any_camera)
+        ways["framed"] = partial(_framed, lifter)
     return ways
+
+
+def _framed(lifter: Lifter, x_BTJ3: Tensor) -> Tensor:
+    """What the lifter makes of windows in an image two units wide, whose corner is at (0, 0)."""
+    seen = x_BTJ3.cpu().numpy() + np.array([1, 1, 0], np.float32)
+    return torch.from_numpy(lifter.windows(seen, (2.0, 2.0))).to(x_BTJ3.device)
 
 
 def _stood(world_BTJ3: Tensor, cameras: Cameras) -> float:

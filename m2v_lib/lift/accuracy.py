@@ -125,7 +125,7 @@ def lift_errors(
     as it is); `missing` is the share of joints the detector is made to miss at random; n_videos
     (0: all) takes so many spread over the split. Keys: mpjpe and p_mpjpe (mm), mpjpe_scaled (one
     scale a video), accel (mm/s^2), root (mm: x, y, z), bone_spread (%: standard deviation over
-    the mean of each bone in a video), n_videos, n_frames, frames_per_second.
+    the mean of each bone in a video), n_videos, n_frames, frames_per_second (of one core's time).
     """
     videos = (
         split.videos[:: max(1, len(split.videos) // n_videos)][:n_videos]
@@ -139,9 +139,9 @@ def lift_errors(
         (person,) = tracks.people
         hidden = rng.random(person.confidence.shape) < missing
         person.confidence[hidden], person.xy[hidden] = 0.0, 0.0
-        began = time.perf_counter()
+        began = time.process_time()
         motion = lift_tracks(tracks, lifter, focal=load_cameras()[video.camera].mean_focal)
-        seconds += time.perf_counter() - began
+        seconds += time.process_time() - began
         lifted = motion.people[0]
         rows.append(_errors(lifted.pose_mm, lifted.root_mm, truth, fps, lifter.skeleton))
         total += len(truth)

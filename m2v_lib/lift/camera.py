@@ -18,7 +18,6 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_number
-from m2v_lib.data.keypoints.proportions import BONES_MM as BONES_MM
 from m2v_lib.data.limits import MAX_FOCAL_PX
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.body import reference_lengths
@@ -26,6 +25,8 @@ from m2v_lib.skeletons.body import reference_lengths
 #: focal length over the image's longer side, of the cameras the model was trained with
 #: (Human3.6M's)
 FOCAL: Final = 1.145
+#: bone lengths (mm) of an adult of 1.70 m as networks give them, in the order of Human3.6M's bones
+BONES_MM: Final = reference_lengths(H36M17)
 #: m, of someone with a skeleton's reference lengths: Human3.6M's head 1.57 m above the ankles
 STATURE: Final = 1.70
 #: bones that it takes to tell a size

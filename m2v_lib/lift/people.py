@@ -268,7 +268,8 @@ def lift_person(
             max(0, int(times[0]) - 1),
             min(m, int(times[-1]) + 3),
         )  # what sampling at these times looks at
-        found = sample(lifter.part_and_spread(seen, m, low, high), times - low)
+        found = lifter.part_and_spread(seen, m, low, high, (camera.width, camera.height))
+        found = sample(found, times - low)
         pose[first : first + BLOCK], spread[first : first + BLOCK] = found[..., :3], found[..., 3]
 
     pose, root = place(

@@ -156,7 +156,8 @@ class Stream:
         seen = np.concatenate(
             [sample(xy, at), np.clip(sample(confidence, at), 0, 1)[..., None]], axis=-1
         )
-        pose = sample(self.lifter(seen), times - (times[-1] - int(times[-1])))
+        lifted = self.lifter(seen, (self.camera.width, self.camera.height))
+        pose = sample(lifted, times - (times[-1] - int(times[-1])))
         weight = np.minimum(np.arange(n), np.arange(n)[::-1]) + 1.0
         body.total[-n:] += weight[:, None, None] * pose
         body.weight[-n:] += weight

@@ -16,29 +16,25 @@ from torch import nn
 from m2v_lib.data.augment import flip
 from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
+from m2v_lib.lift.framing import Image, as_by_any, as_by_the_four
 from m2v_lib.models.device import usable_device
 from m2v_lib.models.dual_stream.cpu import keep_freed_memory
 from m2v_lib.skeletons import H36M17, Skeleton
-from m2v_lib.skeletons.body import standing
 from m2v_lib.training.checkpoint import load_checkpoint
 from m2v_lib.weights import own_weights
 
 #: frames a second of the motion that networks are trained on
 MODEL_FPS: Final = 50.0
-#: how people stand in the training cameras' images, in units of half the image's width: the
-#: median over clips of the motion capture store of the larger side of the joints' box, and of
-#: the box's middle (x, y)
-FRAME_SIDE: Final = 0.70
-FRAME_MIDDLE: Final = (0.0, -0.20)
 
 
 class Lifter:
     """Lifts 2D joints at the model's frame rate to root-relative 3D in pixels; `model` is in
     evaluation mode.
 
-    Every window is moved and scaled so that its joints fill the place people fill in training
-    (the network has seen no other), and the result is scaled back: where in the image somebody
-    is, and how large, makes no difference.
+    Every window is moved and scaled to where people are in training (`lift.framing`), and the
+    result is scaled back. To a network of the four cameras it makes no difference where in the
+    image somebody is, and how large; one of `any_camera` is told by the image's size (`image`),
+    and without it is shown people as the others are.
     """
 
     def __init__(
@@ -52,12 +48,15 @@ class Lifter:
         skeleton: Skeleton = H36M17,
         frame_step: int = 1,
         predicts_unseen: bool = False,
+        any_camera: bool = False,
     ):
         self.model, self.n_frames, self.flip, self.batch = model, n_frames, flip, batch
         #: frames a second that the model reads
         self.fps = MODEL_FPS / frame_step
         #: whether it was trained to predict joints that it is not given (`data.hidden_joints`)
         self.predicts_unseen = predicts_unseen
+        #: whether it was trained by random cameras (`data.cameras`)
+        self.any_camera = any_camera
         #: whether the package's accuracy table is of this network
         self.measured = False
         #: whether it takes any choice of the vocabulary's joints, see `use_skeleton`
@@ -75,28 +74,37 @@ class Lifter:
         if hasattr(self.model, "use_skeleton"):
             cast(Any, self.model).use_skeleton(skeleton)
         self.skeleton = skeleton
-        self.frame_side, self.frame_middle = place_in_frame(skeleton)
 
-    def __call__(self, seen_nJ3: np.ndarray) -> np.ndarray:
+    def __call__(self, seen_nJ3: np.ndarray, image: Image | None = None) -> np.ndarray:
         """x, y (px) and confidence (n,J,3) -> x, y, z relative to the root (n,J,3) px, y down, z
-        away.
+        away; `image` is the image's width and height (px).
 
         A motion shorter than a window is stretched to one as in training (spec 5.3), and its
         repeats averaged.
         """
         n = len(seen_nJ3)
-        return self.part(lambda first, stop: seen_nJ3[first:stop], n, 0, n)
+        return self.part(lambda first, stop: seen_nJ3[first:stop], n, 0, n, image)
 
     def part(
-        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+        self,
+        seen: Callable[[int, int], np.ndarray],
+        n: int,
+        first: int,
+        stop: int,
+        image: Image | None = None,
     ) -> np.ndarray:
         """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them;
         `seen(a, b)` are its frames a .. b - 1, asked for once.
         """
-        return self.part_and_spread(seen, n, first, stop)[..., :3]
+        return self.part_and_spread(seen, n, first, stop, image)[..., :3]
 
     def part_and_spread(
-        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+        self,
+        seen: Callable[[int, int], np.ndarray],
+        n: int,
+        first: int,
+        stop: int,
+        image: Image | None = None,
     ) -> np.ndarray:
         """As `part`, and in a fourth channel (m,J,4) the spread (px): how far the windows that a
         frame is in, each as it is and mirrored, differ from their mean.
@@ -108,7 +116,7 @@ class Lifter:
 
         for begin in range(0, len(index), self.batch):
             index_BT = index[begin : begin + self.batch]
-            poses, squares = self._windows_and_squares(seen_mJ3[index_BT - low])
+            poses, squares = self._windows_and_squares(seen_mJ3[index_BT - low], image)
             found = np.concatenate([poses, squares[..., None]], axis=-1)
             for at, pose in zip(index_BT, found, strict=True):
                 inside = (first <= at) & (at < stop)
@@ -134,20 +142,23 @@ class Lifter:
             + t
         )
 
-    def windows(self, seen_BTJ3: np.ndarray) -> np.ndarray:
+    def windows(self, seen_BTJ3: np.ndarray, image: Image | None = None) -> np.ndarray:
         """Windows of x, y (px) and confidence (B,T,J,3) -> root-relative poses (B,T,J,3) px."""
-        return self._windows_and_squares(seen_BTJ3)[0]
+        return self._windows_and_squares(seen_BTJ3, image)[0]
 
-    def _windows_and_squares(self, seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _windows_and_squares(
+        self, seen_BTJ3: np.ndarray, image: Image | None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Poses as `windows` gives them, and the mean of the squared distance from the root
         (B,T,J) over what they are the mean of: the pose as seen and as seen mirrored.
         """
-        middle_B2, side_B = box(seen_BTJ3)
-        scale = self.frame_side / side_B[:, None, None, None]
+        if self.any_camera and image is not None:
+            scale_B, shift_B2 = as_by_any(seen_BTJ3, self.skeleton, image)
+        else:
+            scale_B, shift_B2 = as_by_the_four(seen_BTJ3, self.skeleton)
+        scale = scale_B[:, None, None, None]
         framed = np.array(seen_BTJ3, np.float32)
-        framed[..., :2] = (
-            seen_BTJ3[..., :2] - middle_B2[:, None, None]
-        ) * scale + self.frame_middle
+        framed[..., :2] = seen_BTJ3[..., :2] * scale + shift_B2[:, None, None]
         framed[:, :, self.hidden] = 0.0
 
         device = next(self.model.parameters()).device
@@ -172,7 +183,12 @@ class CentreLifter(Lifter):
     """
 
     def part_and_spread(
-        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+        self,
+        seen: Callable[[int, int], np.ndarray],
+        n: int,
+        first: int,
+        stop: int,
+        image: Image | None = None,
     ) -> np.ndarray:
         around_T = np.arange(self.n_frames) - centre_of(self.n_frames)
         index_BT = np.clip(np.arange(first, stop)[:, None] + around_T, 0, n - 1)
@@ -181,7 +197,7 @@ class CentreLifter(Lifter):
 
         size = self.batch * self.hop
         batches = [index_BT[begin : begin + size] for begin in range(0, len(index_BT), size)]
-        found = [self._windows_and_squares(seen_mJ3[at - low]) for at in batches]
+        found = [self._windows_and_squares(seen_mJ3[at - low], image) for at in batches]
         parts = [np.concatenate([pose, square[..., None]], axis=-1) for pose, square in found]
         return _with_spread(np.concatenate(parts)[:, 0])
 
@@ -191,33 +207,6 @@ def _with_spread(found: np.ndarray) -> np.ndarray:
     pose, square = found[..., :3], found[..., 3:]
     variance = square - (pose**2).sum(-1, keepdims=True)
     return np.concatenate([pose, np.sqrt(np.maximum(variance, 0.0))], axis=-1)
-
-
-def box(seen_BTJ3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Middle (B,2) and larger side (B,) of the box around each window's joints, those of
-    confidence 0 left out.
-
-    A hundredth of the joints at either end may lie outside, so that a single gross error does
-    not set the scale.
-    """
-    xy = np.where(seen_BTJ3[..., 2:] > 0, seen_BTJ3[..., :2], np.nan).reshape(len(seen_BTJ3), -1, 2)
-    low, high = np.nanquantile(xy, (0.01, 0.99), axis=1) if xy.size else (np.zeros((0, 2)),) * 2
-    return (low + high) / 2, np.maximum((high - low).max(1), 1e-6)
-
-
-def place_in_frame(skeleton: Skeleton) -> tuple[float, tuple[float, float]]:
-    """Side and middle of the box around the joints of people in training: FRAME_SIDE and
-    FRAME_MIDDLE, which Human3.6M's joints have, for the part of the body that the skeleton covers.
-    """
-    whole, part = (standing(s)[:, :2] for s in (H36M17, skeleton))
-    part = part[np.isfinite(part).all(1)]
-    if len(part) < 2 or not np.ptp(part, axis=0).any():
-        return FRAME_SIDE, FRAME_MIDDLE
-
-    unit = FRAME_SIDE / np.ptp(whole, axis=0).max()
-    lower = float(whole.max(0)[1] + whole.min(0)[1] - part.max(0)[1] - part.min(0)[1]) / 2
-    x, y = FRAME_MIDDLE
-    return float(unit * np.ptp(part, axis=0).max()), (x, y + unit * lower)
 
 
 def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
@@ -235,6 +224,7 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
         skeleton=exp.model.joints,
         frame_step=exp.data.frame_step,
         predicts_unseen=exp.data.hidden_joints > 0,
+        any_camera=exp.data.cameras == "random",
     )
     lifter.measured = model is None
     return lifter

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from m2v_lib.config import Experiment
+from m2v_lib.report.pages.any_camera import any_camera_page
 from m2v_lib.report.pages.limits import limits_page
 from m2v_lib.report.pages.motion import motion_page
 from m2v_lib.report.pages.results import results_page
@@ -193,6 +194,7 @@ def write_generated(project: Path, records: Sequence[Record]) -> None:
     if (project / "docs").is_dir():
         write_text(project / "docs" / "audit.md", audit_page())
         write_text(project / "docs" / "limits.md", limits_page())
+        write_text(project / "docs" / "any_camera.md", any_camera_page(records))
         if motion := motion_page():
             write_text(project / "docs" / "motion.md", motion)
         results = results_page(records, project / "reports" / "records")

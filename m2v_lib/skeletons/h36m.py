@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: Direction at rest of the bone that ends in a joint, of its left side: x to the person's left, y
-#: up, z to the front; and mean bone lengths (mm) of the motion capture pack's training subjects.
+#: up, z to the front; and mean bone lengths (mm) of the training subjects of motion capture, of
+#: spine, neck and shoulder where a store of `h36m17_alike` has them.
 _REST: Final = {
     "hip": ((1.0, 0.0, 0.0), 89.7),
     "knee": ((0.0, -1.0, 0.0), 395.7),
     "ankle": ((0.0, -1.0, 0.0), 429.4),
-    "spine": ((0.0, 1.0, 0.0), 218.1),
-    "neck": ((0.0, 1.0, 0.0), 234.1),
-    "nose": ((0.0, 0.85, 0.53), 192.2),
+    "spine": ((0.0, 1.0, 0.0), 272.9),
+    "neck": ((0.0, 1.0, 0.0), 272.5),
+    "nose": ((0.0, 0.85, 0.53), 97.4),
     "head": ((0.0, 0.85, -0.53), 98.8),
-    "shoulder": ((0.98, 0.2, 0.0), 193.4),
+    "shoulder": ((0.98, 0.2, 0.0), 186.9),
     "elbow": ((0.0, -1.0, 0.0), 293.5),
     "wrist": ((0.0, -1.0, 0.0), 276.8),
 }

@@ -108,7 +108,7 @@ class _NotFramed:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def windows(self, seen: Any) -> Any:
+    def windows(self, seen: Any, image: Any) -> Any:
         return seen
 
 

@@ -64,7 +64,12 @@ class Knowing:
         return (pose - pose[:, :1]) * (1, 1, self.wrong)
 
     def part_and_spread(
-        self, seen: Callable[[int, int], np.ndarray], n: int, first: int, stop: int
+        self,
+        seen: Callable[[int, int], np.ndarray],
+        n: int,
+        first: int,
+        stop: int,
+        image: tuple[float, float],
     ) -> np.ndarray:
         pose = self(seen(first, stop))
         return np.concatenate([pose, np.zeros_like(pose[..., :1])], axis=-1)

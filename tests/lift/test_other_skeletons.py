@@ -22,8 +22,9 @@ from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.keypoints.skeleton_map import mapped
 from m2v_lib.lift import SAMPLE, save
 from m2v_lib.lift.camera import STATURE, measured_bones, mm_per_px
+from m2v_lib.lift.framing import FRAME_MIDDLE, FRAME_SIDE, place_in_frame
 from m2v_lib.lift.people import Motion, lift_tracks
-from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, place_in_frame
+from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons import H36M17, KNOWN, Skeleton, skeleton_of
 from m2v_lib.skeletons.body import reference_lengths, rest_offsets
 

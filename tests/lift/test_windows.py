@@ -14,7 +14,8 @@ from fakes.lifting import Counter, Flat
 from m2v_lib.data import prepare
 from m2v_lib.data.clips import training_clips
 from m2v_lib.data.store import open_store
-from m2v_lib.lift.windows import FRAME_MIDDLE, FRAME_SIDE, Lifter, box
+from m2v_lib.lift.framing import FRAME_MIDDLE, FRAME_SIDE, REACH, SIDES, box
+from m2v_lib.lift.windows import Lifter
 
 
 def motion(n: int) -> np.ndarray:
@@ -60,6 +61,48 @@ def test_the_network_sees_people_where_it_saw_them_in_training() -> None:
         assert (high - low).max() == pytest.approx(FRAME_SIDE, abs=1e-5)
         np.testing.assert_allclose((high + low) / 2, FRAME_MIDDLE, atol=1e-5)
         np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=2e-3 * scale)
+
+
+IMAGE = (1280.0, 720.0)
+
+
+def shown_to_one_of_any_camera(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What such a network sees (T,J,2), the middle (2,) of its box and the pose it gives."""
+    model = Flat()
+    pose = Lifter(model, 9, any_camera=True)(seen, IMAGE)
+    xy = model.shown[0].numpy()[0]
+    return xy[..., :2], box(xy[None])[0][0], pose
+
+
+def test_a_network_of_any_camera_sees_the_image_as_it_is() -> None:
+    seen = motion(9)
+    xy, _, pose = shown_to_one_of_any_camera(seen)
+    np.testing.assert_allclose(xy, (seen[..., :2] - (640, 360)) / 640, atol=1e-5)
+    np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=1e-3)
+
+
+@pytest.mark.parametrize(("scale", "side"), [(0.05, SIDES[0]), (9.0, SIDES[1])])
+def test_who_is_too_small_or_large_for_it_is_zoomed(scale: float, side: float) -> None:
+    seen = motion(9)
+    middle = box(seen[None])[0][0]
+    seen[..., :2] = (seen[..., :2] - middle) * scale + (650, 355)
+    xy, _, pose = shown_to_one_of_any_camera(seen)
+    assert box(np.concatenate([xy, np.ones((9, 17, 1))], axis=-1)[None])[1][0] == pytest.approx(
+        side, abs=1e-4
+    )
+    zoomed = (seen[..., :2] - (640, 360)) / 640
+    factor = np.ptp(xy[..., 1]) / np.ptp(zoomed[..., 1])
+    np.testing.assert_allclose(xy, zoomed * factor, atol=1e-4, err_msg="not about the middle")
+    np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=2e-3 * scale)
+
+
+def test_who_is_too_far_from_the_middle_for_it_is_brought_to_its_reach() -> None:
+    seen = motion(9)
+    seen[..., :2] += (500, -50)
+    xy, middle, pose = shown_to_one_of_any_camera(seen)
+    at = box(seen[None])[0][0]
+    np.testing.assert_allclose(middle, (REACH, (at[1] - 360) / 640), atol=1e-4)
+    np.testing.assert_allclose(pose[..., :2], (seen - seen[:, :1])[..., :2], atol=1e-3)
 
 
 def test_people_are_framed_as_they_stand_in_the_training_cameras_images(tmp_path: Path) -> None:

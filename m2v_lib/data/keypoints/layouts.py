@@ -163,11 +163,8 @@ LAYOUTS: Final[dict[str, Layout]] = {
                 "spine": ("head_bottom", "head_bottom", *_HIPS),
             },
         ),
-        _layout(
-            "coco18",
-            _COCO_18,
-            {"root": _HIPS, "neck": ("neck",), "spine": ("neck", "neck", *_HIPS), "head": _EYES},
-        ),
+        # its neck is the middle of the shoulders by definition, and less sure than they are
+        _layout("coco18", _COCO_18, _NO_NECK),
         # its neck is the upper one, at the larynx: the middle of the shoulders is nearer to H36M's
         _layout("body25b", _BODY_25B, _NO_NECK),
         _layout(

@@ -15,10 +15,15 @@ import numpy as np
 from m2v_lib.data.keypoints.layouts import Layout
 from m2v_lib.skeletons import H36M17
 from m2v_lib.skeletons.body import reference_lengths
-from m2v_lib.skeletons.h36m import BONES
+from m2v_lib.skeletons.h36m import BONES, JOINTS
 
-#: bone lengths (mm) of an adult of 1.70 m, in the order of BONES
-BONES_MM: Final = reference_lengths(H36M17)
+#: of a detector's keypoints: its neck lies lower than Human3.6M's, its spine halfway to the hips
+_OF_DETECTORS: Final = {"spine": 218.1, "neck": 234.1, "nose": 192.2}
+#: bone lengths (mm) of an adult of 1.70 m between these, in the order of BONES
+BONES_MM: Final = tuple(
+    _OF_DETECTORS.get(JOINTS[child], length)
+    for (_, child), length in zip(BONES, reference_lengths(H36M17), strict=True)
+)
 #: bones that have to be seen for the spread to mean anything
 MIN_BONES: Final = 8
 #: detections looked at

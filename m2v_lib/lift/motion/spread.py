@@ -3,10 +3,12 @@ a frame is in and between a motion and its mirror image, to millimetres that mea
 
 The network's own spread is a few millimetres where its error is many: what it does not know it
 does not know in every window alike. But it tells which joints are worse than others, and so does
-how far a joint is from the root. The figures below are a fit to the error on validation subjects,
-by Human3.6M's cameras and six of the grid, such that 68 % of joints lie within `spread_mm` of the
-truth. `docs/motion.md` says how many do on test subjects. They are those of the package's network;
-of another one the order of joints and frames is to be trusted, the millimetres are not.
+how far a joint is from the root. The figures below are a fit to the error of the package's network
+on recordings of the test subjects other than those that `docs/motion.md` measures, by Human3.6M's
+cameras and six of the grid, such that 68 % of joints lie within `spread_mm` of the truth: that
+network was trained on everybody else. Fitted on two of the three people it is 38 to 86 % of the
+third's: people differ, so expect as much of others. Of another network the order of joints and
+frames is to be trusted, the millimetres are not.
 """
 # n frames, J joints
 
@@ -21,12 +23,11 @@ from m2v_lib.lift import camera
 if TYPE_CHECKING:
     from m2v_lib.lift.people import Lifted
 
-#: spread_mm = SCALE (network's spread + NEAR)^OWN (distance from the root + AROUND)^DISTANCE, mm
-SCALE: Final = 0.1047
-OWN: Final = 0.414
-NEAR: Final = 5.0
-DISTANCE: Final = 0.922
-AROUND: Final = 50.0
+#: spread_mm = SCALE (network's spread + NEAR)^OWN (distance from the root)^DISTANCE, mm
+SCALE: Final = 1.116
+OWN: Final = 0.630
+NEAR: Final = 3.0
+DISTANCE: Final = 0.3425
 
 
 def calibrate(person: Lifted, root: int) -> None:
@@ -39,5 +40,5 @@ def calibrate(person: Lifted, root: int) -> None:
         rows = slice(first, first + camera.BLOCK)
         distance = np.linalg.norm(person.pose_mm[rows], axis=-1)
         own = person.spread_mm[rows]
-        own[:] = SCALE * (own + NEAR) ** OWN * (distance + AROUND) ** DISTANCE
+        own[:] = SCALE * (own + NEAR) ** OWN * distance**DISTANCE
         own[:, root] = 0.0

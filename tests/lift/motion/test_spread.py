@@ -10,7 +10,7 @@ from fakes.walking import person, walk
 from torch import Tensor
 
 from m2v_lib.lift import camera
-from m2v_lib.lift.motion.spread import AROUND, DISTANCE, NEAR, OWN, SCALE, calibrate
+from m2v_lib.lift.motion.spread import DISTANCE, NEAR, OWN, SCALE, calibrate
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
 
@@ -52,7 +52,7 @@ def test_millimetres_grow_with_spread_and_distance(
     one.spread_mm[:, 13] = 80
     calibrate(one, 0)
     hand = np.linalg.norm(one.pose_mm[:, 16], axis=-1)
-    expected = SCALE * (4 + NEAR) ** OWN * (hand + AROUND) ** DISTANCE
+    expected = SCALE * (4 + NEAR) ** OWN * hand**DISTANCE
     np.testing.assert_allclose(one.spread_mm[:, 16], expected, rtol=1e-5)
     assert (one.spread_mm[:, 13] > 2 * one.spread_mm[:, 16]).all()
     assert (one.spread_mm[:, 1] < one.spread_mm[:, 3]).all() and not one.spread_mm[:, 0].any()
