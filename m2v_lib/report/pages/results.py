@@ -195,8 +195,11 @@ def _board(frame: pd.DataFrame, records: Sequence[Record]) -> str:
 
 
 def _single(records: Iterable[Record]) -> list[Record]:
-    """Records that are no runs of the queue or of a sweep: those are cells of the tables."""
-    queued = {item.name for preset in QUEUED for item in items(preset)}
+    """Records that are cells of no table: no runs of the queue, but for the package's own network,
+    nor of a sweep.
+    """
+    planned = [item for preset in QUEUED for item in items(preset)]
+    queued = {item.name for item in planned if not item.labels[0].startswith("package")}
     queued |= {item.name for name in sweep_names() for item in sweep_items(name)}
     return [run for run in records if run.name not in queued and run.result.get("test")]
 
