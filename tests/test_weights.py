@@ -69,7 +69,7 @@ def test_a_finished_run_becomes_the_model_of_the_package(tmp_path: Path) -> None
     assert "finetune-mocap-x" in said and "mocap.cs.cmu.edu" in said
     words = " ".join(said.split())
     assert "from scratch, without the method's stage 1. Cameras: the four" in words
-    assert "## For what it is not fit" in said and "windows of 9 frames at 50" in words
+    assert "## For what it is not fit" in said and " frames at 50 frames a second" in words
     assert load_lifter(folder).n_frames == load_lifter(run).n_frames
     assert load_record(folder).result["test"]["mpjpe"] == 53.26
 
