@@ -59,8 +59,8 @@ These are means over action groups on public motion capture and cannot be set ag
 
 - **Comparison with published networks.** It is small, was not trained on Human3.6M, and its keypoints are true joints
   with a detector's errors drawn by a model: no image was ever seen.
-- **Decisions about people**: medicine, safety, identity, work. `spread_mm` is a spread, not a guarantee, and what a
-  wrist or an ankle does is twice as uncertain as the rest.
+- **Decisions about people**: medicine, safety, identity, work. `spread_mm` is a spread, not a guarantee, and a
+  wrist or an ankle is off by more than twice as much as the trunk.
 - **People unlike the training's**: adults of ordinary build, in a studio, one at a time, on a level floor. Children,
   people in wheelchairs or with prostheses, swimming, climbing and lying down were not, or hardly, among them, nor
   people partly outside the image.
