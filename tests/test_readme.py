@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from m2v_lib import cli, lift
+from m2v_lib import cli, lift, weights
 from m2v_lib.experiments import queue
 from m2v_lib.experiments import tables as listed
 from m2v_lib.report.pages.results import QUESTION, results_page
 from m2v_lib.results import effects, tables
-from m2v_lib.runs.records import find_records
+from m2v_lib.runs.records import find_records, load_record
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -137,6 +137,7 @@ def test_results_name_every_record_that_is_no_run_of_the_queue() -> None:
     kept = {record.name for record in find_records(RECORDS)}
     named = set(re.findall(r"reports/records/([\w.-]+)\)", (ROOT / "RESULTS.md").read_text()))
     assert kept - queued <= named <= kept
+    assert load_record(weights.FOLDER).result["name"] in named, "the package's own network"
 
 
 def test_each_lifting_run_stands_beside_its_own_ridge_regression() -> None:

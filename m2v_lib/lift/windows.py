@@ -83,20 +83,7 @@ class Lifter:
         repeats averaged.
         """
         n = len(seen_nJ3)
-        return self.part(lambda first, stop: seen_nJ3[first:stop], n, 0, n, image)
-
-    def part(
-        self,
-        seen: Callable[[int, int], np.ndarray],
-        n: int,
-        first: int,
-        stop: int,
-        image: Image | None = None,
-    ) -> np.ndarray:
-        """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them;
-        `seen(a, b)` are its frames a .. b - 1, asked for once.
-        """
-        return self.part_and_spread(seen, n, first, stop, image)[..., :3]
+        return self.part_and_spread(lambda a, b: seen_nJ3[a:b], n, 0, n, image)[..., :3]
 
     def part_and_spread(
         self,
@@ -106,8 +93,10 @@ class Lifter:
         stop: int,
         image: Image | None = None,
     ) -> np.ndarray:
-        """As `part`, and in a fourth channel (m,J,4) the spread (px): how far the windows that a
-        frame is in, each as it is and mirrored, differ from their mean.
+        """Frames first .. stop - 1 of a motion of n frames, as lifting it whole gives them, and in
+        a fourth channel (m,J,4) the spread (px): how far the windows that a frame is in, each as it
+        is and mirrored, differ from their mean. `seen(a, b)` are the motion's frames a .. b - 1,
+        asked for once.
         """
         index = self._windows_over(n, first, stop)
         low = int(index.min())

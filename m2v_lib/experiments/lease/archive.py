@@ -111,10 +111,7 @@ def unpack(archive: Path, kept: Path, runs: Path) -> list[Path]:
     """
     found = _read(archive)
     for name, files in found.items():
-        if "result.json" in files:
-            _verify(archive, name, files)
-        else:
-            _verify_begun(archive, name, files)
+        _verify(archive, name, files)
 
     filed = []
     for name, files in sorted(found.items()):
@@ -163,49 +160,35 @@ def _read(archive: Path) -> dict[str, dict[str, bytes]]:
     return found
 
 
-def _verify(archive: Path, name: str, files: dict[str, bytes]) -> None:
-    """Raises ArchiveError unless the files are a whole record of the run that the folder's name
-    says.
+def _verify(archive: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Raises ArchiveError unless the files are those of a run with the settings that the folder's
+    name says: a whole record where there is a result, else a run that has begun.
     """
-    if missing := [file for file in RECORD_FILES if file not in files]:
+    finished = "result.json" in files
+    expected = RECORD_FILES if finished else RESUMED_FILES[:4]
+    if missing := [file for file in expected if file not in files]:
         raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
 
     try:
         exp, lines = _told(files)
-        result = json.loads(files["result.json"])
-        stage = result["stage"]
-        expected = exp.run_name(stage)
-        own = (result["name"], result["digest"], result["seed"], result["schedule"]["steps"])
+        result = json.loads(files["result.json"]) if finished else {}
+        stage = result["stage"] if finished else name.partition("-")[0]
+        own = exp.run_name(stage)
+        last = max((line["step"] for line in lines if line.get("kind") == "train"), default=0)
+        said = (
+            [result["name"], result["digest"], result["seed"], result["schedule"]["steps"]]
+            if finished
+            else []
+        )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArchiveError(
             f"{archive}: {name} is no record of a run ({type(error).__name__}: {error})"
         ) from error
 
-    if name != expected:
-        raise ArchiveError(f"{archive}: {name} has the settings of {expected}")
-
-    last = max((line["step"] for line in lines if line.get("kind") == "train"), default=0)
-    if own[:3] != (expected, exp.digest(stage), exp.run.seed) or own[3] != last:
+    if name != own:
+        raise ArchiveError(f"{archive}: {name} has the settings of {own}")
+    if finished and said != [own, exp.digest(stage), exp.run.seed, last]:
         raise ArchiveError(f"{archive}: {name} has the result of another run")
-
-
-def _verify_begun(archive: Path, name: str, files: Mapping[str, bytes]) -> None:
-    """Raises ArchiveError unless the files are those of a run that has begun, of the settings that
-    the folder's name says.
-    """
-    if missing := [file for file in RESUMED_FILES[:4] if file not in files]:
-        raise ArchiveError(f"{archive}: {name} has no {missing[0]}")
-
-    try:
-        exp, _ = _told(files)
-        expected = exp.run_name(name.partition("-")[0])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArchiveError(
-            f"{archive}: {name} is no run ({type(error).__name__}: {error})"
-        ) from error
-
-    if name != expected:
-        raise ArchiveError(f"{archive}: {name} has the settings of {expected}")
 
 
 def _told(files: Mapping[str, bytes]) -> tuple[Experiment, list[dict[str, Any]]]:

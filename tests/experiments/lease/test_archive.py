@@ -99,7 +99,7 @@ def test_what_does_not_fit_stays(folders: list[Path], begun: Path, tmp_path: Pat
     [
         (lambda n, c: None if "checkpoint" in n else (n, c), "has no checkpoint.safetensors"),
         (lambda n, c: (n, c.replace(b"lr: 0.005", b"lr: 0.004")), "has the settings of"),
-        (lambda n, c: (n, b"- 1" if n.endswith("yaml") else c), "is no run"),
+        (lambda n, c: (n, b"- 1" if n.endswith("yaml") else c), "is no record of a run"),
     ],
 )
 def test_a_changed_run_to_resume_files_nothing(

@@ -264,3 +264,16 @@ def test_the_pace_is_that_of_the_stage_on_the_device_in_the_middle() -> None:
     assert expected_minutes(item, paces(past, "cuda"), None) == pytest.approx(0.1)
     ratio = step_work(exp, "finetune") / step_work(exp, "pretrain")
     assert expected_minutes(item, paces(past[-1:], "cpu"), None) == pytest.approx(0.5 * ratio)
+
+
+def test_a_systems_run_is_judged_by_runs_of_that_system() -> None:
+    def of(name: str, batch: int) -> Experiment:
+        changes = {"model.name": name, "finetune.batch_size": batch, "run.max_steps": 100}
+        return Experiment.preset("compact").override({"data.name": "mocap", **changes})
+
+    result = {"stage": "finetune", "seconds": 60.0, "schedule": {"steps": 100}, "device": "cpu"}
+    past = paces([Record(Path("x"), of("pstmo", 16).to_dict(), result, [], {})], "cpu")
+    wider = Item("finetune", of("pstmo", 32), {}, ("x",))
+    assert expected_minutes(wider, past, None) == pytest.approx(2.0)
+    for other in ("mixste", "dual_stream"):
+        assert expected_minutes(Item("finetune", of(other, 16), {}, ("x",)), past, None) is None
