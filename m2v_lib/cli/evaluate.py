@@ -169,9 +169,9 @@ def _as_asked(
 
 
 def _evaluate_grid(args: argparse.Namespace) -> int:
-    from m2v_lib.evaluation.camera_grid import GRID, evaluate_run
+    from m2v_lib.evaluation.camera_grid import evaluate_run
     from m2v_lib.runs.records import commit, load_record, write_json
-    from m2v_lib.weights import name_of
+    from m2v_lib.weights import GRID, name_of
 
     if args.keep:
         load_record(args.keep)

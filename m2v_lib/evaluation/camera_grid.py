@@ -31,7 +31,6 @@ from m2v_lib.data.views import Views, make_views
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons import H36M17
-from m2v_lib.weights import GRID as GRID
 
 HEIGHTS: Final = (0.3, 1.5, 4.0)
 DISTANCES: Final = (2.0, 4.0, 10.0)
