@@ -26,6 +26,8 @@ RESUME_EXIT_CODE = 75
 
 #: The result last: where it is, the others are.
 RECORD_FILES = ("config.yaml", "metrics.jsonl", "env.json", "result.json")
+#: What a finished run has beside its record.
+WEIGHTS_FILE = "weights.safetensors"
 
 
 class StoppedEarly(Exception):

@@ -22,7 +22,7 @@ from m2v_lib.evaluation.protocols import action_scores, score_actions
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
 from m2v_lib.models.registry import require_encoder
 from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
-from m2v_lib.runs.records import read_metrics
+from m2v_lib.runs.records import WEIGHTS_FILE, read_metrics
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import ProcessGroup
@@ -232,7 +232,7 @@ def load_action(path: Path | str, device: str = "cpu") -> tuple[ActionModel, Exp
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "weights.safetensors"
+        path = path / WEIGHTS_FILE
     tensors, state = read_tensors(path)
     if "experiment" not in state or "fc2.bias" not in tensors:
         raise CheckpointError(

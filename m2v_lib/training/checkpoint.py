@@ -16,6 +16,7 @@ from m2v_lib.models.state_files import load_weights as load_weights
 from m2v_lib.models.state_files import on_cpu as on_cpu
 from m2v_lib.models.state_files import read_tensors as read_tensors
 from m2v_lib.models.state_files import save_tensors as save_tensors
+from m2v_lib.runs.records import WEIGHTS_FILE
 from m2v_lib.skeletons import VOCABULARY
 
 
@@ -25,7 +26,7 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> tuple[Lifter, Expe
     """
     path = Path(path)
     if path.is_dir():
-        path = path / "weights.safetensors"
+        path = path / WEIGHTS_FILE
     tensors, state = read_tensors(path)
     if "experiment" not in state:
         raise CheckpointError(

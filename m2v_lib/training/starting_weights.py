@@ -8,12 +8,12 @@ from typing import cast
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.dual_stream.model import DualStreamModel
+from m2v_lib.runs.records import WEIGHTS_FILE
 from m2v_lib.training.checkpoint import transfer_encoder, transfer_weights
 from m2v_lib.training.folder import is_finished
 
 #: `finetune.init` that begins so names the run whose weights are the start.
 OF_RUN = "weights:"
-WEIGHTS_FILE = "weights.safetensors"
 
 
 def starting_weights(model: Lifter, exp: Experiment, root: Path, fingerprint: str) -> str:

@@ -18,6 +18,7 @@ from m2v_lib.data.checks import printable
 from m2v_lib.data.limits import MAX_NAME_LENGTH
 from m2v_lib.runs.records import (
     RECORD_FILES,
+    WEIGHTS_FILE,
     Record,
     load_record,
     project_root,
@@ -26,7 +27,6 @@ from m2v_lib.runs.records import (
 )
 
 FOLDER: Final = Path(__file__).resolve().parent
-WEIGHTS: Final = "weights.safetensors"
 README: Final = "README.md"
 #: errors of lifting at any rate and length, written by `m2v evaluate --lift`
 ACCURACY: Final = "accuracy.json"
@@ -98,7 +98,7 @@ _RANDOM = (
 
 def own_weights(folder: Path = FOLDER) -> Path:
     """The weights of the package. Raises ConfigError where there are none."""
-    weights = folder / WEIGHTS
+    weights = folder / WEIGHTS_FILE
     if not weights.is_file():
         raise ConfigError(
             f"{folder}: holds no weights; name a trained run (--model reports/runs/finetune-...)"
@@ -125,7 +125,7 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
     hangs on the data. InputError where it was pre-trained and the record of that is neither
     beside it nor kept.
     """
-    record, weights = load_record(run), Path(run) / WEIGHTS
+    record, weights = load_record(run), Path(run) / WEIGHTS_FILE
     stage, data = record.result["stage"], record.result["data"]["name"]
     if stage != "finetune" or data != "mocap":
         raise ConfigError(
@@ -137,7 +137,7 @@ def put(run: Path, folder: Path = FOLDER) -> list[Path]:
         raise ConfigError(f"{weights}: is {size}, expected at most {LARGEST >> 20} MiB")
 
     said = _readme(record)
-    names = (WEIGHTS, *RECORD_FILES)
+    names = (WEIGHTS_FILE, *RECORD_FILES)
     for name in names:
         write_atomically(folder / name, partial(shutil.copyfile, record.path / name))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from m2v_lib.config import Experiment
 from m2v_lib.errors import InputError
-from m2v_lib.runs.records import RECORD_FILES, load_record, write_atomically
+from m2v_lib.runs.records import RECORD_FILES, WEIGHTS_FILE, load_record, write_atomically
 from m2v_lib.yaml_text import parse_yaml
 
 #: Size that a file for exchange may have (bytes).
@@ -31,7 +31,6 @@ RESUMED_FILES = (
     "checkpoint.safetensors",
     "best.safetensors",
 )
-WEIGHTS_FILE = "weights.safetensors"
 #: All that is taken along beside the records, at most (bytes).
 MAX_RESUMED_BYTES = 40 << 20
 KNOWN_FILES = {*RECORD_FILES, *RESUMED_FILES, WEIGHTS_FILE}

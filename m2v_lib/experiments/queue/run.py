@@ -18,7 +18,13 @@ from m2v_lib.experiments.queue.pace import count_clips, expected_minutes, paces
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.locks import try_lock
 from m2v_lib.runs.parents import PARENT
-from m2v_lib.runs.records import RESUME_EXIT_CODE, Record, keep_record, read_metrics
+from m2v_lib.runs.records import (
+    RESUME_EXIT_CODE,
+    WEIGHTS_FILE,
+    Record,
+    keep_record,
+    read_metrics,
+)
 
 
 @dataclass
@@ -36,9 +42,7 @@ class Queue:
         """A run with a result; of a pre-training whose weights a run still waits for, the
         weights have to be there.
         """
-        if (self.runs / item.name / "weights.safetensors").exists() and _has_result(
-            self.runs / item.name
-        ):
+        if (self.runs / item.name / WEIGHTS_FILE).exists() and _has_result(self.runs / item.name):
             return True
 
         waiting = [

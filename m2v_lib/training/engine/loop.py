@@ -35,6 +35,7 @@ from m2v_lib.models.state_files import (
 )
 from m2v_lib.runs.event_files import LogWithEvents
 from m2v_lib.runs.records import (
+    WEIGHTS_FILE,
     MetricsLog,
     StoppedEarly,
     commit,
@@ -401,7 +402,7 @@ class Trainer:
         """
         model = self.stage.model
         save_tensors(
-            self.folder / "weights.safetensors",
+            self.folder / WEIGHTS_FILE,
             model.state_dict(),
             {"experiment": self.exp.to_dict()},
         )
