@@ -78,13 +78,6 @@ def _add_lease(queue: argparse.ArgumentParser) -> None:
         help="streams of each process of a lease; default: the fastest on a GPU, 1 on a CPU",
     )
     queue.add_argument(
-        "--stack",
-        type=int,
-        default=0,
-        metavar="K",
-        help="runs of one shape that share their steps on a stream; default: the fastest",
-    )
-    queue.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
@@ -161,7 +154,6 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
         out,
         workers=args.workers,
         lanes=args.streams,
-        stack=args.stack,
         compile=args.compile,
     )
     return lease.run()

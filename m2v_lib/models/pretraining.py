@@ -23,8 +23,6 @@ class Pretraining(nn.Module):
 
     #: Whether the loss reads 3D: batches then hold "y", and "x" is the true projection.
     learns_from_labels: ClassVar[bool] = False
-    #: Whether `forward` may be mapped over several runs at once.
-    can_be_stacked: ClassVar[bool] = False
 
     def kept(self) -> nn.Module:
         """The module whose weights are saved. The lifter takes over those of its own names."""

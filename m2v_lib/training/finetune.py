@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -168,65 +167,22 @@ class Finetune(Stage):
             x, y = (flip_where(flipped_B, pose, self.train.skeleton) for pose in (x, y))
         return x, y
 
-    def draw_together(
-        self,
-        others: Sequence[Stage],
-        chosen: Sequence[Tensor],
-        generators: Sequence[torch.Generator],
-    ) -> dict[str, Tensor] | None:
-        alike = all(
-            isinstance(other, Finetune)
-            and other.train is self.train
-            and other.views is None
-            and not other.changes_shape
-            and not other.exp.data.hidden_joints
-            and other.exp.data.flip_train == self.exp.data.flip_train
-            for other in others
-        )
-        if not alike or type(self).draw is not DRAW or self.group.size > 1:
-            return None
-
-        K, B = len(chosen), len(chosen[0])
-        x, y = self.train.batch(torch.cat(list(chosen)))
-
-        if self.exp.data.flip_train:
-            uniform = [torch.rand(B, generator=g, device=g.device) for g in generators]
-            flipped = torch.cat(uniform) < 0.5
-            x, y = (flip_where(flipped, pose, self.train.skeleton) for pose in (x, y))
-
-        weight_K = torch.full((K,), self.group.weight(B), device=self.device)
-        return {"x": x.unflatten(0, (K, B)), "y": y.unflatten(0, (K, B)), "weight": weight_K}
-
     def loss(
         self, network: nn.Module, batch: dict[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        given = self.weights
-        if "w_scale" in batch:
-            given = batch["w_scale"], batch["w_velocity"]
         loss, parts = lifting_loss(
             self.model,
             network,
             batch["x"],
             batch["y"],
             self.exp.finetune,
-            given,
+            self.weights,
             batch.get("present"),
             self.pose_loss,
         )
         return batch["weight"] * loss, {
             name: batch["weight"] * value for name, value in parts.items()
         }
-
-    def with_module(self, module: nn.Module) -> Finetune | None:
-        if self.exp.finetune.loss == "own" or self.changes_shape:
-            return None
-        other = copy(self)
-        other.model = other.module = module
-        return other
-
-    def own_numbers(self) -> dict[str, float]:
-        cfg = self.exp.finetune
-        return {"w_scale": cfg.w_scale, "w_velocity": cfg.w_velocity}
 
     def evaluate(self) -> Callable[[], dict[str, float]]:
         errors = self.validated = self.errors_on(self.watched)
@@ -310,7 +266,3 @@ class Finetune(Stage):
             "baselines": floors,
             "test": errors["test"],
         }
-
-
-#: A subclass, or a test, that draws in its own way does not draw together.
-DRAW = Finetune.draw

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config import OptimConfig
 
-# K matrices of one shape, R rows, C columns; of several runs at once each "matrix" is a stack
+# K matrices of one shape, R rows, C columns
 
 Rate = float | Tensor
 
@@ -36,12 +36,9 @@ def make_optimisers(
     cfg: OptimConfig,
     rate: Rate | None = None,
     matrix_rate: Rate | None = None,
-    *,
-    stacked: bool = False,
 ) -> list[torch.optim.Optimizer]:
     """The optimisers that together move the parameters, each at its rate; without one at the
-    configured rate. Where they are `stacked`, each holds those of several runs along its first
-    axis.
+    configured rate.
     """
     if cfg.algorithm != "muon":
         return [make_optimiser(list(named.values()), cfg, rate)]
@@ -49,9 +46,8 @@ def make_optimisers(
     matrix_rate = rate if matrix_rate is None else matrix_rate
     if matrix_rate is None:
         matrix_rate = cfg.matrix_lr or cfg.lr
-    one = {name: p[0] if stacked else p for name, p in named.items()}
-    matrices = [p for name, p in named.items() if is_block_matrix(name, one[name])]
-    rest = [p for name, p in named.items() if not is_block_matrix(name, one[name])]
+    matrices = [p for name, p in named.items() if is_block_matrix(name, p)]
+    rest = [p for name, p in named.items() if not is_block_matrix(name, p)]
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(Muon(matrices, matrix_rate, cfg.weight_decay))
@@ -132,7 +128,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal_updates(matrices: list[Tensor]) -> list[Tensor]:
-    """Each matrix (..., R, C) made orthogonal, times 0.2 sqrt(max(R, C)); a packed projection as
+    """Each matrix (R, C) made orthogonal, times 0.2 sqrt(max(R, C)); a packed projection as
     the three that it is.
     """
     pieces = [list(m.chunk(PACKED, -2)) if is_packed(m) else [m] for m in matrices]
@@ -157,9 +153,9 @@ def orthogonal_by_shape(matrices: list[Tensor]) -> list[Tensor]:
     done: dict[int, Tensor] = {}
     for shape in dict.fromkeys(m.shape for m in lying):
         numbers = [i for i, m in enumerate(lying) if m.shape == shape]
-        batch = torch.stack([lying[i] for i in numbers])
-        moved = newton_schulz(batch.flatten(0, -3)) * (0.2 * max(shape[-2:]) ** 0.5)
-        done |= dict(zip(numbers, moved.view(batch.shape).unbind(), strict=True))
+        batch_KRC = torch.stack([lying[i] for i in numbers])
+        moved_KRC = newton_schulz(batch_KRC) * (0.2 * max(shape) ** 0.5)
+        done |= dict(zip(numbers, moved_KRC.unbind(), strict=True))
 
     return [done[i].mT if stands else done[i] for i, stands in enumerate(tall)]
 

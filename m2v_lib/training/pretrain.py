@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -159,14 +158,6 @@ class Pretrain(Stage):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, extras = network(batch["x"], batch)
         return self.group.size * loss, extras
-
-    def with_module(self, module: nn.Module) -> Pretrain | None:
-        if self.changes_shape or not self.objective.can_be_stacked:
-            return None
-        other = copy(self)
-        other.module = other.objective = cast(Pretraining, module)
-        other.model = other.objective.kept()
-        return other
 
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         return self.objective.scheduled_values(step, n_steps)

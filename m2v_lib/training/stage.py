@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
@@ -102,29 +102,6 @@ class Stage(ABC):
         value.
         """
 
-    def with_module(self, module: nn.Module) -> Stage | None:
-        """The stage with another module of the same kind in place of its own; None where its
-        loss cannot be that of several runs stacked.
-        """
-        return None
-
-    def draw_together(
-        self,
-        others: Sequence[Stage],
-        chosen: Sequence[Tensor],
-        generators: Sequence[torch.Generator],
-    ) -> dict[str, Tensor] | None:
-        """What `draw` gives for each of the stages (this is the first), stacked, in fewer
-        launches; None where that is not known.
-        """
-        return None
-
-    def own_numbers(self) -> dict[str, float]:
-        """Settings of the loss that stacked runs may differ in; their batches have them by these
-        names.
-        """
-        return {}
-
     def scheduled_values(self, step: int, n_steps: int) -> dict[str, float]:
         """What `after_step` reads after optimiser step `step` of `n_steps` (1-based)."""
         return {}
@@ -183,13 +160,11 @@ def stage_steps(
     group: ProcessGroup = SINGLE,
     loader: ClipLoader | None = None,
     stop: StopRequest | None = None,
-    shared: bool = False,
 ) -> Generator[Any, Any, Path]:
     """`run_stage` as a coroutine that hands back control after every step, see
     `loop.Trainer.steps`.
 
-    Several runs may share a `loader`, so that their clips are made once, and a `stop`; of
-    `shared` runs another takes the steps (`training.stacked`).
+    Several runs may share a `loader`, so that their clips are made once, and a `stop`.
     """
     folder = root / exp.run_name(kind.name)
     with run_folder_lock(folder, group):
@@ -197,7 +172,6 @@ def stage_steps(
         if not is_finished(folder, fingerprint):
             stage = kind.build(exp, root, data, pick_device(exp), group, loader or ClipLoader())
             trainer = Trainer(stage, folder, group)
-            trainer.shared = shared
 
             with (
                 nullcontext(stop)

@@ -90,18 +90,6 @@ def test_every_step_sees_the_same_windows_by_other_cameras(
     assert torch.equal(first["x"], again["x"]) and not torch.equal(first["x"], second["x"])
 
 
-def test_stacked_runs_do_not_take_the_stores_clips_for_random_views(
-    tiny_experiment: Callable[..., Experiment], tmp_path: Path
-) -> None:
-    """Seen on a GPU: drawn together they were the store's clips, and no camera was drawn."""
-    store, loader = open_store("people"), ClipLoader()
-    exps = [tiny_experiment("paper", {**RANDOM, "run.seed": seed}) for seed in (0, 1)]
-    stages = [Finetune.build(exp, tmp_path, store, CPU, SINGLE, loader) for exp in exps]
-    chosen = [torch.arange(2), torch.arange(2)]
-    generators = [seeded(CPU, 0, 1), seeded(CPU, 1, 1)]
-    assert stages[0].draw_together(stages, chosen, generators) is None
-
-
 def test_the_result_says_which_motion_was_seen_and_a_change_of_it_is_refused(
     tiny_experiment: Callable[..., Experiment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

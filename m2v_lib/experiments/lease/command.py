@@ -27,21 +27,18 @@ LAST_SECONDS = 25.0
 #: The most that checks and bench together may take, as seconds and as a share of the lease.
 TRIAL_SECONDS, TRIAL_SHARE = 120.0, 0.3
 BENCH_SECONDS, BENCH_SHARE = 16.0, 0.08
-#: Numbers of runs at a time that are tried on a GPU; the fastest is used where none is asked
-#: for.
+#: Numbers of streams that are tried on a GPU; the fastest is used where none is asked for, and
+#: so many where the bench did not end.
 TRIED_LANES = (1, 8)
 UNMEASURED_LANES = 4
-#: Streams and runs stacked on each that are tried, and those used where the bench did not end.
-TRIED_STACKS = ((1, 8), (1, 16), (2, 8), (4, 8), (3, 16))
-UNMEASURED_STACKS = (2, 8)
 
 
 @dataclass
 class Lease:
     """What is trained where and for how long. Each kind of jobs (`jobs.kind_of`) has a worker of
-    its own, the commonest kind `workers` of them. `lanes` is the number of streams of a worker,
-    `stack` the number of runs that share their steps on each. 0: as many as the bench finds
-    fastest (1 on a CPU). With `compile` the commonest form of blocks is compiled.
+    its own, the commonest kind `workers` of them. `lanes` is the number of streams of a worker; 0:
+    as many as the bench finds fastest (1 on a CPU). With `compile` the commonest form of blocks is
+    compiled.
     """
 
     jobs: list[Job]
@@ -51,7 +48,6 @@ class Lease:
     out: Path
     workers: int = 1
     lanes: int = 0
-    stack: int = 0
     compile: bool = False
     bench_seconds: float = BENCH_SECONDS
 
@@ -98,15 +94,11 @@ class Lease:
         self.choose(found, gpu)
 
     def tried(self, gpu: bool) -> list[str]:
-        """Numbers of streams, and of streams times stacked runs, that the bench times."""
+        """Numbers of streams that the bench times."""
         lanes = [k for k in (TRIED_LANES if gpu else (1, 2)) if k == 1 or self.lanes in (0, k)]
         if self.lanes and self.lanes not in lanes:
             lanes.append(self.lanes)
-        if not gpu or self.stack == 1:
-            return [str(k) for k in lanes]
-
-        stacks = [(s, k) for s, k in TRIED_STACKS if self.lanes in (0, s) and self.stack in (0, k)]
-        return [*(str(k) for k in lanes), *(f"{s}x{k}" for s, k in stacks)]
+        return [str(k) for k in lanes]
 
     def fall_back(self, key: str, value: str, reason: str) -> None:
         """Change a setting of all jobs, and say why."""
@@ -114,17 +106,9 @@ class Lease:
         self.jobs = [replace(job, exp=job.exp.override({key: value})) for job in self.jobs]
 
     def choose(self, found: dict[str, Any], gpu: bool) -> None:
-        """How many streams, and how many runs on each."""
-        if not gpu:
-            self.lanes, self.stack = self.lanes or 1, self.stack or 1
-        elif self.stack != 1 and not _stacks_hold(found):
-            print("lease: stacked runs do not hold here: every run has its own steps", flush=True)
-            self.lanes, self.stack = self.lanes or _fastest(_unstacked(found))[0], 1
-        else:
-            lanes, stack = _fastest(found)
-            self.lanes, self.stack = self.lanes or lanes, self.stack or stack
-
-        self.report |= {"lanes": self.lanes, "stack": self.stack}
+        """How many streams."""
+        self.lanes = self.lanes or (_fastest(found) if gpu else 1)
+        self.report["lanes"] = self.lanes
 
     def call(self, module: str, words: Sequence[str], timeout: float) -> None:
         """Run a module of this package on the jobs to its end, or until the time is up."""
@@ -167,8 +151,6 @@ class Lease:
             str(self.runs),
             "--lanes",
             str(self.lanes),
-            "--stack",
-            str(self.stack),
             "--until",
             f"{self.until:.3f}",
         ]
@@ -179,8 +161,7 @@ class Lease:
                 running.append((kind, self.start("worker", f"jobs-{kind}.json", words)))
 
         print(
-            f"lease: {len(self.jobs)} runs, {len(running)} workers with {self.lanes} x "
-            f"{self.stack} at a time",
+            f"lease: {len(self.jobs)} runs, {len(running)} workers with {self.lanes} at a time",
             flush=True,
         )
         last = self.until + min(LAST_SECONDS, 12 * self.minutes) * 0.6
@@ -258,33 +239,17 @@ def _graphs_hold(found: dict[str, Any]) -> bool:
     return bool(checks) and all(check["holds"] for check in checks)
 
 
-def _stacks_hold(found: dict[str, Any]) -> bool:
-    checks = [c for c in found.get("checks", []) if c["name"].startswith("stacked")]
-    return bool(checks) and all(check["holds"] for check in checks)
-
-
-def _unstacked(found: dict[str, Any]) -> dict[str, Any]:
-    bench = {
-        stage: {name: rate for name, rate in rates.items() if " x " not in name}
-        for stage, rates in found.get("bench", {}).items()
-    }
-    return {**found, "bench": bench}
-
-
-def _fastest(found: dict[str, Any]) -> tuple[int, int]:
-    """The numbers of streams and of runs stacked on each with the most steps a second, in the
-    stage of which most was measured.
-    """
-    measured: dict[tuple[int, int], float] = {}
+def _fastest(found: dict[str, Any]) -> int:
+    """The number of streams with the most steps a second, in the stage of which most was measured."""
+    measured: dict[int, float] = {}
     bench: dict[str, dict[str, float]] = found.get("bench", {})
 
     rates = max(bench.values(), key=len, default={})
     for name, rate in rates.items():
         if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
-            lanes, _, stack = name.split(", ")[1].split(" at")[0].partition(" x ")
-            measured[int(lanes), int(stack or 1)] = rate
+            measured[int(name.split(", ")[1].split(" at")[0])] = rate
 
     if len(measured) < 2:  # the bench did not get far
-        return UNMEASURED_STACKS if _stacks_hold(found) else (UNMEASURED_LANES, 1)
+        return UNMEASURED_LANES
 
     return max(measured, key=lambda key: measured[key])

@@ -31,56 +31,6 @@ class Job:
         return self.exp.run_name(self.stage)
 
 
-#: Settings of either stage in which stacked runs may differ: they decide what a run starts from,
-#: draws and writes, not what its step computes. Shares of labels are none of them: where an
-#: epoch's last batch differs in size, every run takes that step by itself.
-FREE_SETTINGS = {
-    "pretrain": (
-        "run.seed",
-        "model.pos_init_std",
-        "data.input_2d",
-        "data.flip_train",
-        "data.label_fraction",
-        "data.label_subjects",
-        "data.test_stride",
-        "pretrain.mask",
-        "pretrain.mask_prob",
-        "pretrain.mask_noise_std",
-    ),
-    "finetune": (
-        "run.seed",
-        "model.pos_init_std",
-        "data.input_2d",
-        "data.flip_train",
-        "finetune.init",
-        "finetune.w_scale",
-        "finetune.w_velocity",
-        "finetune.select",
-        "finetune.flip_test",
-    ),
-}
-#: Sections that a stage's step does not read.
-FREE_SECTIONS = {"pretrain": ("finetune", "action"), "finetune": ("pretrain", "action")}
-
-
-def group_key(job: Job) -> str:
-    """Jobs with one key can share their steps; empty for one that goes alone."""
-    if job.stage not in FREE_SETTINGS or job.exp.run.compile or job.exp.run.devices > 1:
-        return ""
-
-    settings = job.exp.to_dict()
-    for section in FREE_SECTIONS[job.stage]:
-        settings.pop(section, None)
-
-    for name in FREE_SETTINGS[job.stage]:
-        section, _, key = name.partition(".")
-        settings.get(section, {}).pop(key, None)
-
-    # a name for settings is none of them
-    kept = {k: v for k, v in settings.items() if isinstance(v, dict)}
-    return json.dumps([job.stage, kept], sort_keys=True)
-
-
 def kind_of(job: Job) -> str:
     """Jobs of different kinds go to processes of their own: a slow step holds up no other kind's."""
     if job.exp.model.name != DUAL_STREAM:

@@ -1,6 +1,6 @@
 """The first minutes of a lease: does the engine hold on this machine, and how fast is it?
 
-`python -m m2v_lib.experiments.lease.trial JOBS --out FILE --bench-seconds S --lanes 1 8 2x8` takes
+`python -m m2v_lib.experiments.lease.trial JOBS --out FILE --bench-seconds S --lanes 1 8` takes
 the first job of either stage, checks on it what no machine without this device could show,
 measures steps a second, and writes both as JSON.
 """
@@ -31,17 +31,13 @@ from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
 from m2v_lib.training.engine.distributed import SINGLE
-from m2v_lib.training.engine.loop import Fetched, Trainer, complete
-from m2v_lib.training.engine.parallel import Lane
-from m2v_lib.training.engine.stacked import Member, train_stacked
+from m2v_lib.training.engine.loop import Fetched, Steps, Trainer, complete
+from m2v_lib.training.engine.parallel import Lane, Run, train_together
 
 STEPS = 20
 #: Relative differences that count as rounding: sums are taken in another order, and steps add
 #: up.
 SAME_OUTPUT, SAME_LOSSES, SAME_IN_BFLOAT16 = 1e-3, 1e-2, 0.1
-#: Steps in which stacked runs are compared with runs alone: their products are other kernels, and
-#: a fast rate blows rounding up.
-COMPARED = 8
 #: Steps before steps are timed: recording, the first log line.
 WARM_UP = 60
 
@@ -90,7 +86,7 @@ class Trial:
             eager = self.losses(stage, "off")
             self.check(f"graph = eager, {stage}", partial(self.graph_agrees, stage, eager))
             self.check(f"stopped and resumed = whole, {stage}", partial(self.resumes, stage))
-            self.check(f"stacked = alone, {stage}", partial(self.stacks_agree, stage))
+            self.check(f"together = alone, {stage}", partial(self.neighbours_agree, stage))
             self.check(f"bfloat16 near float32, {stage}", partial(self.bfloat16, stage, eager))
 
     def paths_agree(self) -> tuple[bool, str]:
@@ -128,44 +124,26 @@ class Trial:
         difference = _largest_difference(stopped, whole)
         return difference < SAME_LOSSES, f"losses differ by {difference:.1e}"
 
-    def stacks_agree(self, stage: str) -> tuple[bool, str]:
-        """Three seeds, alone and stacked; the losses of the first steps."""
+    def neighbours_agree(self, stage: str) -> tuple[bool, str]:
+        """Three seeds, each alone, then side by side on streams of their own."""
         seeds = range(3)
         alone = [self.losses(stage, "auto", {"run.seed": seed}) for seed in seeds]
-        short = {"run.max_steps": STEPS, "run.log_every": 1}
 
         ends: list[BaseException | None] = []
-        with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
-            members = []
-            for seed in seeds:
-                exp = self.jobs[stage].exp.override({**short, "run.seed": seed})
-                members.append(
-                    self.member(self.trainer(stage, exp, Path(folder) / str(seed)), ends)
-                )
-
-            complete(train_stacked(members))
+        with tempfile.TemporaryDirectory() as name:
+            folders = [Path(name) / str(seed) for seed in seeds]
+            exps = [self.short(stage, "auto", {"run.seed": seed}) for seed in seeds]
+            runs = (
+                Run(self.built_when_begun(stage, exp, folder), ends.append)
+                for exp, folder in zip(exps, folders, strict=True)
+            )
+            train_together(lambda: next(runs, None), len(seeds), self.device)
             if failed := [end for end in ends if end is not None]:
                 raise failed[0]
+            together = [_losses_in(folder) for folder in folders]
 
-            lines = [read_metrics(Path(folder) / str(seed) / "metrics.jsonl") for seed in seeds]
-
-        together = [[n["loss"] for n in own if n["kind"] == "train"] for own in lines]
-        stacks = {id(member.stack): member.stack for member in members}
-        stack = members[0].stack
-        recorded = stack is not None and stack.step.capture is not None
-        n = COMPARED
-        difference = max(
-            _largest_difference(a[:n], b[:n]) for a, b in zip(together, alone, strict=True)
-        )
-        holds = len(stacks) == 1 and stack is not None and difference < SAME_LOSSES
-
-        seen = f"{len(stacks)} stack, recorded: {recorded}, losses differ by {difference:.1e}"
-        return holds and (recorded or self.device.type != "cuda"), seen
-
-    def member(self, trainer: Trainer, ends: list[BaseException | None]) -> Member:
-        """A run that shares its steps."""
-        trainer.shared = True
-        return Member(trainer.steps(_After(math.inf)), ends.append)  # type: ignore[arg-type]
+        difference = max(map(_largest_difference, together, alone))
+        return difference < SAME_LOSSES, f"losses differ by {difference:.1e}"
 
     def bfloat16(self, stage: str, eager: list[float]) -> tuple[bool, str]:
         halved = self.losses(stage, "auto", {"run.precision": "bf16"})
@@ -182,9 +160,7 @@ class Trial:
         watch: Callable[[Trainer], None] = lambda trainer: None,
     ) -> list[float]:
         """Losses of the first steps; with `stop_at` of a run that stopped there and was resumed."""
-        allowed = "auto" if self.device.type != "cuda" and graph == "on" else graph
-        short = {"run.max_steps": STEPS, "run.log_every": 1, "run.cuda_graph": allowed}
-        exp = self.jobs[stage].exp.override({**short, **(changes or {})})
+        exp = self.short(stage, graph, changes or {})
 
         with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
             if stop_at:
@@ -193,9 +169,17 @@ class Trial:
             trainer = self.trainer(stage, exp, Path(folder))
             complete(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
             watch(trainer)
-            lines = read_metrics(Path(folder) / "metrics.jsonl")
+            return _losses_in(Path(folder))
 
-        return [line["loss"] for line in lines if line["kind"] == "train"]
+    def short(self, stage: str, graph: str, changes: dict[str, Any]) -> Experiment:
+        """The settings of a stage's job, for the first steps alone."""
+        allowed = "auto" if self.device.type != "cuda" and graph == "on" else graph
+        steps = {"run.max_steps": STEPS, "run.log_every": 1, "run.cuda_graph": allowed}
+        return self.jobs[stage].exp.override({**steps, **changes})
+
+    def built_when_begun(self, stage: str, exp: Experiment, folder: Path) -> Steps:
+        """A run's steps, its trainer built on the stream that it trains on."""
+        yield from self.trainer(stage, exp, folder).steps(_After(math.inf))  # type: ignore[arg-type]
 
     def trainer(self, stage: str, exp: Experiment, folder: Path) -> Trainer:
         kind = STAGES[stage]
@@ -205,30 +189,24 @@ class Trial:
         built.has_validation = False
         return Trainer(built, folder)
 
-    def bench(self, seconds: float, sizes: list[str], keep: Callable[[Any], None]) -> None:
-        """Steps a second of each stage, eager and recorded, of one run, of several, and, of the
-        first stage, of several stacks ("2x8": two streams of eight runs each); `keep` gets what
-        is known.
+    def bench(self, seconds: float, lanes: list[int], keep: Callable[[Any], None]) -> None:
+        """Steps a second of each stage, eager and recorded, of one run and of several; `keep` gets
+        what is known.
         """
         graphs = ["off", "auto"] if self.device.type == "cuda" else ["off"]
-        first = next(iter(self.jobs))
         cases = [
-            (s, graph, size)
-            for s in self.jobs
+            (stage, graph, n)
+            for stage in self.jobs
             for graph in graphs
-            for size in (sizes if graph == graphs[-1] else ["1"])
-            if s == first or "x" not in size
+            for n in (lanes if graph == graphs[-1] else [1])
         ]
         found: dict[str, dict[str, float]] = {stage: {} for stage in self.jobs}
 
-        for stage, graph, size in cases:
-            lanes, _, stack = size.partition("x")
-            name = f"{'eager' if graph == 'off' else 'graph'}, {size.replace('x', ' x ')} at a time"
+        for stage, graph, n in cases:
+            name = f"{'eager' if graph == 'off' else 'graph'}, {n} at a time"
 
             try:
-                rate = self.steps_a_second(
-                    stage, graph, int(lanes), seconds / len(cases), int(stack or 1)
-                )
+                rate = self.steps_a_second(stage, graph, n, seconds / len(cases))
             except Exception as error:
                 print(f"bench: {stage}: {name}: {type(error).__name__}: {error}", flush=True)
                 continue
@@ -237,22 +215,15 @@ class Trial:
             print(f"bench: {stage}: {name}: {rate:.1f} steps/s", flush=True)
             keep(found)
 
-    def steps_a_second(
-        self, stage: str, graph: str, n_lanes: int, seconds: float, stack: int = 1
-    ) -> float:
+    def steps_a_second(self, stage: str, graph: str, n_lanes: int, seconds: float) -> float:
         """Steps of all runs together, after a warm-up that does not count."""
         with tempfile.TemporaryDirectory() as folder:
             lanes, waiting = [Lane(self.device) for _ in range(n_lanes)], dict[int, Any]()
-            ends: list[BaseException | None] = []
             runs: list[Any] = []
-            for number, lane in enumerate(lanes):
-                seeds = range(number * stack, (number + 1) * stack)
+            for seed, lane in enumerate(lanes):
                 with lane.current():
-                    own = [self.idle_trainer(stage, graph, s, Path(folder)) for s in seeds]
-                    if stack == 1:
-                        runs.append(own[0].steps(_After(math.inf)))  # type: ignore[arg-type]
-                    else:
-                        runs.append(train_stacked([self.member(t, ends) for t in own]))
+                    trainer = self.idle_trainer(stage, graph, seed, Path(folder))
+                    runs.append(trainer.steps(_After(math.inf)))  # type: ignore[arg-type]
 
             def turn() -> None:
                 for i, lane in enumerate(lanes):
@@ -266,7 +237,7 @@ class Trial:
             for _ in range(n_warm):
                 turn()
 
-            return _rate(turn, self.device, seconds) * n_lanes * stack
+            return _rate(turn, self.device, seconds) * n_lanes
 
     def idle_trainer(self, stage: str, graph: str, seed: int, folder: Path) -> Trainer:
         """A trainer at its first step."""
@@ -299,6 +270,11 @@ def _rate(turn: Callable[[], None], device: torch.device, seconds: float) -> flo
     return n / (time.monotonic() - began)
 
 
+def _losses_in(folder: Path) -> list[float]:
+    lines = read_metrics(folder / "metrics.jsonl")
+    return [line["loss"] for line in lines if line["kind"] == "train"]
+
+
 def _largest_difference(losses: list[float], expected: list[float]) -> float:
     """Relative to the larger of the two; infinite where a loss is no number or one is missing."""
     if len(losses) != len(expected) or not all(math.isfinite(v) for v in losses):
@@ -311,7 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("jobs", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--bench-seconds", type=float, default=30.0)
-    parser.add_argument("--lanes", nargs="+", default=["1"], metavar="S or SxK")
+    parser.add_argument("--lanes", nargs="+", type=int, default=[1])
     args = parser.parse_args(argv)
 
     every = read_jobs(args.jobs)

@@ -1,10 +1,9 @@
 """One process of a lease: trains several of its runs at a time until none is left or the time is
 up.
 
-`python -m m2v_lib.experiments.lease.worker JOBS --runs FOLDER --lanes S --stack K --until T`: on
-each of S streams K runs of one shape share their steps. Several workers share a job file: a lock
-beside a run's folder keeps them apart, and a fine-tuning begins once its pre-training has
-weights, whoever made them.
+`python -m m2v_lib.experiments.lease.worker JOBS --runs FOLDER --lanes S --until T` trains a run on
+each of S streams. Several workers share a job file: a lock beside a run's folder keeps them apart,
+and a fine-tuning begins once its pre-training has weights, whoever made them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from m2v_lib.experiments.lease.jobs import Job, group_key, read_jobs
+from m2v_lib.experiments.lease.jobs import Job, read_jobs
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
 from m2v_lib.experiments.queue.run import claim_file
 from m2v_lib.runs.locks import try_lock
@@ -26,9 +25,7 @@ from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
-from m2v_lib.training.engine.loop import Steps
 from m2v_lib.training.engine.parallel import Run, train_together
-from m2v_lib.training.engine.stacked import Member, train_stacked
 from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.finetune import Finetune
 from m2v_lib.training.pretrain import Pretrain
@@ -44,8 +41,7 @@ LOOK_AGAIN = 0.3
 class Worker:
     """Which job is next, and what became of those begun."""
 
-    def __init__(self, jobs: list[Job], runs: Path, stop: StopRequest, stack: int = 1) -> None:
-        self.stack = stack
+    def __init__(self, jobs: list[Job], runs: Path, stop: StopRequest) -> None:
         self.waiting, self.runs, self.stop = list(jobs), runs, stop
         self.loader = ClipLoader()
         self.claims: dict[str, IO[str]] = {}
@@ -63,8 +59,7 @@ class Worker:
 
         for job in self.waiting:
             if job.name not in self.claims and self.may_begin(job) and self.claim(job):
-                group = [job, *self.others_like(job)]
-                return self.begin(job) if len(group) == 1 else self.begin_together(group)
+                return self.begin(job)
 
         self.looked = time.monotonic()
         return None
@@ -93,42 +88,11 @@ class Worker:
         stream.close()
         return False
 
-    def others_like(self, job: Job) -> list[Job]:
-        """Further jobs, now claimed, that can share this one's steps."""
-        key, found = group_key(job), list[Job]()
-        for other in self.waiting if key else ():
-            if len(found) + 1 >= self.stack:
-                break
-            free = other.name not in self.claims and group_key(other) == key
-            if free and self.may_begin(other) and self.claim(other):
-                found.append(other)
-        return found
-
     def begin(self, job: Job) -> Run:
-        return Run(self.steps(job, shared=False), self.at_end(job, time.monotonic()))
-
-    def begin_together(self, jobs: list[Job]) -> Run:
-        """Runs that share their steps; each ends by itself, and an error of all is everyone's."""
-        began = time.monotonic()
-        members = [Member(self.steps(j, shared=True), self.at_end(j, began)) for j in jobs]
-        print(f"{len(jobs)} runs together: {', '.join(job.name for job in jobs)}", flush=True)
-
-        def ended(error: BaseException | None) -> None:
-            for member in members:
-                if not member.over:
-                    member.end(error)
-
-        return Run(train_stacked(members), ended)
-
-    def steps(self, job: Job, *, shared: bool) -> Steps:
-        return stage_steps(
-            STAGES[job.stage],
-            job.exp,
-            self.runs,
-            loader=self.loader,
-            stop=self.stop,
-            shared=shared,
+        steps = stage_steps(
+            STAGES[job.stage], job.exp, self.runs, loader=self.loader, stop=self.stop
         )
+        return Run(steps, self.at_end(job, time.monotonic()))
 
     def at_end(self, job: Job, began: float) -> Callable[[BaseException | None], None]:
         """What to note when a run ends."""
@@ -156,7 +120,6 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("jobs", type=Path)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--lanes", type=int, default=1)
-    parser.add_argument("--stack", type=int, default=1, help="runs that share their steps")
     parser.add_argument(
         "--until", type=float, required=True, metavar="T", help="when to stop (s since 1970)"
     )
@@ -170,7 +133,7 @@ def main(argv: list[str] | None = None) -> int:
     device = pick_device(jobs[0].exp)
 
     with StopRequest(max(1e-6, (args.until - time.time()) / 60)) as stop:
-        worker = Worker(jobs, args.runs, stop, args.stack)
+        worker = Worker(jobs, args.runs, stop)
         while True:
             train_together(worker.next_run, args.lanes, device)
             if (

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,8 +60,7 @@ if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
 #: What a run hands to its driver: None after a step; or a function whose value it is then given:
-#: `Fetched`, which becomes ready by itself, work for the CPU alone, or, of a run whose steps
-#: others take, `Drawn`.
+#: `Fetched`, which becomes ready by itself, or work for the CPU alone.
 Wish = Callable[[], Any] | None
 Steps = Generator[Wish, Any, Any]
 #: With several processes, steps between two agreements on whether to stop.
@@ -89,8 +87,6 @@ class Trainer:
         self.best = math.inf
         self.trained_seconds = 0.0
         self.order: Tensor | None = None
-        #: Whether others take this run's steps, see `training.stacked`.
-        self.shared = False
         self.stage_key = sum(stage.name.encode())
         self.commit = commit()
         log = LogWithEvents if self.exp.run.tensorboard else MetricsLog
@@ -161,7 +157,7 @@ class Trainer:
         began = time.monotonic() - self.trained_seconds
 
         while self.step < n_steps:
-            extras = (yield self.drawn()) if self.shared else self.one_step()
+            extras = self.one_step()
             self.trained_seconds = time.monotonic() - began
             last = self.step == n_steps
 
@@ -214,14 +210,19 @@ class Trainer:
         return self.move(self.draw())
 
     def draw(self) -> dict[str, Tensor]:
-        """The batch of the present step."""
-        return self.drawn().batch()
-
-    def drawn(self) -> Drawn:
-        """What the batch of the present step is made of."""
+        """The batch of the present step; where draws are recorded, it stays until the next one."""
         self.stage.before_step()
+        chosen_B = self.chosen_clips()
         seed = state_of(self.exp.run.seed, self.stage_key, DRAW, self.step)
-        return Drawn(self, self.chosen_clips(), seed)
+
+        if self.recorded_draws is not None:
+            try:
+                return self.recorded_draws(chosen_B, seed)
+            except NotRecordableError as error:
+                print(f"{self.stage.name}: draws eagerly ({error})", flush=True)
+                self.recorded_draws = None
+
+        return self.stage.draw(chosen_B, torch.Generator(self.device).manual_seed(seed))
 
     def move(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Take the present step with a batch."""
@@ -449,38 +450,6 @@ class Fetched:
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.numbers_N.tolist()
-
-
-@dataclass
-class Drawn:
-    """A run that waits for its next step to be taken, with these clips and this randomness; to
-    be given what the loss showed.
-    """
-
-    trainer: Trainer
-    chosen_B: Tensor
-    seed: int
-
-    @property
-    def generator(self) -> torch.Generator:
-        """A new one at the step's seed."""
-        return torch.Generator(device=self.trainer.device).manual_seed(self.seed)
-
-    def batch(self) -> dict[str, Tensor]:
-        """The batch; where its draws are recorded, it stays until the run's next one."""
-        trainer = self.trainer
-        if trainer.recorded_draws is not None:
-            try:
-                return trainer.recorded_draws(self.chosen_B, self.seed)
-            except NotRecordableError as error:
-                print(f"{trainer.stage.name}: draws eagerly ({error})", flush=True)
-                trainer.recorded_draws = None
-
-        return trainer.stage.draw(self.chosen_B, self.generator)
-
-    def __call__(self) -> dict[str, Tensor]:
-        """The step as the run takes it alone."""
-        return self.trainer.move(self.batch())
 
 
 def complete(steps: Steps) -> Any:

@@ -22,8 +22,6 @@ from m2v_lib.training.schedule import ScheduledValues
 class MaskedPrediction(Pretraining):
     """The dual stream's: student, teacher and, where the fill is learned, its vector."""
 
-    can_be_stacked = True
-
     def __init__(
         self, student: DualStreamModel, cfg: PretrainConfig, generator: torch.Generator
     ) -> None:

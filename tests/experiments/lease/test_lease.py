@@ -23,7 +23,6 @@ from m2v_lib.experiments.lease.jobs import (
     Job,
     by_kind,
     compiled,
-    group_key,
     jobs_of,
     read_jobs,
     write_jobs,
@@ -58,9 +57,7 @@ def chain(make: Make, steps: int = 4) -> list[Job]:
     ]
 
 
-def work(
-    jobs: list[Job], tmp_path: Path, *, lanes: int = 3, stack: int = 1, seconds: float = 600
-) -> int:
+def work(jobs: list[Job], tmp_path: Path, *, lanes: int = 3, seconds: float = 600) -> int:
     write_jobs(tmp_path / "jobs.json", jobs)
     until = str(time.time() + seconds)
     return worker_module.main(
@@ -70,8 +67,6 @@ def work(
             str(tmp_path / "runs"),
             "--lanes",
             str(lanes),
-            "--stack",
-            str(stack),
             "--until",
             until,
         ]
@@ -93,28 +88,6 @@ def test_a_worker_makes_what_is_shared_once_and_first(
     assert capsys.readouterr().out.count("pretrain 4/4") == 1
     began = time.monotonic()
     assert work(jobs, tmp_path) == 0 and time.monotonic() - began < 2, "nothing is left to do"
-
-
-def test_a_worker_stacks_what_can_share_steps(
-    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pretraining, scratch = chain(tiny_experiment)[2:]
-    exp = scratch.exp
-    changes: list[dict[str, Any]] = [
-        {"run.seed": 1},
-        {"finetune.w_velocity": 1.0},
-        {"finetune.init": "pretrained"},
-        {"optim.lr": 1e-3},
-    ]
-    others = [Job("finetune", exp.override(change)) for change in changes]
-    others[2] = Job("finetune", others[2].exp, pretraining.name)
-    keys = [group_key(job) for job in (scratch, *others)]
-    assert keys[:4] == keys[:1] * 4 and keys[4] != keys[0] != group_key(pretraining)
-    jobs = [pretraining, scratch, *others]
-    assert work(jobs, tmp_path, lanes=2, stack=2) == 0
-    said = capsys.readouterr().out
-    assert said.count("2 runs together") in (1, 2) and "not stacked" not in said
-    assert all(load_record(tmp_path / "runs" / job.name) for job in jobs)
 
 
 def test_jobs_survive_the_file_between_processes(tiny_experiment: Make, tmp_path: Path) -> None:
@@ -201,7 +174,7 @@ def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_pa
     assert checks == {
         "fast path = reference path": True,
         **{f"graph = eager, {stage}": None for stage in ("finetune", "pretrain")},
-        **{f"stacked = alone, {stage}": True for stage in ("finetune", "pretrain")},
+        **{f"together = alone, {stage}": True for stage in ("finetune", "pretrain")},
         **{f"stopped and resumed = whole, {stage}": True for stage in ("finetune", "pretrain")},
         **{f"bfloat16 near float32, {stage}": True for stage in ("finetune", "pretrain")},
     }
@@ -288,9 +261,8 @@ def test_as_many_at_a_time_as_is_fastest() -> None:
         "graph, 8 at a time": 2500.0,
         "graph, 16 at a time": 2400.0,
     }
-    assert _fastest(trial(True, rates)) == (8, 1) and _fastest({}) == (4, 1)
-    assert _fastest(trial(True, {**rates, "graph, 2 x 8 at a time": 5000.0})) == (2, 8)
-    assert _fastest(trial(True, {"graph, 1 at a time": 700.0})) == (4, 1), "the bench was cut short"
+    assert _fastest(trial(True, rates)) == 8 and _fastest({}) == 4
+    assert _fastest(trial(True, {"graph, 1 at a time": 700.0})) == 4, "the bench was cut short"
     assert _graphs_hold(trial(True)) and not _graphs_hold({"checks": []})
 
 
