@@ -23,6 +23,9 @@ m2v finetune --preset base --data mocap --device cuda --set run.tensorboard=true
     "train": """
 m2v train table8/2 --preset smoke --data synthetic    a row of Table VIII, in a minute
 m2v train table5/7 --preset small --data mocap --seed 1 --max-minutes 50""",
+    "range-test": """
+m2v range-test --preset smoke --data synthetic
+m2v range-test --preset compact --data mocap --set optim.algorithm=adamw""",
     "rows": """
 m2v rows                                         all named experiments
 m2v rows table8                                  those of a table""",

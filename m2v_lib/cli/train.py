@@ -1,4 +1,6 @@
-"""`m2v pretrain`, `finetune`, `action`: one stage of one experiment; `train`: a named row."""
+"""`m2v pretrain`, `finetune`, `action`: one stage of one experiment; `train`: a named row;
+`range-test`: learning rates.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +34,19 @@ def add(commands: Any) -> None:
     )
     named.set_defaults(command=_train)
 
+    test = commands.add_parser(
+        "range-test", help="a short run at a rising learning rate: from where to where it learns"
+    )
+    add_experiment(test)
+    test.add_argument("--stage", choices=("pretrain", "finetune"), default="finetune")
+    test.add_argument("--first", type=float, default=1e-5, metavar="RATE")
+    test.add_argument("--last", type=float, default=0.3, metavar="RATE")
+    test.add_argument("--steps", type=int, default=200, metavar="N")
+    test.add_argument(
+        "--keep-record", action="store_true", help="file it under reports/records/range-test"
+    )
+    test.set_defaults(command=_range_test)
+
 
 def _train(args: argparse.Namespace) -> int:
     """Pre-train what the row starts from, if anything, then train the row's last stage."""
@@ -58,6 +73,18 @@ def _train(args: argparse.Namespace) -> int:
         pretrain(exp.override({"data.name": name}) if name else exp)
 
     return stage(args, exp)
+
+
+def _range_test(args: argparse.Namespace) -> int:
+    from m2v_lib.training.range_test import keep_range_test, range_test
+
+    exp = experiment_of(args)
+    found = range_test(exp, args.stage, first=args.first, last=args.last, steps=args.steps)
+    print(*found.lines(), sep="\n")
+    if args.keep_record:
+        print(keep_range_test(found, exp, args.stage, Path("reports/records")))
+
+    return 0
 
 
 def _pretrain(args: argparse.Namespace, exp: Experiment | None = None) -> int:

@@ -5,6 +5,7 @@ Nothing in it is written by hand but headings and explanations that hold whateve
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -69,6 +70,15 @@ Each choice alone, judged on validation subjects. CPU minutes are the steps time
 one core (`m2v queue --sweep NAME --cost`); where the runs were made, their records say.
 """
 
+_RANGE_HEAD = """\
+### Learning-rate range tests
+
+One short run each whose rate rises at every step (`m2v range-test`): where the running mean of the
+training loss falls fastest, where it is lowest, and where training diverges.
+
+| preset | stage | optimiser | seed | falls fastest at | lowest at | diverges at | record |
+|---|---|---|--:|--:|--:|--:|---|"""
+
 _BOARD_HEAD = """\
 ## Open leaderboard
 
@@ -104,6 +114,7 @@ def results_page(records: Sequence[Record], records_folder: Path) -> str:
         _lifting(single),
         _pretraining(records),
         _sweeps(records, records_folder),
+        _range_tests(records_folder),
         _boards(records),
         _ablations(records),
         _actions(single),
@@ -169,6 +180,22 @@ def _sweeps(records: Sequence[Record], folder: Path) -> str:
         if table := sweep_table(name, records, cost=read_cost(name, folder)):
             parts.append(f"### {name}\n\n{table}\n")
     return "\n".join([_SWEEPS_HEAD, *parts]) if parts else ""
+
+
+def _range_tests(folder: Path) -> str:
+    """What the learning-rate range tests found, a line each."""
+    paths = sorted((folder / "range-test").glob("*.json"))
+    tests = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    lines = []
+    for path, test in zip(paths, tests, strict=True):
+        exp = Experiment.from_dict(test["experiment"])
+        rates = [f"{test[key]:.2g}" for key in ("falls_fastest_at", "lowest_at", "last_rate")]
+        end = rates[2] if test["diverged"] else f"not up to {rates[2]}"
+        link = f"[{path.stem.split('-')[-2]}](reports/records/range-test/{path.name})"
+        about = [f"`{exp.preset_name}`", test["stage"], exp.optim.algorithm, str(exp.run.seed)]
+        lines.append(f"| {' | '.join([*about, rates[0], rates[1], end, link])} |")
+
+    return "\n".join([_RANGE_HEAD, *lines, ""]) if lines else ""
 
 
 def _boards(records: Sequence[Record]) -> str:
