@@ -73,8 +73,9 @@ one core (`m2v queue --sweep NAME --cost`); where the runs were made, their reco
 _RANGE_HEAD = """\
 ### Learning-rate range tests
 
-One short run each whose rate rises at every step (`m2v range-test`): where the running mean of the
-training loss falls fastest, where it is lowest, and where training diverges.
+One short run each whose rate rises at every step (`m2v range-test`): where the loss, a mean over 21
+steps, falls fastest, where it is lowest, and where training diverges. The rate of a whole schedule is
+to be found by the runs above; this is where to look.
 
 | preset | stage | optimiser | seed | falls fastest at | lowest at | diverges at | record |
 |---|---|---|--:|--:|--:|--:|---|"""
