@@ -19,6 +19,8 @@ from m2v_lib.yaml_text import own_yaml
 
 #: Where the cost of a sweep's steps stands, under the committed records.
 COST_FILE: Final = "sweep-cost/{name}.json"
+#: Settings of a schedule's length, which a table's column says.
+_LENGTH: Final = ("run.max_steps", "run.eval_every")
 
 
 def sweep_items(name: str, data: str = DATA, preset: str | None = None) -> list[Item]:
@@ -102,10 +104,12 @@ def _item(
 
 
 def label(name: str, number: int) -> str:
-    """What a variant changes, in words."""
-    if number == 0:
-        return "the base"
-    return ", ".join(f"{key}={value}" for key, value in _sweep(name)["changes"][number - 1].items())
+    """What a variant changes, in words; of the base what it is beside the preset and its steps."""
+    sweep = _sweep(name)
+    if number:
+        return ", ".join(f"{key}={value}" for key, value in sweep["changes"][number - 1].items())
+    own = [f"{key}={value}" for key, value in sweep["base"].items() if key not in _LENGTH]
+    return f"the base ({', '.join(own)})" if own else "the base"
 
 
 def _sweep(name: str) -> dict[str, Any]:

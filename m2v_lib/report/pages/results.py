@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +25,9 @@ from m2v_lib.runs.records import Record
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Settings that say where and how a run was computed, or that have a column of their own.
-_NO_CHANGES = ("run.", "data.name")
+#: Settings that say where and how a run was computed, or that have a column of their own; and the
+#: one of them that its numbers depend on.
+_NO_CHANGES, _COMPUTED_IN = ("run.", "data.name"), "run.precision"
 
 #: Rows of `label-scarcity` by share of labels: from scratch, pre-trained as released, as the
 #: paper says.
@@ -49,11 +53,12 @@ Human3.6M, which has not been run. What the states of a table's cells mean is in
 _LIFTING_HEAD = """\
 ## Lifting
 
-Runs that belong to no table below, one seed a line. Beside each stands ridge regression, from the 2D
-of one frame to its 3D, with the same labels and on the same test frames. Where `model.skeleton` is
-another, so are the joints: read such a line against its own ridge regression only.
+Runs that belong to no table below, the mean where there are several seeds. Beside each stands ridge
+regression, from the 2D of one frame to its 3D, with the same labels and on the same test frames.
+Where `model.skeleton` is another, so are the joints: read such a line against its own ridge
+regression only.
 
-| preset | steps | settings changed | MPJPE (mm) | P-MPJPE (mm) | ridge, MPJPE (mm) | record |
+| preset | steps | settings changed | MPJPE (mm) | P-MPJPE (mm) | ridge, MPJPE (mm) | records |
 |---|--:|---|--:|--:|--:|---|"""
 
 _QUESTION_HEAD = """\
@@ -137,21 +142,28 @@ def pretraining_effects(question: pd.DataFrame) -> str:
 
 
 def _lifting(single: Sequence[Record]) -> str:
-    """Single runs that belong to no table, the longest training first."""
-    runs = [run for run in single if run.result["stage"] == "finetune"]
-    if not runs:
+    """Single runs that belong to no table, the longest training first, seeds of one kind in a line."""
+    kinds: dict[str, list[Record]] = {}
+    for run in single:
+        if run.result["stage"] == "finetune":
+            kinds.setdefault(run.name.rpartition("-s")[0], []).append(run)
+    if not kinds:
         return ""
 
-    runs.sort(key=lambda run: (-run.result["schedule"]["steps"], run.result["test"]["mpjpe"]))
+    def mean(runs: Sequence[Record], *path: str) -> float:
+        return statistics.fmean(float(reduce(getitem, path, run.result)) for run in runs)  # type: ignore[arg-type]
+
+    def steps_and_error(runs: Sequence[Record]) -> tuple[int, float]:
+        return -runs[0].result["schedule"]["steps"], mean(runs, "test", "mpjpe")
 
     lines = [
         _row(
-            run,
-            f"{run.result['test']['mpjpe']:.1f}",
-            f"{run.result['test']['p_mpjpe']:.1f}",
-            f"{run.result['baselines']['ridge']['mpjpe']:.1f}",
+            runs,
+            f"{mean(runs, 'test', 'mpjpe'):.1f}",
+            f"{mean(runs, 'test', 'p_mpjpe'):.1f}",
+            f"{mean(runs, 'baselines', 'ridge', 'mpjpe'):.1f}",
         )
-        for run in runs
+        for runs in sorted(kinds.values(), key=steps_and_error)
     ]
     return "\n".join([_LIFTING_HEAD, *lines, ""])
 
@@ -171,7 +183,7 @@ def _actions(single: Sequence[Record]) -> str:
         "|---|--:|---|--:|---|",
     ]
 
-    lines = [_row(run, f"{run.result['test']['top1']:.1f}") for run in runs]
+    lines = [_row([run], f"{run.result['test']['top1']:.1f}") for run in runs]
     return "\n".join([*head, *lines, ""])
 
 
@@ -232,15 +244,16 @@ def _single(records: Iterable[Record]) -> list[Record]:
     return [run for run in records if run.name not in queued and run.result.get("test")]
 
 
-def _row(run: Record, *values: str) -> str:
-    result = run.result
-    link = f"[{result['digest']}](reports/records/{run.name})"
+def _row(runs: Sequence[Record], *values: str) -> str:
+    """A line for runs of the same settings and several seeds."""
+    result = runs[0].result
+    links = [f"[s{run.result['seed']}](reports/records/{run.name})" for run in runs]
     cells = [
         f"`{result['preset']}`",
         f"{result['schedule']['steps']:,}",
-        _changes(run) or "none",
+        _changes(runs[0]) or "none",
         *values,
-        link,
+        f"{result['digest']} {' '.join(links)}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -252,7 +265,7 @@ def _changes(run: Record) -> str:
     changed = {
         key: value
         for key, value in exp.flat().items()
-        if preset[key] != value and not key.startswith(_NO_CHANGES)
+        if preset[key] != value and (key == _COMPUTED_IN or not key.startswith(_NO_CHANGES))
     }
     return ", ".join(f"{key} {value}" for key, value in changed.items())
 

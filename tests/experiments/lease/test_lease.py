@@ -267,14 +267,14 @@ def test_as_many_at_a_time_as_is_fastest() -> None:
 
 
 def test_a_sweep_has_the_base_and_each_change_with_every_seed(tmp_path: Path) -> None:
-    for name in ("compact-optimiser", "compact-data", "compact-length"):
+    for name in ("compact-optimiser", "compact-batch", "compact-data", "compact-length"):
         items = sweep_items(name)
         assert len(items) == 3 * len(variants(name)) and len({item.name for item in items}) == len(
             items
         )
-        assert items[0].exp.preset_name == "compact" and items[0].labels == (
-            f"{name}: the base s0",
-        )
+        own = " (optim.lr=0.004, run.precision=bf16)" if name == "compact-batch" else ""
+        assert items[0].exp.preset_name == "compact"
+        assert items[0].labels == (f"{name}: the base{own} s0",)
 
 
 def test_each_kind_of_jobs_is_apart_and_the_commonest_blocks_are_compiled(
