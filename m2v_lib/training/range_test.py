@@ -124,7 +124,7 @@ def range_test(
     written and nothing evaluated; only training subjects are seen. Raises ConfigError for rates
     or numbers of steps that make no test.
     """
-    if not 0 < first < last:
+    if not 0 < first < last < math.inf:
         raise ConfigError(
             f"the first rate, {first:g}, must be above 0 and below the last, {last:g}"
         )

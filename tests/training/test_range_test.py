@@ -80,7 +80,14 @@ def test_matrices_keep_their_ratio(
 
 
 @pytest.mark.parametrize(
-    "given", [{"first": 0.0}, {"first": 1.0, "last": 0.1}, {"steps": 39}, {"first": float("nan")}]
+    "given",
+    [
+        {"first": 0.0},
+        {"first": 1.0, "last": 0.1},
+        {"steps": 39},
+        {"first": float("nan")},
+        {"last": float("inf")},
+    ],
 )
 def test_what_is_no_test_is_refused(
     given: dict[str, float], tiny_store: Store, tiny_experiment: Make
