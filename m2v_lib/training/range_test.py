@@ -22,8 +22,9 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import StoppedEarly, environment, runs_root, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
+from m2v_lib.training.engine.coroutine import Fetched, Steps
 from m2v_lib.training.engine.distributed import SINGLE
-from m2v_lib.training.engine.loop import Fetched, Steps, Trainer
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.finetune import Finetune
 from m2v_lib.training.pretrain import Pretrain

@@ -19,6 +19,7 @@ from m2v_lib.runs.parents import PARENT, die_with_parent
 from m2v_lib.runs.records import runs_root
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
+from m2v_lib.training.engine.coroutine import complete
 from m2v_lib.training.engine.distributed import (
     SINGLE,
     ProcessGroup,
@@ -27,7 +28,7 @@ from m2v_lib.training.engine.distributed import (
     must_launch,
     process_group,
 )
-from m2v_lib.training.engine.loop import Trainer, complete
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.stopping import StopRequest
 from m2v_lib.training.folder import check_finished, is_finished, run_folder_lock
 from m2v_lib.training.schedule import Schedule, ScheduledValues

@@ -30,8 +30,9 @@ from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
+from m2v_lib.training.engine.coroutine import Fetched, Steps, complete
 from m2v_lib.training.engine.distributed import SINGLE
-from m2v_lib.training.engine.loop import Fetched, Steps, Trainer, complete
+from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.parallel import Lane, Run, train_together
 
 STEPS = 20

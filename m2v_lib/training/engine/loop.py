@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -26,8 +25,6 @@ from torch import Tensor
 from m2v_lib.config import ConfigError
 from m2v_lib.models.base import count_parameters, uses_randomness
 from m2v_lib.models.state_files import (
-    CheckpointError,
-    load_weights,
     on_cpu,
     read_tensors,
     save_tensors,
@@ -44,8 +41,10 @@ from m2v_lib.runs.records import (
 )
 from m2v_lib.training.device import describe
 from m2v_lib.training.engine.averaging import WeightAverage, share_of_newest
+from m2v_lib.training.engine.coroutine import Fetched, Steps, complete
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.engine.randomness import seeded, state_of
+from m2v_lib.training.engine.saved_state import restore, state_of_run
 from m2v_lib.training.engine.step import (
     NotRecordableError,
     RecordedDraws,
@@ -59,10 +58,6 @@ from m2v_lib.training.schedule import ScheduledValues, learning_rate, matrix_rat
 if TYPE_CHECKING:
     from m2v_lib.training.stage import Stage
 
-#: What a run hands to its driver: None after a step; or a function whose value it is then given:
-#: `Fetched`, which becomes ready by itself, or work for the CPU alone.
-Wish = Callable[[], Any] | None
-Steps = Generator[Wish, Any, Any]
 #: With several processes, steps between two agreements on whether to stop.
 STEPS_BETWEEN_STOPS = 10
 #: Keys of a run's generators beside seed and stage: the order of an epoch, the draws of a step,
@@ -145,7 +140,7 @@ class Trainer:
             complete(self.steps(stop))
 
     def steps(self, stop: StopRequest) -> Steps:
-        """`run` as a coroutine, see `Wish`."""
+        """`run` as a coroutine, see `coroutine.Wish`."""
         try:
             yield from self.all_steps(stop)
         finally:
@@ -306,27 +301,8 @@ class Trainer:
         if not self.group.is_main:
             return
 
-        tensors = {f"module.{k}": v for k, v in self.module.state_dict().items()}
-        tensors |= {f"sums.{k}": v for k, v in self.training_step.sums.items()}
-        tensors |= {
-            f"average.{k}": v for k, v in (self.average.weights if self.average else {}).items()
-        }
-
-        for name, parameter in self.named.items():
-            for optimiser in self.optimisers:
-                tensors |= {
-                    f"optim.{k}.{name}": v for k, v in optimiser.state.get(parameter, {}).items()
-                }
-
-        state = {
-            "step": self.step,
-            "best": self.best,
-            "seconds": self.trained_seconds,
-            "fingerprint": self.stage.fingerprint,
-            "n_steps": self.schedule.n_steps,
-            "logged_step": self.logged_step,
-        }
         self.finish_writing()
+        tensors, state = state_of_run(self)
         self.written = self.writer.submit(save_tensors, self.checkpoint, on_cpu(tensors), state)
 
     def finish_writing(self) -> None:
@@ -349,46 +325,12 @@ class Trainer:
         if read is None:
             return
 
-        tensors, state = read
-
-        for key, now in (
-            ("fingerprint", self.stage.fingerprint),
-            ("n_steps", self.schedule.n_steps),
-        ):
-            if state.get(key) != now:
-                raise CheckpointError(
-                    f"{self.checkpoint}: was made with {key} {state.get(key)}, this run has {now}"
-                )
-
-        load_weights(self.module, _part(tensors, "module."), self.checkpoint)
-        self.training_step.sums.update(
-            {k: v.to(self.device) for k, v in _part(tensors, "sums.").items()}
-        )
-        if self.average:
-            self.average.load(_part(tensors, "average."))
-        self.resume_optimisers(tensors)
-
-        self.step, self.best, self.trained_seconds = state["step"], state["best"], state["seconds"]
-        self.logged_step = state["logged_step"]
-
+        restore(self, *read)
         if self.group.is_main:
             print(
                 f"{self.stage.name}: resumed at step {self.step} of {self.schedule.n_steps}",
                 flush=True,
             )
-
-    def resume_optimisers(self, tensors: dict[str, Tensor]) -> None:
-        for optimiser in self.optimisers:
-            for group in optimiser.param_groups:
-                for parameter in group["params"]:
-                    (name,) = (n for n, p in self.named.items() if p is parameter)
-                    moments = {
-                        k.split(".")[1]: v for k, v in tensors.items() if _is_moment_of(k, name)
-                    }
-                    if moments:
-                        optimiser.state[parameter] = {
-                            k: v.to(parameter.device) for k, v in moments.items()
-                        }
 
     def use_averages(self) -> None:
         """Make the averaged weights, where there are any, those that are evaluated and saved in
@@ -428,41 +370,6 @@ class Trainer:
         return self.folder
 
 
-class Fetched:
-    """Numbers on their way from the device to main memory; nobody waits until they are asked
-    for.
-    """
-
-    def __init__(self, numbers_N: Tensor) -> None:
-        self.arrived: torch.cuda.Event | None = None
-        if numbers_N.device.type == "cuda":
-            self.numbers_N = torch.empty(numbers_N.shape, dtype=numbers_N.dtype, pin_memory=True)
-            self.numbers_N.copy_(numbers_N, non_blocking=True)
-            self.arrived = torch.cuda.Event()
-            self.arrived.record()
-        else:
-            self.numbers_N = numbers_N
-
-    def ready(self) -> bool:
-        return self.arrived is None or self.arrived.query()
-
-    def __call__(self) -> list[float]:
-        if self.arrived is not None:
-            self.arrived.synchronize()
-        return self.numbers_N.tolist()
-
-
-def complete(steps: Steps) -> Any:
-    """Drive one run to its end; returns what it returns."""
-    answer = None
-    while True:
-        try:
-            wish = steps.send(answer)
-        except StopIteration as end:
-            return end.value
-        answer = wish() if wish is not None else None
-
-
 def _check_smallest_batch(stage: Stage, group: ProcessGroup) -> None:
     schedule = stage.schedule
     if schedule.smallest_batch < group.size:
@@ -470,11 +377,3 @@ def _check_smallest_batch(stage: Stage, group: ProcessGroup) -> None:
             f"{schedule.n_clips} clips in batches of {schedule.batch_size} leave a last batch of "
             f"{schedule.smallest_batch} for {group.size} processes; choose another batch size"
         )
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _is_moment_of(key: str, name: str) -> bool:
-    return key.startswith("optim.") and key.split(".", 2)[2] == name

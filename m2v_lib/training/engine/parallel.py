@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from m2v_lib.training.engine.loop import Fetched, Steps
+from m2v_lib.training.engine.coroutine import Fetched, Steps
 
 #: Pause where every run waits (s).
 PAUSE = 0.0005
