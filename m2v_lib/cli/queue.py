@@ -78,6 +78,15 @@ def _add_lease(queue: argparse.ArgumentParser) -> None:
         help="streams of each process of a lease; default: the fastest on a GPU, 1 on a CPU",
     )
     queue.add_argument(
+        "--bench",
+        dest="presets",
+        nargs="+",
+        default=(),
+        choices=PRESETS,
+        metavar="PRESET",
+        help="of a lease: what a step of these costs, measured before anything is trained",
+    )
+    queue.add_argument(
         "--out",
         type=Path,
         metavar="FOLDER",
@@ -155,6 +164,7 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
         workers=args.workers,
         lanes=args.streams,
         compile=args.compile,
+        presets=args.presets,
     )
     return lease.run()
 

@@ -27,6 +27,8 @@ LAST_SECONDS = 25.0
 #: The most that checks and bench together may take, as seconds and as a share of the lease.
 TRIAL_SECONDS, TRIAL_SHARE = 120.0, 0.3
 BENCH_SECONDS, BENCH_SHARE = 16.0, 0.08
+#: The same of one preset; compiling its blocks takes most of it.
+PRESET_SECONDS, PRESET_SHARE = 90.0, 0.2
 #: Numbers of streams that are tried on a GPU; the fastest is used where none is asked for, and
 #: so many where the bench did not end.
 TRIED_LANES = (1, 8)
@@ -38,7 +40,7 @@ class Lease:
     """What is trained where and for how long. Each kind of jobs (`jobs.kind_of`) has a worker of
     its own, the commonest kind `workers` of them. `lanes` is the number of streams of a worker; 0:
     as many as the bench finds fastest (1 on a CPU). With `compile` the commonest form of blocks is
-    compiled.
+    compiled. What a step of each of `presets` costs is measured before anything is trained.
     """
 
     jobs: list[Job]
@@ -49,6 +51,7 @@ class Lease:
     workers: int = 1
     lanes: int = 0
     compile: bool = False
+    presets: Sequence[str] = ()
     bench_seconds: float = BENCH_SECONDS
 
     def __post_init__(self) -> None:
@@ -65,6 +68,7 @@ class Lease:
         self.out.mkdir(parents=True, exist_ok=True)
         self.runs.mkdir(parents=True, exist_ok=True)
         self.trial()
+        self.bench_presets()
         self.train()
         return self.end()
 
@@ -92,6 +96,19 @@ class Lease:
                 "run.path", "reference", "the fast path does not hold here: by the other"
             )
         self.choose(found, gpu)
+
+    def bench_presets(self) -> None:
+        """What a step of the presets asked for costs, into `presets.json` and the report."""
+        if not self.presets:
+            return
+
+        path = self.out / "presets.json"
+        path.unlink(missing_ok=True)
+        each = min(PRESET_SECONDS, 60 * PRESET_SHARE * self.minutes)
+        words = ["--out", str(path), "--presets", *self.presets, "--seconds", f"{each / 30:.1f}"]
+        self.call("presets", words, timeout=each * len(self.presets))
+        if path.exists():
+            self.report["presets"] = json.loads(path.read_text(encoding="utf-8"))["rows"]
 
     def tried(self, gpu: bool) -> list[str]:
         """Numbers of streams that the bench times."""

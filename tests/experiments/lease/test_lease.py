@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from m2v_lib.bench import sweep_cost
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
+from m2v_lib.experiments.lease import presets as presets_module
 from m2v_lib.experiments.lease import worker as worker_module
 from m2v_lib.experiments.lease.archive import unpack
 from m2v_lib.experiments.lease.command import Lease, _fastest, _graphs_hold
@@ -27,6 +29,7 @@ from m2v_lib.experiments.lease.jobs import (
     read_jobs,
     write_jobs,
 )
+from m2v_lib.experiments.lease.trial import Trial
 from m2v_lib.experiments.queue.sweeps import (
     label,
     read_cost,
@@ -168,6 +171,7 @@ def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_pa
     lease = Lease(
         jobs, 8, "cpu", tmp_path / "runs", tmp_path / "out", workers=2, lanes=2, bench_seconds=2
     )
+    lease.presets = ["smoke"]
     assert lease.run() == 0
     report = json.loads((tmp_path / "out" / "lease.json").read_text())
     checks = {check["name"]: check["holds"] for check in report["trial"]["checks"]}
@@ -179,12 +183,44 @@ def test_a_whole_lease_on_a_cpu(tiny_store: Store, tiny_experiment: Make, tmp_pa
         **{f"bfloat16 near float32, {stage}": True for stage in ("finetune", "pretrain")},
     }
     assert report["trial"]["bench"]["finetune"]["eager, 1 at a time"] > 0
+    assert [row["preset"] for row in report["presets"]] == ["smoke", "smoke"]
+    assert all(row["ms_per_clip"] > 0 for row in report["presets"])
     assert (
         len(report["done"]) == 4 and report["left"] == 0 and report["archives"] == ["records.zip"]
     )
     filed = unpack(tmp_path / "out" / "records.zip", tmp_path / "kept", tmp_path / "runs")
     assert {f.name for f in filed} == {job.name for job in jobs}
     assert (tmp_path / "out" / "records.zip").stat().st_size < 16 << 20
+
+
+def test_a_preset_is_measured_against_the_equations_as_written(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variant that fails is a row that says so, and the others are measured all the same."""
+    real = Trial.steps_a_second
+
+    def fails(self: Any, stage: str, *given: Any) -> float:
+        exp = self.jobs[stage].exp
+        if exp.run.path == "fast" and exp.model.n_layers == 3:
+            raise RuntimeError("out of memory\nand more")
+        return real(self, stage, *given)
+
+    monkeypatch.setattr(Trial, "steps_a_second", fails)
+    sizes = {"medium": 2, "base": 3}
+    stand_ins = {n: tiny_experiment("paper", {"model.n_layers": k}) for n, k in sizes.items()}
+    monkeypatch.setattr(presets_module, "Experiment", SimpleNamespace(preset=stand_ins.get))
+    (job, *_) = chain(tiny_experiment)
+    write_jobs(tmp_path / "jobs.json", [job])
+    out, said = tmp_path / "presets.json", list[str]()
+    words = [str(tmp_path / "jobs.json"), "--out", str(out), "--seconds", "0.05", "--presets"]
+    assert presets_module.main([*words, "medium", "base"], said.append) == 0
+
+    written, fast, deep, failed = json.loads(out.read_text())["rows"]
+    assert written["variant"] == deep["variant"] == presets_module.WRITTEN
+    assert written["speedup"] == 1 == deep["speedup"] and written["ms_per_clip"] > 0
+    ratio = written["ms_per_clip"] / fast["ms_per_clip"]
+    assert fast["speedup"] == pytest.approx(ratio, rel=0.01, abs=0.01)
+    assert failed["error"] == "RuntimeError: out of memory" and "out of memory" in said[-1]
 
 
 def test_the_command_takes_what_is_not_done_and_the_pre_training_that_it_needs(
