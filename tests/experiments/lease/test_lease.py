@@ -303,12 +303,16 @@ def test_as_many_at_a_time_as_is_fastest() -> None:
 
 
 def test_a_sweep_has_the_base_and_each_change_with_every_seed(tmp_path: Path) -> None:
-    for name in ("compact-optimiser", "compact-batch", "compact-data", "compact-length"):
+    for name in ("compact-optimiser", "compact-minutes", "compact-data", "compact-length"):
         items = sweep_items(name)
         assert len(items) == 3 * len(variants(name)) and len({item.name for item in items}) == len(
             items
         )
-        own = " (optim.lr=0.004, run.precision=bf16)" if name == "compact-batch" else ""
+        own = (
+            " (optim.lr=0.004, run.precision=bf16, run.compile=True)"
+            if name == "compact-minutes"
+            else ""
+        )
         assert items[0].exp.preset_name == "compact"
         assert items[0].labels == (f"{name}: the base{own} s0",)
 
