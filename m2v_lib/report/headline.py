@@ -9,28 +9,34 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from m2v_lib.config.models import DUAL_STREAM
 from m2v_lib.runs.records import Record
 
 PRESET_ORDER = ("smoke", "small", "compact", "medium", "base", "large")
 
 
 def headline_records(records: Sequence[Record]) -> list[Record]:
-    """For each data set the fine-tuning record of the largest preset and, within it, of the
-    longest training.
+    """For each protocol the paper's network in its fine-tuning record of the largest preset and,
+    within it, of the longest training.
 
-    Never the one with the lowest error: that would be a selection on test subjects. Generated
-    motion comes last.
+    Never the one with the lowest error: that would be a selection on test subjects. Stores of one
+    protocol that differ in their joints alone are one. Generated motion comes last.
     """
     chosen: dict[str, Record] = {}
     for record in records:
-        result = record.result
-        if result.get("stage") != "finetune" or not result.get("baselines"):
+        result, model = record.result, record.config.get("model", {})
+        of_the_paper = model.get("name", DUAL_STREAM) == DUAL_STREAM
+        if result.get("stage") != "finetune" or not result.get("baselines") or not of_the_paper:
             continue
-        name = result["data"]["name"]
-        if name not in chosen or _effort(record) > _effort(chosen[name]):
-            chosen[name] = record
+        protocol = result["data"]["protocol"].partition("; joints ")[0]
+        if protocol not in chosen or _effort(record) > _effort(chosen[protocol]):
+            chosen[protocol] = record
 
-    return [chosen[name] for name in sorted(chosen, key=lambda name: (name == "synthetic", name))]
+    def order(record: Record) -> tuple[bool, str]:
+        name = record.result["data"]["name"]
+        return name == "synthetic", name
+
+    return sorted(chosen.values(), key=order)
 
 
 def _effort(record: Record) -> tuple[int, int]:
