@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from m2v_lib.runs.records import Record
 
+#: The share of their authors' epochs below which rows say so.
+SHORT: Final = 0.5
 METRICS: Final = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "accel": "acceleration"}
 
 
@@ -38,7 +40,8 @@ def leaderboard(
     Columns by row: system, state, seeds, for each of `METRICS` its mean and `KEY_half`, half the
     95 % confidence interval by the noise between seeds, which all rows share (nan where no row
     has two), n_frames tested, floor (ridge regression's MPJPE
-    on the same data), parameters and macs_per_frame. Errors are in mm, acceleration in mm a
+    on the same data), epochs (of recipe `own`, the share of its authors'), parameters and
+    macs_per_frame. Errors are in mm, acceleration in mm a
     frame squared.
     """
     import pandas as pd
@@ -77,9 +80,18 @@ def _line(
     return found | {
         "n_frames": tests[0]["n_frames"] if tests else math.nan,
         "floor": statistics.fmean(floors) if floors else math.nan,
+        "epochs": _share_of_own_epochs(results),
         "parameters": cost.parameters,
         "macs_per_frame": cost.macs_per_frame,
     }
+
+
+def _share_of_own_epochs(results: Sequence[Mapping[str, Any]]) -> float:
+    """How much of its authors' epochs a row of recipe `own` was trained for; nan for others."""
+    plans = [result["schedule"] for result in results if result["recipe"] == "own"]
+    if not plans:
+        return math.nan
+    return statistics.fmean(plan["epochs_done"] / plan["epochs_full"] for plan in plans)
 
 
 def mean_and_half(values: Sequence[float], noise: SeedNoise) -> tuple[float, float]:
@@ -150,6 +162,12 @@ def conclusions(board: pd.DataFrame) -> str:
         if above
         else f"All lie below {floor}."
     )
+    if (ran["epochs"] < SHORT).any():
+        low, high = 100 * ran["epochs"].min(), 100 * ran["epochs"].max()
+        sentences.append(
+            f"Trained for {low:.1f} to {high:.1f} % of their authors' epochs, at rates that were "
+            "chosen for all of them: a low rate has hardly moved its network."
+        )
     if ran["mpjpe_half"].isna().any():
         sentences.append("No row has two seeds, so the noise is not known and no order follows.")
 

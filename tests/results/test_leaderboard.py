@@ -27,6 +27,7 @@ def record(row: int, seed: int, mpjpe: float, n_frames: int = 500) -> Record:
         "digest": exp.digest("finetune"),
         "seed": seed,
         "preset": "smoke",
+        "recipe": exp.recipe,
         "selected": "last",
         "schedule": {"partial": True, "steps": 1, "epochs_done": 1, "epochs_full": 2},
         "data": {"name": "synthetic", "fingerprint": "f", "protocol": "p", "input_2d": "detected"},
@@ -77,3 +78,15 @@ def test_mean_and_interval() -> None:
     assert mean_and_half([3.0], unknown) == pytest.approx((3.0, math.nan), nan_ok=True)
     assert mean_and_half([1.0, 3.0], known) == pytest.approx((2.0, 4.303 * 2 / 2**0.5), abs=1e-3)
     assert "so the noise is not known" in conclusions(board(record(1, 0, 50.0)))
+
+
+def test_rows_of_a_small_part_of_their_authors_epochs_say_so() -> None:
+    own = [record(row, 0, 50.0 + row) for row in (1, 4)]
+    assert "authors' epochs" not in conclusions(board(*own))
+
+    for one, done in zip(own, (0.01, 0.3), strict=True):
+        one.result["recipe"] = "own"
+        one.result["schedule"] |= {"epochs_done": done, "epochs_full": 2}
+    assert "Trained for 0.5 to 15.0 % of their authors' epochs" in conclusions(board(*own))
+    own[0].result["schedule"]["epochs_done"] = own[1].result["schedule"]["epochs_done"] = 1.5
+    assert "authors' epochs" not in conclusions(board(*own))
