@@ -1,0 +1,95 @@
+"""Parts of `RESULTS.md`: how a preset trains by measurement, and the open leaderboard."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from m2v_lib.config import Experiment
+from m2v_lib.experiments.queue.sweeps import read_cost, sweep_names, sweep_table
+from m2v_lib.results import tables
+from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard
+from m2v_lib.runs.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SWEEPS_HEAD = """\
+## How a preset trains, by measurement
+
+Each choice alone, judged on validation subjects. CPU minutes are the steps times a step's seconds on
+one core (`m2v queue --sweep NAME --cost`); where the runs were made, their records say.
+"""
+
+_RANGE_HEAD = """\
+### Learning-rate range tests
+
+One short run each whose rate rises at every step (`m2v range-test`): where the loss, a mean over 21
+steps, falls fastest, where it is lowest, and where training diverges. The rate of a whole schedule is
+to be found by the runs above; this is where to look.
+
+| preset | stage | optimiser | seed | falls fastest at | lowest at | diverges at | record |
+|---|---|---|--:|--:|--:|--:|---|"""
+
+_BOARD_HEAD = """\
+## Open leaderboard
+
+All systems under one protocol, at sizes that cost about the same a frame (`docs/leaderboard_sizes.md`);
+chapter 63 has costs and pictures. Rows that have not run are left out; ± is half the 95 % interval by
+the noise between seeds that all rows share. Acceleration is its error in mm a frame squared.
+"""
+
+#: Groups of the leaderboard and what they are called.
+BOARDS = {"leaderboard": "One recipe for all", "leaderboard-own": "Each by its authors' recipe"}
+
+
+def sweeps(records: Sequence[Record], folder: Path) -> str:
+    """A table for each sweep of which runs are kept."""
+    parts = []
+    for name in sweep_names():
+        if table := sweep_table(name, records, cost=read_cost(name, folder)):
+            parts.append(f"### {name}\n\n{table}\n")
+    return "\n".join([_SWEEPS_HEAD, *parts]) if parts else ""
+
+
+def range_tests(folder: Path) -> str:
+    """What the learning-rate range tests found, a line each."""
+    paths = sorted((folder / "range-test").glob("*.json"))
+    tests = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    lines = []
+    for path, test in zip(paths, tests, strict=True):
+        exp = Experiment.from_dict(test["experiment"])
+        rates = [f"{test[key]:.2g}" for key in ("falls_fastest_at", "lowest_at", "last_rate")]
+        end = rates[2] if test["diverged"] else f"not up to {rates[2]}"
+        link = f"[{path.stem.split('-')[-2]}](reports/records/range-test/{path.name})"
+        about = [f"`{exp.preset_name}`", test["stage"], exp.optim.algorithm, str(exp.run.seed)]
+        lines.append(f"| {' | '.join([*about, rates[0], rates[1], end, link])} |")
+
+    return "\n".join([_RANGE_HEAD, *lines, ""]) if lines else ""
+
+
+def boards(records: Sequence[Record]) -> str:
+    """The leaderboard by each recipe of which runs are kept."""
+    parts = []
+    for group, title in BOARDS.items():
+        frame = tables.on_motion_capture(group, records)
+        if frame["n_seeds"].any():
+            parts.append(f"### {title}\n\n{_board(frame, records)}\n")
+    return "\n".join([_BOARD_HEAD, *parts]) if parts else ""
+
+
+def _board(frame: pd.DataFrame, records: Sequence[Record]) -> str:
+    by_name = {record.name: record.result for record in records}
+    costs = {
+        line["row"]: Cost(by_name[line["runs"][0]]["n_parameters"] if line["runs"] else 0, math.nan)
+        for _, line in frame.iterrows()
+    }
+    board = leaderboard(frame, records, costs)
+    shown = as_shown(board)[board["seeds"] > 0].drop(columns=["state", "M MACs a frame"])
+
+    lines = [f"| {' | '.join(shown.columns)} |", "|---" + "|--:" * (len(shown.columns) - 1) + "|"]
+    lines += [f"| {' | '.join(row)} |" for row in shown.itertuples(index=False)]
+    return "\n".join([*lines, "", conclusions(board)])
