@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -123,7 +122,7 @@ def range_test(
 
     The blocks' matrices keep their ratio to it (`optim.matrix_lr` over `optim.lr`). Nothing is
     written and nothing evaluated; only training subjects are seen. Raises ConfigError for rates
-    or numbers of steps that make no test.
+    or numbers of steps that make no test, StoppedEarly where it is interrupted.
     """
     if not 0 < first < last < math.inf:
         raise ConfigError(
@@ -142,10 +141,15 @@ def range_test(
         built = kind.build(exp, runs_root(), data, device, SINGLE, ClipLoader())
         built.has_validation = False
         trainer = _Rising(built, Path(folder), rates)
-        with suppress(StoppedEarly):
+        try:
             trainer.run()
+        except StoppedEarly:
+            if not trainer.diverged:
+                raise StoppedEarly("range test: stopped before its end; nothing is kept") from None
 
     seen = trainer.losses
+    if len(seen) <= 2 * NEIGHBOURS:
+        raise ConfigError(f"training diverges at the first rates, {first:g} and up; begin lower")
     return RangeTest(rates[: len(seen)], tuple(seen), trainer.diverged)
 
 

@@ -15,6 +15,7 @@ from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.report.pages.results import results_page
+from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.range_test import RangeTest, keep_range_test, range_test
 
 Make = Callable[..., Experiment]
@@ -58,6 +59,18 @@ def test_the_rate_rises_and_a_rate_too_high_ends_the_test(
     assert again == found
     tame = range_test(exp, stage, first=1e-6, last=1e-5, steps=40)
     assert not tame.diverged and len(tame.rates) == 40
+
+
+def test_what_diverges_at_once_or_is_interrupted_is_no_test(
+    tiny_store: Store, tiny_experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exp = tiny_experiment("paper")
+    with pytest.raises(ConfigError, match="diverges at the first rates, 1e"):
+        range_test(exp, first=1e9, last=1e30, steps=60)
+
+    monkeypatch.setattr("m2v_lib.training.engine.loop.Trainer.must_stop", lambda run, stop: True)
+    with pytest.raises(StoppedEarly, match="nothing is kept"):
+        range_test(exp)
 
 
 def test_matrices_keep_their_ratio(
