@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -157,13 +158,21 @@ def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_
 
 @pytest.mark.parametrize(("stage", "recipe"), [("pretrain", "paper"), ("finetune", "released")])
 def test_two_processes_make_the_run_of_one(
-    stage: str, recipe: str, tiny_store: Store, tmp_path: Path
+    stage: str,
+    recipe: str,
+    tiny_store: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Same global batch, an odd one too; batch norm over both."""
+    """Same global batch, an odd one too; batch norm over both. Nothing temporary is left."""
     alone = STAGES[stage](experiment(recipe=recipe), tmp_path / "one")
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     together = STAGES[stage](experiment({"run.devices": 2}, recipe), tmp_path / "two")
     assert together.name == alone.name
     assert_near(together, alone)
+    assert not [path for path in temporary.iterdir() if "inductor" not in path.name]
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])

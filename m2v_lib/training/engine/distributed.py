@@ -193,6 +193,7 @@ def launch(stage: str, exp: Experiment, root: Path) -> None:
             f"--nproc-per-node={exp.run.devices}",
             f"--max-restarts={RESTARTS}",
             "--monitor-interval=0.2",
+            f"--log-dir={folder}",  # without it a folder a launch stays behind
             "-m",
             "m2v_lib.cli",
             stage,
