@@ -28,6 +28,8 @@ RESUME_EXIT_CODE = 75
 RECORD_FILES = ("config.yaml", "metrics.jsonl", "env.json", "result.json")
 #: What a finished run has beside its record.
 WEIGHTS_FILE = "weights.safetensors"
+#: Folder of learning-rate range tests, beside the records of runs.
+RANGE_TESTS = "range-test"
 
 
 class StoppedEarly(Exception):

@@ -18,21 +18,17 @@ import numpy as np
 from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.runs.records import StoppedEarly, environment, runs_root, write_json
+from m2v_lib.runs.records import RANGE_TESTS, StoppedEarly, environment, runs_root, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
 from m2v_lib.training.engine.coroutine import Fetched, Steps
 from m2v_lib.training.engine.distributed import SINGLE
 from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.stopping import StopRequest
-from m2v_lib.training.finetune import Finetune
-from m2v_lib.training.pretrain import Pretrain
 from m2v_lib.training.schedule import matrix_rate_ratio
 from m2v_lib.training.stage import Stage, own_stream
+from m2v_lib.training.stages import STAGES
 
-STAGES: Final[dict[str, type[Stage]]] = {stage.name: stage for stage in (Pretrain, Finetune)}
-#: Where tests are kept, beside the records of runs.
-FOLDER: Final = "range-test"
 #: The fewest steps of a test.
 FEWEST: Final = 40
 #: Losses on either side that a rate's average takes in: batches differ.
@@ -61,12 +57,8 @@ class RangeTest:
     @property
     def lowest(self) -> float:
         """The rate at which the average is lowest, of those with all their neighbours."""
-        return self.rates[NEIGHBOURS + int(np.argmin(self.averages[self.judged]))]
-
-    @property
-    def judged(self) -> slice:
-        """The rates with all neighbours."""
-        return slice(NEIGHBOURS, len(self.losses) - NEIGHBOURS)
+        judged = self.averages[NEIGHBOURS : len(self.losses) - NEIGHBOURS]
+        return self.rates[NEIGHBOURS + int(np.argmin(judged))]
 
     @property
     def steepest(self) -> float:
@@ -80,8 +72,9 @@ class RangeTest:
     def lines(self, n: int = 12) -> Iterator[str]:
         """What to say of it: `n` rates with their average losses, then what follows."""
         yield f"{'rate':>9}  {'loss':>8}"
+        averages = self.averages
         for i in np.linspace(0, len(self.rates) - 1, min(n, len(self.rates))).round().astype(int):
-            yield f"{self.rates[i]:9.2g}  {self.averages[i]:8.4f}"
+            yield f"{self.rates[i]:9.2g}  {averages[i]:8.4f}"
 
         end = (
             f"diverges at {self.rates[-1]:.2g}"
@@ -93,7 +86,7 @@ class RangeTest:
 
 def keep_range_test(found: RangeTest, exp: Experiment, stage: str, records: Path) -> Path:
     """File a test under `records`; returns the file."""
-    path = records / FOLDER / f"{exp.run_name(stage)}.json"
+    path = records / RANGE_TESTS / f"{exp.run_name(stage)}.json"
     shown = {
         "schema": 1,
         "stage": stage,

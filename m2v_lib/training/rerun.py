@@ -10,14 +10,10 @@ from typing import Any, Final
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import Record, load_record
-from m2v_lib.training.action import ActionRecognition
-from m2v_lib.training.finetune import Finetune
 from m2v_lib.training.pretrain import Pretrain
 from m2v_lib.training.stage import Stage, run_stage
+from m2v_lib.training.stages import STAGES
 
-STAGES: Final[dict[str, type[Stage]]] = {
-    stage.name: stage for stage in (Pretrain, Finetune, ActionRecognition)
-}
 #: What must be the same for the same bits.
 MACHINE: Final = ("processor", "device", "threads", "processes")
 PACKAGES: Final = ("torch", "numpy")

@@ -19,6 +19,7 @@ from m2v_lib.config import PRESETS, Experiment
 from m2v_lib.experiments.lease.jobs import Job, read_jobs
 from m2v_lib.experiments.lease.trial import Trial
 from m2v_lib.runs.records import environment, write_json
+from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
 
 #: What is compared, the first with the others; a compiler only where its minute is worth it.
@@ -37,6 +38,7 @@ def measure_presets(
     names: Sequence[str], job: Job, device: torch.device, seconds: float
 ) -> Iterator[dict[str, Any]]:
     """A row for each preset and variant: ms_per_clip and, beside the first, speedup; or error."""
+    loader = ClipLoader()
     for name in names:
         written = None
         for variant, settings in VARIANTS.items():
@@ -51,7 +53,7 @@ def measure_presets(
                 "frames": exp.model.n_frames,
             }
             try:
-                trial = Trial({"finetune": Job("finetune", exp)}, device)
+                trial = Trial({"finetune": Job("finetune", exp)}, device, loader)
                 rate = trial.steps_a_second("finetune", exp.run.cuda_graph, 1, seconds)
             except Exception as error:
                 said = next(iter(str(error).splitlines()), "")

@@ -25,7 +25,6 @@ from torch import Tensor
 
 from m2v_lib.config import Experiment
 from m2v_lib.experiments.lease.jobs import Job, read_jobs
-from m2v_lib.experiments.lease.worker import STAGES
 from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
 from m2v_lib.training.clip_loader import ClipLoader
@@ -34,6 +33,7 @@ from m2v_lib.training.engine.coroutine import Fetched, Steps, complete
 from m2v_lib.training.engine.distributed import SINGLE
 from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.parallel import Lane, Run, train_together
+from m2v_lib.training.stages import STAGES
 
 STEPS = 20
 #: Relative differences that count as rounding: sums are taken in another order, and steps add

@@ -22,18 +22,13 @@ from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
 from m2v_lib.experiments.queue.run import claim_file
 from m2v_lib.runs.locks import try_lock
 from m2v_lib.runs.records import StoppedEarly
-from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
 from m2v_lib.training.engine.parallel import Run, train_together
 from m2v_lib.training.engine.stopping import StopRequest
-from m2v_lib.training.finetune import Finetune
-from m2v_lib.training.pretrain import Pretrain
-from m2v_lib.training.stage import Stage, stage_steps
+from m2v_lib.training.stage import stage_steps
+from m2v_lib.training.stages import STAGES
 
-STAGES: dict[str, type[Stage]] = {
-    kind.name: kind for kind in (Pretrain, Finetune, ActionRecognition)
-}
 #: Pause before the jobs are looked through again (s).
 LOOK_AGAIN = 0.3
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -76,15 +77,7 @@ def heat(
     image = ax.imshow(values, cmap=_MAP, interpolation="nearest", aspect="auto")
     bar = fig.colorbar(image, ax=ax, orientation="horizontal", location="top", shrink=0.7)
     bar.set_label(quantity)
-    ax.set_xticks(
-        range(len(columns)),
-        columns,
-        rotation=60,
-        ha="right",
-        rotation_mode="anchor",
-        fontsize="small",
-    )
-    ax.set_yticks(range(len(rows)), rows, fontsize="small")
+    _name_cells(ax, rows, columns)
     ax.set(xlabel=x_label)
 
     return fig
@@ -105,15 +98,19 @@ def confusion(counts_CC: ArrayLike, classes: Sequence[str], *, title: str = "") 
     fig, ax = new_figure(2.8 + 0.42 * len(classes), 1.2 + 0.42 * len(classes))
     image = ax.imshow(share, cmap=_MAP, vmin=0, vmax=100, interpolation="nearest")
     fig.colorbar(image, ax=ax, label="of the class's samples (%)")
+    _name_cells(ax, classes, classes)
+    ax.set(xlabel="named as", ylabel="is", title=title)
+
+    return fig
+
+
+def _name_cells(ax: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    ax.set_yticks(range(len(rows)), rows, fontsize="small")
     ax.set_xticks(
-        range(len(classes)),
-        classes,
+        range(len(columns)),
+        columns,
         rotation=60,
         ha="right",
         rotation_mode="anchor",
         fontsize="small",
     )
-    ax.set_yticks(range(len(classes)), classes, fontsize="small")
-    ax.set(xlabel="named as", ylabel="is", title=title)
-
-    return fig

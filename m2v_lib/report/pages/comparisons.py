@@ -12,7 +12,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.experiments.queue.sweeps import read_cost, sweep_names, sweep_table
 from m2v_lib.results import tables
 from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard
-from m2v_lib.runs.records import Record
+from m2v_lib.runs.records import RANGE_TESTS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,14 +57,14 @@ def sweeps(records: Sequence[Record], folder: Path) -> str:
 
 def range_tests(folder: Path) -> str:
     """What the learning-rate range tests found, a line each."""
-    paths = sorted((folder / "range-test").glob("*.json"))
+    paths = sorted((folder / RANGE_TESTS).glob("*.json"))
     tests = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
     lines = []
     for path, test in zip(paths, tests, strict=True):
         exp = Experiment.from_dict(test["experiment"])
         rates = [f"{test[key]:.2g}" for key in ("falls_fastest_at", "lowest_at", "last_rate")]
         end = rates[2] if test["diverged"] else f"not up to {rates[2]}"
-        link = f"[{path.stem.split('-')[-2]}](reports/records/range-test/{path.name})"
+        link = f"[{path.stem.split('-')[-2]}](reports/records/{RANGE_TESTS}/{path.name})"
         about = [f"`{exp.preset_name}`", test["stage"], exp.optim.algorithm, str(exp.run.seed)]
         lines.append(f"| {' | '.join([*about, rates[0], rates[1], end, link])} |")
 

@@ -40,6 +40,7 @@ from m2v_lib.experiments.queue.sweeps import (
 from m2v_lib.experiments.queue.wanted import Item
 from m2v_lib.runs.records import Record, load_record
 from m2v_lib.training.finetune import Finetune
+from m2v_lib.training.pretrain import Pretrain
 
 Make = Callable[..., Experiment]
 
@@ -116,16 +117,16 @@ def test_a_failed_run_stops_only_what_builds_on_it(
     tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = chain(tiny_experiment)
-    draw = worker_module.Pretrain.draw
+    draw = Pretrain.draw
 
     def fails(self: Any, *given: Any) -> Any:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(worker_module.Pretrain, "draw", fails)
+    monkeypatch.setattr(Pretrain, "draw", fails)
     assert work(jobs, tmp_path) == 0
     done = [(tmp_path / "runs" / job.name / "result.json").exists() for job in jobs]
     assert done == [False, False, False, True]
-    monkeypatch.setattr(worker_module.Pretrain, "draw", draw)
+    monkeypatch.setattr(Pretrain, "draw", draw)
     assert work(jobs, tmp_path) == 0
     assert all((tmp_path / "runs" / job.name / "result.json").exists() for job in jobs)
 
