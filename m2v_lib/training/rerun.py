@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.runs.records import Record, load_record
+from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.pretrain import Pretrain
 from m2v_lib.training.stage import Stage, run_stage
 from m2v_lib.training.stages import STAGES
