@@ -106,7 +106,8 @@ def test_steps_lower_the_loss(name: str, loss: str) -> None:
 def test_coordinates_go_in_and_come_out_in_full_precision(name: str) -> None:
     """What bfloat16 would round off the input changes the output, which is no bfloat16 either."""
     model = build_model(experiment(name).model, seed=0).eval()
-    x = torch.full((1, T, 17, 3), 0.5)
+    drawn = torch.rand(1, T, 17, 3, generator=torch.Generator().manual_seed(0))
+    x = (0.5 + 0.5 * drawn).bfloat16().float()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         at, beside = model(x), model(x + 2**-11)
     assert at.dtype == torch.float32

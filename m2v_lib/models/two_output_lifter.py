@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings
 from m2v_lib.models.base import Lifter
-from m2v_lib.models.layers.exact import ExactConv1d
+from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.strided_transformer import (
     LayerSizes,
@@ -70,7 +70,7 @@ class TwoOutputLifter(Lifter):
 
 
 def head(dim: int, n_outputs: int) -> nn.Sequential:
-    return nn.Sequential(BatchNorm(dim), ExactConv1d(dim, n_outputs, 1))
+    return nn.Sequential(BatchNorm(dim), ExactPointwiseConv(dim, n_outputs))
 
 
 def poses(head: nn.Module, x_BTD: Tensor) -> Tensor:

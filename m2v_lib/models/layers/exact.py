@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.models.layers.convolution import PointwiseConv
+
 
 def full_precision(x: Tensor) -> AbstractContextManager[object]:
     """No autocast on the device of `x`."""
@@ -23,8 +25,8 @@ class ExactLinear(nn.Linear):
             return super().forward(x.to(self.weight.dtype))
 
 
-class ExactConv1d(nn.Conv1d):
-    """A convolution that computes in its weights' precision, under autocast too."""
+class ExactPointwiseConv(PointwiseConv):
+    """A convolution of single frames that computes in its weights' precision, under autocast too."""
 
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):

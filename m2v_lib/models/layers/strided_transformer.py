@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.errors import InputError
+from m2v_lib.models.layers.convolution import PointwiseConv
 
 # B batch, T frames (V of them seen), D features, F hidden features, H heads, K features of a head
 
@@ -80,7 +81,7 @@ class StridedFeedForward(nn.Module):
 
     def __init__(self, sizes: LayerSizes, stride: int) -> None:
         super().__init__()
-        self.w_1 = nn.Conv1d(sizes.dim, sizes.dim_ff, 1)
+        self.w_1 = PointwiseConv(sizes.dim, sizes.dim_ff)
         self.w_2 = nn.Conv1d(sizes.dim_ff, sizes.dim, 3, stride=stride, padding=1)
         self.dropout = nn.Dropout(sizes.dropout)
 

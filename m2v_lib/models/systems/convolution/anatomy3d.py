@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.bones import BONES, PAIRS, bone_loss, bone_vectors, pooled, unit
-from m2v_lib.models.layers.exact import ExactConv1d, ExactLinear
+from m2v_lib.models.layers.convolution import PointwiseConv
+from m2v_lib.models.layers.exact import ExactLinear, ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.temporal_conv import window_plan
@@ -106,9 +107,9 @@ class Anatomy3D(Lifter):
         for block, width in enumerate(others):
             n_in = dim if block else 2 * dim
             self.layers_conv.append(nn.Conv1d(n_in, dim, width, bias=False))
-            self.layers_conv.append(nn.Conv1d(dim, dim, 1, bias=False))
+            self.layers_conv.append(PointwiseConv(dim, dim, bias=False))
             self.layers_conv1.append(nn.Conv1d(2 * dim, dim, width, bias=False))
-            self.layers_conv1.append(nn.Conv1d(dim, dim, 1, bias=False))
+            self.layers_conv1.append(PointwiseConv(dim, dim, bias=False))
 
         self.layers_bn = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv)
         self.layers_bn1 = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv1)
@@ -118,11 +119,11 @@ class Anatomy3D(Lifter):
         n_directions = 3 * len(BONES)
         for number, n_outputs in {"": 17 * 3, "_1": 3 * len(PAIRS), "_2": 3 * len(PAIRS)}.items():
             self.add_module(f"lengthlinear{number}", ExactLinear(len(BONES), dim))
-            self.add_module(f"directlinear{number}", ExactConv1d(n_directions, dim, 1))
+            self.add_module(f"directlinear{number}", ExactPointwiseConv(n_directions, dim))
             name = f"shrink_js{number}" if number else "shrink"
-            self.add_module(name, ExactConv1d(dim, n_outputs, 1))
-        self.shrink_direct_1 = ExactConv1d(dim, n_directions, 1)
-        self.shrink_direct_2 = ExactConv1d(dim, n_directions, 1)
+            self.add_module(name, ExactPointwiseConv(dim, n_outputs))
+        self.shrink_direct_1 = ExactPointwiseConv(dim, n_directions)
+        self.shrink_direct_2 = ExactPointwiseConv(dim, n_directions)
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         """Poses (B, V, 17, 3) of all frames with a full window."""

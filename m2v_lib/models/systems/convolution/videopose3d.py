@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
-from m2v_lib.models.layers.exact import ExactConv1d
+from m2v_lib.models.layers.convolution import PointwiseConv
+from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.temporal_conv import window_plan, written
@@ -86,7 +87,7 @@ class VideoPose3D(Lifter):
         self.expand_bn = BatchNorm(dim)
         self.layers_conv = nn.ModuleList(self.convolutions(dim))
         self.layers_bn = nn.ModuleList(BatchNorm(dim) for _ in self.layers_conv)
-        self.shrink = ExactConv1d(dim, self.n_joints_out * 3, 1)
+        self.shrink = ExactPointwiseConv(dim, self.n_joints_out * 3)
         self.dropout = nn.Dropout(settings.dropout)
 
     def convolutions(self, dim: int) -> list[nn.Conv1d]:
@@ -96,7 +97,7 @@ class VideoPose3D(Lifter):
             width = self.plan.widths[block]
             kernel = 2 * self.plan.half_width(block) + 1 if self.form == "dense" else width
             convolutions.append(nn.Conv1d(dim, dim, kernel, bias=False))
-            convolutions.append(nn.Conv1d(dim, dim, 1, bias=False))
+            convolutions.append(PointwiseConv(dim, dim, bias=False))
         return convolutions
 
     def forward(self, x_BTJC: Tensor) -> Tensor:

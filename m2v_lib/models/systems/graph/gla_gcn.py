@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from m2v_lib.config.fields import ConfigError, ModelSettings, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.constants import Constant
+from m2v_lib.models.layers.convolution import PointwiseConv2d
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.skeletons.h36m import BONES, N_JOINTS
@@ -183,14 +184,14 @@ class GraphConv(nn.Module):
         n_alike = n_out // 4
         self.register_buffer("skeleton_KJJ", skeleton_graphs(), persistent=False)
         self.PA = nn.Parameter(torch.full((3, N_JOINTS, N_JOINTS), 1e-6))
-        self.conv_a = nn.ModuleList(nn.Conv2d(n_in, n_alike, 1) for _ in range(3))
-        self.conv_b = nn.ModuleList(nn.Conv2d(n_in, n_alike, 1) for _ in range(3))
-        self.conv_d = nn.ModuleList(nn.Conv2d(n_in, n_out, 1) for _ in range(3))
+        self.conv_a = nn.ModuleList(PointwiseConv2d(n_in, n_alike) for _ in range(3))
+        self.conv_b = nn.ModuleList(PointwiseConv2d(n_in, n_alike) for _ in range(3))
+        self.conv_d = nn.ModuleList(PointwiseConv2d(n_in, n_out) for _ in range(3))
         self.bn = nn.BatchNorm2d(n_out)
         self.drop = nn.Dropout(0.1)
         self.down: nn.Module = nn.Identity()
         if n_in != n_out:
-            self.down = nn.Sequential(nn.Conv2d(n_in, n_out, 1), nn.BatchNorm2d(n_out))
+            self.down = nn.Sequential(PointwiseConv2d(n_in, n_out), nn.BatchNorm2d(n_out))
         self.init_weights(n_in, n_out)
 
     def init_weights(self, n_in: int, n_out: int) -> None:

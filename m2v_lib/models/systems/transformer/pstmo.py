@@ -10,7 +10,8 @@ from torch.nn.functional import leaky_relu
 
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.errors import InputError
-from m2v_lib.models.layers.exact import ExactConv1d
+from m2v_lib.models.layers.convolution import PointwiseConv
+from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.strided_transformer import (
@@ -60,10 +61,10 @@ class PoseEncoder(nn.Module):
 
     def __init__(self, dim: int, dim_ff: int, dropout: float) -> None:
         super().__init__()
-        self.fc_1 = ExactConv1d(17 * 2, dim_ff, 1)
+        self.fc_1 = ExactPointwiseConv(17 * 2, dim_ff)
         self.bn_1 = BatchNorm(dim_ff)
         self.layers = nn.ModuleList([PoseBlock(dim_ff, dropout)])
-        self.fc_2 = nn.Conv1d(dim_ff, dim, 1)
+        self.fc_2 = PointwiseConv(dim_ff, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
@@ -78,9 +79,9 @@ class PoseBlock(nn.Module):
 
     def __init__(self, dim_ff: int, dropout: float) -> None:
         super().__init__()
-        self.w1 = nn.Conv1d(dim_ff, dim_ff, 1)
+        self.w1 = PointwiseConv(dim_ff, dim_ff)
         self.batch_norm1 = BatchNorm(dim_ff)
-        self.w2 = nn.Conv1d(dim_ff, dim_ff, 1)
+        self.w2 = PointwiseConv(dim_ff, dim_ff)
         self.batch_norm2 = BatchNorm(dim_ff)
         self.dropout = nn.Dropout(dropout)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
-from m2v_lib.models.layers.exact import ExactConv1d
+from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.strided_transformer import LayerSizes, strides_for
@@ -62,7 +62,7 @@ class StridedTransformer(TwoOutputLifter):
 
     def __init__(self, settings: Settings) -> None:
         encoder = nn.Sequential(
-            ExactConv1d(17 * 2, settings.dim, 1),
+            ExactPointwiseConv(17 * 2, settings.dim),
             BatchNorm(settings.dim),
             nn.ReLU(),
             nn.Dropout(settings.encoder_dropout),
