@@ -150,6 +150,17 @@ def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
         plots.intervals({}, quantity="mm")
 
 
+@pytest.mark.parametrize("error", [50.0, float("nan")])
+def test_names_of_points_side_by_side_stay_apart(error: float) -> None:
+    points = {f"system {i}": (100.0 + i, error, 1.0) for i in range(5)}
+    (ax,) = plots.error_against_cost(points, x_label="parameters", y_label="mm").axes
+    ax.figure.draw_without_rendering()
+    boxes = [note.get_window_extent() for note in ax.texts if note.get_text()]
+
+    assert {note.get_text() for note in ax.texts} - {""} == set(points)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_panels_have_one_axis_a_quantity_and_no_empty_one() -> None:
     axes = plots.panels(
         {"loss": (STEPS, [3.0, 2, 1]), "rank": (STEPS, [1.0, 2, 3]), "tau": ([0], [1.0])}

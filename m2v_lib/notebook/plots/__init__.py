@@ -10,7 +10,6 @@ from m2v_lib.notebook.colours import SIDES as SIDE_COLOURS
 from m2v_lib.notebook.plots.bars import (
     LONG_NAME,
     bars,
-    error_against_cost,
     intervals,
     per_action,
     per_joint_error,
@@ -26,6 +25,7 @@ from m2v_lib.notebook.plots.curves import (
 )
 from m2v_lib.notebook.plots.figure import side, side_colours
 from m2v_lib.notebook.plots.images import adjacency, confusion, heat, mask_image
+from m2v_lib.notebook.plots.points import error_against_cost
 from m2v_lib.notebook.plots.poses import skeleton_2d, skeleton_3d, upright
 
 __all__ = [

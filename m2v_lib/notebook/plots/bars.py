@@ -1,4 +1,4 @@
-"""Bars, intervals and points: an error of each joint, action or system."""
+"""Bars and intervals: an error of each joint, action or system."""
 # J joints
 
 from __future__ import annotations
@@ -122,44 +122,6 @@ def intervals(
     ] * bool(hollow)
     ax.set_title("; ".join(parts), fontsize="small")
     ax.set(xlabel=quantity)
-    ax.spines[["top", "right"]].set_visible(False)
-
-    return fig
-
-
-def error_against_cost(
-    points: Mapping[str, tuple[float, float, float]], *, x_label: str, y_label: str
-) -> Figure:
-    """A dot a system, `{name: (cost, error, half of its interval)}`; without an error (nan) it
-    stands as a mark on the lower edge, for it is not known how high.
-    """
-    if not points:
-        raise ValueError("nothing to draw")
-
-    fig, ax = new_figure(7.0, 4.0)
-    errors = [error for _, error, _ in points.values() if np.isfinite(error)]
-    ground = min(errors, default=0.0)
-
-    for name, (cost, error, half) in points.items():
-        if np.isfinite(error):
-            ax.errorbar(
-                cost, error, yerr=np.nan_to_num(half), fmt="o", color=LINE_COLOURS[0], capsize=3
-            )
-        else:
-            ax.plot(cost, ground, "x", color=SIDE_COLOURS["spine"])
-        ax.annotate(
-            name,
-            (cost, error if np.isfinite(error) else ground),
-            xytext=(4, 4),
-            textcoords="offset points",
-            fontsize="x-small",
-            rotation=0 if np.isfinite(error) else 60,
-        )
-
-    if not errors:
-        ax.set(ylim=(0, 1), yticks=[])
-    ax.set(xlabel=x_label, ylabel=y_label, xscale="log")
-    ax.set_title("crosses: not run" if len(errors) < len(points) else "", fontsize="small")
     ax.spines[["top", "right"]].set_visible(False)
 
     return fig
