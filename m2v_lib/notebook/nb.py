@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import tempfile
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from IPython.display import HTML, Markdown, display
 import m2v_lib
 
 _PACKAGE = Path(m2v_lib.__file__).resolve().parent
+_SCRATCH: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def show_source(obj: Any) -> None:
@@ -167,6 +169,12 @@ def _array(value: Any) -> np.ndarray:
 def hint(text: str) -> None:
     """A hint (HTML allowed) the reader unfolds when wanted."""
     display(HTML(f"<details><summary>Hint</summary>{text}</details>"))
+
+
+def scratch_folder() -> Path:
+    """An empty folder that goes when the kernel ends."""
+    _SCRATCH.append(tempfile.TemporaryDirectory(prefix="m2v-chapter-"))
+    return Path(_SCRATCH[-1].name)
 
 
 def shapes(**tensors: Any) -> None:

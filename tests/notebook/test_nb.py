@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -148,3 +152,12 @@ def test_a_readers_function_is_compared_with_the_proven_one(
     assert rest[:2] == ["not yet: case 2 of 2: too small", "hint: no limit"]
     assert "case 1 of 2: the answer has shape (3,)" in rest[2] and "ZeroDivisionError" in rest[3]
     assert rest[4].startswith("not yet: case 1")
+
+
+def test_scratch_folders_go_with_the_process(tmp_path: Path) -> None:
+    code = (
+        "from m2v_lib.notebook import nb; print(nb.scratch_folder().joinpath('x').write_text('1'))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout.split() == [b"1"] and not list(tmp_path.iterdir())
