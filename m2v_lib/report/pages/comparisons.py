@@ -43,7 +43,10 @@ the noise between seeds that all rows share. Acceleration is its error in mm a f
 """
 
 #: Groups of the leaderboard and what they are called.
-BOARDS = {"leaderboard": "One recipe for all", "leaderboard-own": "Each by its authors' recipe"}
+BOARDS = {
+    "leaderboard": "One recipe for all",
+    "leaderboard-own": "Each by its authors' recipe, at the preset's batch and schedule",
+}
 
 
 def sweeps(records: Sequence[Record], folder: Path) -> str:
