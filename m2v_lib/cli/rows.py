@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any
 
 from m2v_lib.config import PRESETS, RECIPES, ConfigError, Experiment
+from m2v_lib.config.models import entries
 
 
 def add(commands: Any) -> None:
@@ -66,6 +67,8 @@ def _settings(args: argparse.Namespace) -> int:
 
     for key in keys:
         print("\n".join(describe(exp, key)))
+    if "model.name" in keys:
+        print(f"--model is one of {', '.join(entries())}")
 
     return 0
 

@@ -90,13 +90,17 @@ def _range_test(args: argparse.Namespace) -> int:
 def _pretrain(args: argparse.Namespace, exp: Experiment | None = None) -> int:
     from m2v_lib.training.pretrain import pretrain
 
-    return _trained(args, pretrain(exp or experiment_of(args)))
+    exp = exp or experiment_of(args)
+    note = _finished_before(exp, "pretrain")
+    return _trained(args, pretrain(exp), *note)
 
 
 def _finetune(args: argparse.Namespace, exp: Experiment | None = None) -> int:
     from m2v_lib.training.finetune import finetune
 
-    folder = finetune(exp or experiment_of(args))
+    exp = exp or experiment_of(args)
+    note = _finished_before(exp, "finetune")
+    folder = finetune(exp)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     test = result["test"]
 
@@ -104,6 +108,7 @@ def _finetune(args: argparse.Namespace, exp: Experiment | None = None) -> int:
     return _trained(
         args,
         folder,
+        *note,
         f"test MPJPE {test['mpjpe']:.1f} mm, P-MPJPE {test['p_mpjpe']:.1f} mm{percent}",
     )
 
@@ -111,12 +116,27 @@ def _finetune(args: argparse.Namespace, exp: Experiment | None = None) -> int:
 def _action(args: argparse.Namespace, exp: Experiment | None = None) -> int:
     from m2v_lib.training.action import train_action
 
-    folder = train_action(exp or experiment_of(args))
+    exp = exp or experiment_of(args)
+    note = _finished_before(exp, "action")
+    folder = train_action(exp)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     test, floor = result["test"], result["baselines"]["majority"]
     protocol = {"xsub": "X-Sub", "xview": "X-View"}[result["data"]["split"]]
     said = f"{protocol} top-1 {test['top1']:.1f} %, top-5 {test['top5']:.1f} %"
-    return _trained(args, folder, f"{said}; always {floor['class']} would be {floor['top1']:.1f} %")
+    said += f"; always {floor['class']} would be {floor['top1']:.1f} %"
+    return _trained(args, folder, *note, said)
+
+
+def _finished_before(exp: Experiment, stage: str) -> list[str]:
+    """Of a run that is there: that it will not be trained again, though code may have changed."""
+    from m2v_lib.runs.records import runs_root
+
+    folder = runs_root() / exp.run_name(stage)
+    if not (folder / "result.json").exists():
+        return []
+
+    commit = json.loads((folder / "env.json").read_text(encoding="utf-8"))["commit"]
+    return [f"trained before, at commit {commit[:12]}: delete the folder to train it again"]
 
 
 def _trained(args: argparse.Namespace, folder: Path, *said: str) -> int:

@@ -68,6 +68,8 @@ def sizes() -> dict[str, tuple[str, dict[str, Any]]]:
 def model_settings(name: str) -> ModelSettings:
     """The settings of a model, or of a named size, with their defaults. Raises ConfigError."""
     model, differing = sizes().get(name, (name, {}))
+    if model not in entries() and any(path.stem == model for path in FOLDER.rglob("*.py")):
+        raise ConfigError(f"{model}.py is no model: it has to hold `Settings` and set `MODEL`")
     require_known("model", model, {**entries(), **sizes()})
     return entries()[model].settings(**differing)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -94,9 +95,14 @@ def groups() -> list[str]:
 @cache
 def _experiments() -> dict[str, tuple[Row, ...]]:
     groups = contents()["groups"]
-    return {
+    found = {
         group: tuple(_row(group, entry) for entry in entries) for group, entries in groups.items()
     }
+    for group, of_group in found.items():
+        twice = [n for n, times in Counter(row.row for row in of_group).items() if times > 1]
+        if twice:
+            raise ConfigError(f"tables.yaml has row {group}/{twice[0]} twice")
+    return found
 
 
 def _row(table: str, entry: Mapping[str, Any]) -> Row:

@@ -8,6 +8,7 @@ comes out, counted by `models.complexity`. Every other system takes the width th
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -178,5 +179,15 @@ def _line(settings: ModelSettings, target: float) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def preset_sizes(name: str) -> dict[str, dict[str, int]]:
+    """What to write into a model's `Settings` for it to cost what the others do."""
+    found = {}
+    for preset in PRESETS:
+        width, settings = width_of(name), settings_under(preset, name)
+        fitted = with_width(settings, matched_width(settings, price(preset)))
+        found[preset] = {key: getattr(fitted, key) for key in (width.setting, *width.tied)}
+    return found
+
+
 if __name__ == "__main__":
-    print(as_markdown(), end="")
+    print(preset_sizes(sys.argv[1]) if sys.argv[1:] else as_markdown().rstrip())

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: The share of their authors' epochs below which rows say so.
 SHORT: Final = 0.5
+#: The share of the most frames tested that every row should reach: tails of videos are less.
+MOST_FRAMES: Final = 0.8
 METRICS: Final = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "accel": "acceleration"}
 
 
@@ -171,14 +173,29 @@ def conclusions(board: pd.DataFrame) -> str:
     if ran["mpjpe_half"].isna().any():
         sentences.append("No row has two seeds, so the noise is not known and no order follows.")
 
-    if ran["n_frames"].nunique() > 1:
-        low, high = ran["n_frames"].min(), ran["n_frames"].max()
-        sentences.append(
-            f"The frames tested are {low:,.0f} to {high:,.0f}: whole windows leave the tails of "
-            "videos out, windows about each frame do not."
-        )
+    return "\n".join(sentences + _frames_tested(ran))
 
-    return "\n".join(sentences)
+
+def _frames_tested(ran: pd.DataFrame) -> list[str]:
+    """What to say where rows were not tested on the same frames."""
+    low, high = ran["n_frames"].min(), ran["n_frames"].max()
+    few = [
+        _short(line["system"])
+        for _, line in ran.iterrows()
+        if line["n_frames"] < MOST_FRAMES * high
+    ]
+    if few:
+        return [
+            f"Tested on as few as {low:,.0f} of {high:,.0f} frames, and so not to be compared: "
+            f"{', '.join(few)}. Of a system that gives the centre frame the row needs "
+            "data.test_stride: 1."
+        ]
+    if low == high:
+        return []
+    return [
+        f"The frames tested are {low:,.0f} to {high:,.0f}: whole windows leave the tails of "
+        "videos out, windows about each frame do not."
+    ]
 
 
 def _seeds(ran: pd.DataFrame) -> str:

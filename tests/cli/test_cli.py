@@ -101,7 +101,10 @@ def test_training_that_stopped_early_asks_to_be_resumed(
     assert main([*words, "--max-minutes", "1e-9"]) == RESUME_EXIT_CODE == 75
     assert "to be resumed" in capsys.readouterr().err
     assert main(words) == 0
-    assert "resumed at step 1" in capsys.readouterr().out
+    assert "resumed at step 1" in (said := capsys.readouterr().out)
+    assert "trained before" not in said
+    assert main(words) == 0
+    assert "trained before, at commit" in capsys.readouterr().out
 
 
 def test_train_evaluate_and_keep(

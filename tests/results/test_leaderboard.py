@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from m2v_lib.experiments.rows import rows
+from m2v_lib.models.complexity import count
 from m2v_lib.results.effects import SeedNoise
 from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard, mean_and_half
 from m2v_lib.results.tables import build_table
@@ -48,6 +49,21 @@ def test_what_was_not_run_has_its_costs_alone() -> None:
     assert as_shown(empty).loc[3, "MPJPE"] == "-"
     assert as_shown(empty).loc[3, "M MACs a frame"] == "3.00"
     assert conclusions(empty) == f"None of the {len(ROWS)} rows has been run under these settings."
+
+
+def test_a_row_tested_on_a_share_of_the_frames_is_named() -> None:
+    words = conclusions(board(record(1, 0, 50.0), record(4, 0, 40.0, n_frames=30)))
+    assert "as few as 30 of 500 frames, and so not to be compared: VideoPose3D" in words
+    assert "tails" not in words
+
+
+@pytest.mark.parametrize("group", ["leaderboard", "leaderboard-own"])
+@pytest.mark.parametrize("preset", ["compact", "small"])
+def test_systems_that_give_the_centre_are_tested_about_every_frame(group: str, preset: str) -> None:
+    for row in rows(group):
+        exp = row.experiment(data="mocap", preset=preset)
+        if count(exp.model).n_frames == 1 < exp.model.n_frames:
+            assert exp.data.test_stride == 1, row.label
 
 
 def test_the_best_stands_first_and_intervals_decide_the_words() -> None:

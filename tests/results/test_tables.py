@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.experiments import rows as named_rows
 from m2v_lib.experiments.rows import Row
 from m2v_lib.results import tables
 from m2v_lib.results.tables import PUBLISHED_PROTOCOL, build_table, rows
@@ -514,3 +515,10 @@ def test_of_two_copies_of_a_run_the_first_is_taken() -> None:
     first, copy = record(1, test={"mpjpe": 60.0}), record(1, test={"mpjpe": 70.0})
     assert table(first, copy)["mpjpe"][0] == 60.0
     assert table(copy, first)["mpjpe"][0] == 70.0
+
+
+def test_a_row_number_stands_once_in_a_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = {"row": 3, "label": "x", "overrides": {}}
+    monkeypatch.setattr(named_rows, "contents", lambda: {"groups": {"table8": [entry, entry]}})
+    with pytest.raises(ConfigError, match="row table8/3 twice"):
+        named_rows._experiments.__wrapped__()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 import m2v_lib.models.systems
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment, models
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import model_class
@@ -60,5 +60,13 @@ def test_sizes_and_recipe_are_settings_there_are(path: Path) -> None:
     model = model_of(path)
     for sizes in model.published_sizes.values():
         model.Settings(**sizes)
-    assert model.own_recipe
     Experiment.preset("base").override({"model.name": path.stem, **model.own_recipe})
+
+
+def test_a_file_without_a_model_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "halfway.py").write_text("class Settings: ...\n")
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
+    with pytest.raises(ConfigError, match="halfway.py is no model: .* set `MODEL`"):
+        models.model_settings("halfway")
