@@ -198,9 +198,11 @@ class OptimConfig:
 
     algorithm: str = new_setting(
         "adamw",
-        "optimiser; muon moves the blocks' matrices and AdamW the rest (audit D8: adam-amsgrad)",
+        "optimiser; muon moves the blocks' matrices, muon-kernels their convolutions too, and AdamW "
+        "the rest (audit D8: adam-amsgrad)",
         "adam-amsgrad",
         "muon",
+        "muon-kernels",
     )
     lr: float = setting(5e-4, "learning rate")
     matrix_lr: float = new_setting(0.0, "learning rate of the matrices under muon; 0: as lr")

@@ -1,5 +1,5 @@
-"""Optimisers: AdamW for everything, or Muon for the matrices inside blocks and AdamW for the
-rest.
+"""Optimisers: AdamW for everything, or Muon for the matrices inside blocks (and the kernels of
+convolutions, a row an output channel) and AdamW for the rest.
 
 A learning rate may be a tensor that the loop fills before each step: no step then waits for the
 device, and a captured step reads the new rate at each replay.
@@ -40,14 +40,16 @@ def make_optimisers(
     """The optimisers that together move the parameters, each at its rate; without one at the
     configured rate.
     """
-    if cfg.algorithm != "muon":
+    if not cfg.algorithm.startswith("muon"):
         return [make_optimiser(list(named.values()), cfg, rate)]
 
     matrix_rate = rate if matrix_rate is None else matrix_rate
     if matrix_rate is None:
         matrix_rate = cfg.matrix_lr or cfg.lr
-    matrices = [p for name, p in named.items() if is_block_matrix(name, p)]
-    rest = [p for name, p in named.items() if not is_block_matrix(name, p)]
+    kernels = cfg.algorithm == "muon-kernels"
+    of_muon = {n for n, p in named.items() if is_block_matrix(n, p) and (kernels or p.ndim == 2)}
+    matrices = [p for name, p in named.items() if name in of_muon]
+    rest = [p for name, p in named.items() if name not in of_muon]
     made: list[torch.optim.Optimizer] = []
     if matrices:
         made.append(Muon(matrices, matrix_rate, cfg.weight_decay))
@@ -77,9 +79,13 @@ def make_optimiser(
 
 
 def is_block_matrix(name: str, parameter: Tensor) -> bool:
-    """Whether a parameter is a matrix inside a numbered block (``layers.0.mlp.fc1.weight``)."""
+    """Whether a parameter is a matrix inside a numbered block (``layers.0.mlp.fc1.weight``), or a
+    kernel (O, C, ...) that is one with a row for each output channel.
+    """
     inside_block = any(word.isdigit() for word in name.split("."))
-    return inside_block and parameter.ndim == 2 and min(parameter.shape) >= MIN_MATRIX_SIDE
+    if not inside_block or parameter.ndim < 2:
+        return False
+    return min(len(parameter), parameter[0].numel()) >= MIN_MATRIX_SIDE
 
 
 class Muon(torch.optim.Optimizer):
@@ -113,13 +119,13 @@ class Muon(torch.optim.Optimizer):
             if not self.state[p]:
                 self.state[p]["momentum_buffer"] = torch.zeros_like(p)
 
-        gradients: list[Any] = [p.grad for p in parameters]
-        velocities = [self.state[p]["momentum_buffer"] for p in parameters]
+        gradients: list[Any] = [p.grad.flatten(1) for p in parameters if p.grad is not None]
+        velocities = [self.state[p]["momentum_buffer"].view(len(p), -1) for p in parameters]
 
         torch._foreach_lerp_(velocities, gradients, 1 - momentum)
         updates = orthogonal_updates(list(torch._foreach_lerp(gradients, velocities, momentum)))
 
-        weights = [p.data for p in parameters]
+        weights = [p.data.view(len(p), -1) for p in parameters]
         rate = lr if isinstance(lr, Tensor) else torch.tensor(lr, dtype=torch.float64)
         step, keep = (-rate).to(updates[0]), (1 - rate * weight_decay).to(updates[0])
         torch._foreach_mul_(weights, keep)

@@ -126,3 +126,26 @@ def test_the_matrices_may_have_a_rate_of_their_own() -> None:
     assert rates == [0.5, 5e-4]
     assert is_block_matrix("student.layers.0.weight", torch.zeros(8, 8))
     assert not is_block_matrix("layers.weight", torch.zeros(8, 8))
+
+
+def test_kernels_move_as_the_matrices_of_their_output_channels() -> None:
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(12, 5, 3))
+    matrix = nn.Parameter(kernel.detach().flatten(1).clone())
+    other = nn.Parameter(kernel.detach().clone())
+    cfg, muon = OptimConfig(algorithm="muon-kernels"), OptimConfig(algorithm="muon")
+    optimisers = [
+        *make_optimisers({"layers.0.weight": kernel}, cfg),
+        *make_optimisers({"layers.0.weight": matrix}, muon),
+    ]
+    for _ in range(3):
+        kernel.grad = torch.randn(12, 5, 3)
+        matrix.grad = kernel.grad.flatten(1)
+        for optimiser in optimisers:
+            optimiser.step()
+    torch.testing.assert_close(kernel.flatten(1), matrix, rtol=0, atol=0)
+
+    (by_adamw,) = make_optimisers({"layers.0.weight": other}, muon)
+    assert not isinstance(by_adamw, Muon), "kernels are AdamW's unless they are asked for"
+    few_channels = {"layers.0.weight": nn.Parameter(torch.zeros(3, 17, 17))}
+    assert not any(isinstance(o, Muon) for o in make_optimisers(few_channels, cfg))
