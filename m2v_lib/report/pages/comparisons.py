@@ -39,7 +39,9 @@ _BOARD_HEAD = """\
 
 All systems under one protocol, at sizes that cost about the same a frame (`docs/leaderboard_sizes.md`);
 chapter 63 has costs and pictures. Rows that have not run are left out; ± is half the 95 % interval by
-the noise between seeds that all rows share. Acceleration is its error in mm a frame squared.
+the noise between seeds that all rows share. Acceleration is its error in mm a frame squared. The recipe
+for all moves matrices by Muon and kernels of convolutions by AdamW: all of some networks, nothing of
+GLA-GCN, SRNet and VideoPose3D.
 """
 
 #: Groups of the leaderboard and what they are called.
