@@ -43,7 +43,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/' | expand -t 18
 	@echo
 	@echo "Variables (here with their values): DATA=$(DATA) PRESET=$(PRESET) RECIPE=$(RECIPE) SEEDS=$(SEEDS) JOBS=$(JOBS)"
-	@echo "  DATA    synthetic | mocap          PRESET  smoke | small | base | large"
+	@echo "  DATA    synthetic | mocap          PRESET  smoke | compact | small | medium | base | large"
 	@echo "  RECIPE  paper | released           SEEDS   e.g. \"0 1 2\""
 	@echo "  PROFILE none here; slurm | kubernetes: the jobs run on that cluster, see docs/cluster.md"
 	@echo "  VENV    where the suite is installed ($(VENV)); one that is there already is used as it is"

@@ -17,12 +17,12 @@ m2v data prepare h36m --source data_3d_h36m.npz data_2d_h36m_gt.npz""",
     "pretrain": "m2v pretrain --preset smoke --data synthetic",
     "finetune": """
 m2v finetune --preset smoke --data synthetic
-m2v finetune --preset small --data mocap --set model.name=mixste --set run.max_steps=500
+m2v finetune --preset compact --data mocap --set model.name=mixste --set run.max_steps=500
 m2v finetune --preset base --data mocap --device cuda --set run.tensorboard=true""",
     "action": "m2v action --preset smoke --data ntu60 --set action.split=xview",
     "train": """
 m2v train table8/2 --preset smoke --data synthetic    a row of Table VIII, in a minute
-m2v train table5/7 --preset small --data mocap --seed 1 --max-minutes 50""",
+m2v train table5/7 --preset compact --data mocap --seed 1 --max-minutes 50""",
     "range-test": """
 m2v range-test --preset smoke --data synthetic
 m2v range-test --preset compact --data mocap --set optim.algorithm=adamw""",
@@ -56,8 +56,8 @@ m2v evaluate reports/runs/finetune-synthetic-smoke-paper-XXXXXXXX-s0
 m2v evaluate RUN --data mocap --cameras grid""",
     "rerun": "m2v rerun reports/records/finetune-mocap-small-paper-995f6de9-s0",
     "queue": """
-m2v queue --preset small                         what is done, what comes next, how long
-m2v queue --preset small --run --max-minutes 60""",
+m2v queue --preset compact                         what is done, what comes next, how long
+m2v queue --preset compact --run --max-minutes 60""",
     "records import": "m2v records import records.zip",
     "notebook": "m2v notebook notebooks/40_finetune.ipynb out.ipynb -p preset=smoke -p seed=1",
     "report": """
