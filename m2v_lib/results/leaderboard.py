@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SHORT: Final = 0.5
 #: The share of the most frames tested that every row should reach: tails of videos are less.
 MOST_FRAMES: Final = 0.8
+#: What the label of the paper's own row begins with.
+OURS: Final = "Motion2vec's network"
 METRICS: Final = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE", "accel": "acceleration"}
 
 
@@ -156,6 +158,7 @@ def conclusions(board: pd.DataFrame) -> str:
     ]
     if near:
         sentences.append(f"By the noise between seeds it may as well be {', '.join(near)}.")
+    sentences += _better_than_ours(ran)
 
     above = [_short(line["system"]) for _, line in ran.iterrows() if line["mpjpe"] > line["floor"]]
     floor = f"ridge regression's {ran['floor'].mean():.1f} mm"
@@ -174,6 +177,20 @@ def conclusions(board: pd.DataFrame) -> str:
         sentences.append("No row has two seeds, so the noise is not known and no order follows.")
 
     return "\n".join(sentences + _frames_tested(ran))
+
+
+def _better_than_ours(ran: pd.DataFrame) -> list[str]:
+    """Which systems have a lower error than the paper's network, by more than the noise."""
+    for _, ours in ran[ran["system"].str.startswith(OURS)].iterrows():
+        lower = ran[ran["mpjpe"] < ours["mpjpe"]]
+        better = [
+            _short(line["system"])
+            for _, line in lower.iterrows()
+            if not (math.isnan(line["mpjpe_half"]) or _indistinct(ours, line))
+        ]
+        if better:
+            return [f"Below {OURS}, {_mm(ours)}, by more than that noise: {', '.join(better)}."]
+    return []
 
 
 def _frames_tested(ran: pd.DataFrame) -> list[str]:

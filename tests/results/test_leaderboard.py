@@ -51,6 +51,16 @@ def test_what_was_not_run_has_its_costs_alone() -> None:
     assert conclusions(empty) == f"None of the {len(ROWS)} rows has been run under these settings."
 
 
+def test_systems_better_than_the_papers_are_named_by_the_noise() -> None:
+    def words(better: float) -> str:
+        runs = [record(1, s, 54.0 + s) for s in (0, 1)] + [record(4, s, better + s) for s in (0, 1)]
+        return conclusions(board(*runs))
+
+    assert "Below Motion2vec's network, 54.5 ± 2.2 mm, by more than" in words(45.0)
+    assert "noise: VideoPose3D." in words(45.0)
+    assert not any("Below Motion2vec" in words(value) for value in (53.0, 60.0))
+
+
 def test_a_row_tested_on_a_share_of_the_frames_is_named() -> None:
     words = conclusions(board(record(1, 0, 50.0), record(4, 0, 40.0, n_frames=30)))
     assert "as few as 30 of 500 frames, and so not to be compared: VideoPose3D" in words
