@@ -153,8 +153,9 @@ def test_an_interval_that_holds_0_is_grey_and_an_unknown_one_hollow() -> None:
 @pytest.mark.parametrize("error", [50.0, float("nan")])
 def test_names_of_points_side_by_side_stay_apart(error: float) -> None:
     points = {f"system {i}": (100.0 + i, error, 1.0) for i in (0, 1, 2, 3, 900)}
-    (ax,) = plots.error_against_cost(points, x_label="parameters", y_label="mm").axes
-    ax.figure.draw_without_rendering()
+    fig = plots.error_against_cost(points, x_label="parameters", y_label="mm")
+    fig.draw_without_rendering()
+    (ax,) = fig.axes
     boxes = [note.get_window_extent() for note in ax.texts if note.get_text()]
 
     assert {note.get_text() for note in ax.texts} - {""} == set(points)
