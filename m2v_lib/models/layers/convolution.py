@@ -20,7 +20,7 @@ class PointwiseConv(nn.Conv1d):
         super().__init__(n_in, n_out, 1, bias=bias)
 
     def forward(self, x_BCT: Tensor) -> Tensor:
-        return conv_side_by_side(x_BCT, self.weight, self.bias)
+        return convolve(x_BCT, self.weight, self.bias)
 
 
 class PointwiseConv2d(nn.Conv2d):
@@ -36,9 +36,16 @@ class PointwiseConv2d(nn.Conv2d):
         return product_BOP.unflatten(2, x_BCTJ.shape[2:])
 
 
-def conv_side_by_side(x_BCT: Tensor, weight_OCN: Tensor, bias_O: Tensor | None) -> Tensor:
-    """A convolution (B, O, V) with as many frames from window to window as the kernel has taps."""
+def convolve(
+    x_BCT: Tensor, weight_OCN: Tensor, bias_O: Tensor | None, *, stride: int = 1, dilation: int = 1
+) -> Tensor:
+    """A convolution over time (B, O, V); as a product where the taps lie side by side and step
+    by their number.
+    """
     n_taps = weight_OCN.shape[-1]
+    if stride != n_taps or (dilation > 1 and n_taps > 1):
+        return F.conv1d(x_BCT, weight_OCN, bias_O, stride=stride, dilation=dilation)
+
     taps_BCVN = x_BCT.unfold(-1, n_taps, n_taps)
     product_BVO = F.linear(taps_BCVN.transpose(1, 2).flatten(2), weight_OCN.flatten(1), bias_O)
     return product_BVO.transpose(1, 2)

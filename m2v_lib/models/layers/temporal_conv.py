@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from m2v_lib.errors import InputError
-from m2v_lib.models.layers.convolution import conv_side_by_side
+from m2v_lib.models.layers.convolution import convolve
 from m2v_lib.models.layers.exact import full_precision
 
 # B batch, C channels, T frames; block 0 is the first convolution, 1, 2, ... the residual ones
@@ -48,10 +47,10 @@ class WindowPlan:
 
     def convolve(self, conv: nn.Conv1d, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
         """The block's convolution in either form; `conv` only lends its weights."""
+        step = self.widths[block] if strided else self.dilation(block)
+        form = {"stride": step} if strided else {"dilation": step}
         with full_precision(x_BCT) if block == 0 else nullcontext():  # reads coordinates
-            if strided:
-                return conv_side_by_side(x_BCT, conv.weight, conv.bias)
-            return F.conv1d(x_BCT, conv.weight, conv.bias, dilation=self.dilation(block))
+            return convolve(x_BCT, conv.weight, conv.bias, **form)
 
     def kept(self, x_BCT: Tensor, block: int, strided: bool) -> Tensor:
         """The frames of a block's input that its output is added to."""

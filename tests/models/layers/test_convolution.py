@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from m2v_lib.models.layers.convolution import PointwiseConv, PointwiseConv2d, conv_side_by_side
+from m2v_lib.models.layers.convolution import PointwiseConv, PointwiseConv2d, convolve
 
 B, N_IN, N_OUT, J = 4, 5, 7, 3
 
@@ -26,10 +26,12 @@ def assert_same_with_gradients(ours: Tensor, theirs: Tensor, leaves: list[Tensor
 
 
 @pytest.mark.parametrize("n_taps", [1, 3, 5])
-@pytest.mark.parametrize("n_frames", [5, 15, 17])
+@pytest.mark.parametrize("n_frames", [9, 15, 17])
+@pytest.mark.parametrize("stride", [1, 3, 5])
+@pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("biased", [True, False])
-def test_a_kernel_that_steps_by_its_own_width_is_a_product(
-    n_taps: int, n_frames: int, biased: bool
+def test_every_form_is_the_frameworks(
+    n_taps: int, n_frames: int, stride: int, dilation: int, biased: bool
 ) -> None:
     x, weight, bias = (
         drawn(B, N_IN, n_frames),
@@ -38,8 +40,9 @@ def test_a_kernel_that_steps_by_its_own_width_is_a_product(
     )
     leaves = [x, weight] if bias is None else [x, weight, bias]
 
-    ours = conv_side_by_side(x, weight, bias)
-    assert_same_with_gradients(ours, F.conv1d(x, weight, bias, stride=n_taps), leaves)
+    ours = convolve(x, weight, bias, stride=stride, dilation=dilation)
+    theirs = F.conv1d(x, weight, bias, stride=stride, dilation=dilation)
+    assert_same_with_gradients(ours, theirs, leaves)
 
 
 @pytest.mark.parametrize("n_axes", [1, 2])

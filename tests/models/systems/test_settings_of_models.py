@@ -12,6 +12,7 @@ import pytest
 import m2v_lib.models.systems
 from m2v_lib.config import ConfigError, Experiment, models
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
+from m2v_lib.experiments.rows import rows
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import model_class
 
@@ -22,6 +23,7 @@ FILES = [
     for path in sorted(FOLDER.rglob("*.py"))
     if path.stem != "__init__" and not path.stem.endswith(BESIDE)
 ]
+BY_OWN_RECIPE = {row.overrides["model.name"] for row in rows("leaderboard-own")}
 #: all that may be needed to read settings, on a machine without torch
 NAMES: dict[str, Any] = {
     "dataclass": dataclasses.dataclass,
@@ -60,6 +62,7 @@ def test_sizes_and_recipe_are_settings_there_are(path: Path) -> None:
     model = model_of(path)
     for sizes in model.published_sizes.values():
         model.Settings(**sizes)
+    assert model.own_recipe or path.stem not in BY_OWN_RECIPE
     Experiment.preset("base").override({"model.name": path.stem, **model.own_recipe})
 
 

@@ -14,7 +14,7 @@ from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.constants import Places
-from m2v_lib.models.layers.convolution import conv_side_by_side
+from m2v_lib.models.layers.convolution import convolve
 from m2v_lib.models.layers.exact import full_precision
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
@@ -217,7 +217,7 @@ class PartConv(nn.Module):
             weight_OCN = self.group_conv[part].weight
             assert isinstance(weight_OCN, Tensor)
             weight_OC1 = weight_OCN.flatten(1)[..., None]
-            outputs.append(conv_side_by_side(joined_BCNV.flatten(1, 2), weight_OC1, None))
+            outputs.append(convolve(joined_BCNV.flatten(1, 2), weight_OC1, None))
 
         return torch.cat(outputs, dim=1)
 
@@ -257,11 +257,8 @@ class PartInfo(nn.Module):
     def forward(self, part: int, others_BOT: Tensor, stride: int, dilation: int) -> Tensor:
         conv = self.m_conv[part]
         assert isinstance(conv, nn.Conv1d)
-        if stride == conv.weight.shape[-1]:
-            z_BNV = conv_side_by_side(others_BOT, conv.weight, conv.bias)
-        else:
-            form = {"stride": stride, "dilation": dilation}
-            z_BNV = F.conv1d(others_BOT, conv.weight, conv.bias, **form)
+        form = {"stride": stride, "dilation": dilation}
+        z_BNV = convolve(others_BOT, conv.weight, conv.bias, **form)
         return self.layers_bn[part](z_BNV) if self.layers_bn else z_BNV
 
 
