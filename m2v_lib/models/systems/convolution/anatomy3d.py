@@ -41,9 +41,9 @@ class Settings(ModelSettings):
     w_shift: float = setting(2.0, "loss weight of the vectors between joints that no bone joins")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
-        "smoke": {"dim": 32},
-        "small": {"dim": 264},
-        "compact": {"dim": 492},
+        "smoke": {"dim": 32, "length_frames": "all"},
+        "small": {"dim": 152, "length_frames": "all"},
+        "compact": {"dim": 340, "length_frames": "all"},
     }
 
 
