@@ -149,7 +149,7 @@ def _keep(record: Path, head: dict[str, Any], found: dict[str, Any]) -> None:
     file = record / EVALUATIONS
     kept = json.loads(file.read_text(encoding="utf-8")) if file.exists() else []
     others = [line for line in kept if any(line.get(k) != v for k, v in head.items())]
-    line = {k: v for k, v in found.items() if k not in ("per_action", "per_joint")}
+    line = {k: v for k, v in found.items() if not k.startswith("per_")}
     write_json(file, [*others, {**line, "commit": commit()}])
 
 

@@ -62,6 +62,11 @@ class Clips:
     action_n: np.ndarray
     actions: tuple[str, ...]
     valid_n: np.ndarray
+    #: The number of each frame's video, and each video's recording, which several cameras share.
+    video_n: np.ndarray
+    recordings: tuple[str, ...]
+    #: Frames from one of a clip to the next.
+    frame_step: int = 1
     centred: bool = False
     skeleton: Skeleton = H36M17
     #: Whose evaluation counts: Human3.6M's (by action) or MPI-INF-3DHP's (by sequence, with PCK).
@@ -165,6 +170,9 @@ def make_clips(
         action_n=_per_frame(split, action_of).astype(np.int64),
         actions=actions,
         valid_n=valid_n,
+        video_n=np.repeat(np.arange(len(split.videos)), [v.n_frames for v in split.videos]),
+        recordings=tuple(v.recording for v in split.videos),
+        frame_step=frame_step,
         centred=windows == "centred",
         skeleton=skeleton,
         protocol=protocol,

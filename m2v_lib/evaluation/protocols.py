@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips, centre_of
 from m2v_lib.evaluation import metrics
+from m2v_lib.evaluation.motion_errors import motion_errors
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
@@ -138,7 +140,8 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     """Metrics of root-relative predictions in mm. `mpjpe`, `p_mpjpe`, `n_mpjpe` are means over
     actions.
 
-    Only valid frames count in these three; `mpjve`, `accel` and `per_joint` take whole clips.
+    Only valid frames count in these three; `mpjve` and `accel` (per step of `clips.frame_step`
+    frames, and its square) and `per_joint` take whole clips.
     """
     index = clips.index_CT.cpu().numpy()
     if clips.centred:
@@ -169,10 +172,11 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     means = {name: float(np.mean([a[name] for a in per_action.values()])) for name in per_frame}
     return {
         **means,
-        **_motion_errors(pred_CTJ3, truth, index, there),
+        **motion_errors(pred_CTJ3, clips, index),
         "frame_mean_mpjpe": float(averaged["mpjpe"][counted].mean()),
         "frame_mean_p_mpjpe": float(averaged["p_mpjpe"][counted].mean()),
         "per_action": per_action,
+        "per_recording": _by_recording(averaged, counted, clips),
         "per_joint": _errors_by_joint(metrics.joint_errors(pred_CTJ3, truth), there),
         "n_frames": int(counted.sum()),
     }
@@ -185,40 +189,22 @@ def _errors_by_joint(errors_CTJ: np.ndarray, present_CT: np.ndarray | None) -> l
     return [float(e) for e in errors_CTJ[present_CT].mean(0)]
 
 
-def _motion_errors(
-    pred_CTJ3: np.ndarray,
-    truth_CTJ3: np.ndarray,
-    index_CT: np.ndarray,
-    present_CT: np.ndarray | None,
-) -> dict[str, float]:
-    """Velocity and acceleration error over whole clips; of single frames, over those that follow
-    one another, nan where none do.
-    """
-    if present_CT is not None:
-        found = {}
-        for name, n in (("mpjve", 1), ("accel", 2)):
-            error = metrics.joint_errors(
-                np.diff(pred_CTJ3, n, axis=1), np.diff(truth_CTJ3, n, axis=1)
-            )
-            found[name] = float(error[present_CT[:, n:]].mean())
-        return found
-
-    if index_CT.shape[1] > 1:
-        return {
-            "mpjve": metrics.mpjve(pred_CTJ3, truth_CTJ3),
-            "accel": metrics.accel_error(pred_CTJ3, truth_CTJ3),
-        }
-
-    order = np.argsort(index_CT[:, 0], kind="stable")
-    frames, pred, truth = index_CT[order, 0], pred_CTJ3[order, 0], truth_CTJ3[order, 0]
-
-    found = {}
-    for name, n in (("mpjve", 1), ("accel", 2)):
-        together = frames[n:] - frames[:-n] == n
-        error = metrics.joint_errors(np.diff(pred, n, axis=0), np.diff(truth, n, axis=0))
-        found[name] = float(error[together].mean()) if together.any() else float("nan")
-
-    return found
+def _by_recording(
+    averaged: Mapping[str, np.ndarray], counted: np.ndarray, clips: Clips
+) -> dict[str, dict[str, float]]:
+    """Mean errors over the frames of each recording, by all its cameras, and how many they are."""
+    names = sorted(set(clips.recordings))
+    number_n = np.array([names.index(r) for r in clips.recordings])[clips.video_n]
+    frames = np.bincount(number_n[counted], minlength=len(names))
+    total = {
+        name: np.bincount(number_n[counted], errors[counted], len(names))
+        for name, errors in averaged.items()
+    }
+    return {
+        recording: {name: float(total[name][i] / n) for name in total} | {"n_frames": int(n)}
+        for i, (recording, n) in enumerate(zip(names, frames, strict=True))
+        if n
+    }
 
 
 def evaluate_3dhp(

@@ -40,6 +40,8 @@ def some_clips(n_joints: int) -> Clips:
         action_n=np.zeros(8, int),
         actions=("walking",),
         valid_n=np.ones(8, bool),
+        video_n=np.zeros(8, int),
+        recordings=("one",),
         skeleton=VOCABULARY,
     )
 

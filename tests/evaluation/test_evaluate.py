@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import Split, Store
+from m2v_lib.evaluation.motion_errors import motion_errors
 from m2v_lib.evaluation.protocols import (
     _average_overlaps,
-    _motion_errors,
     evaluate_pose,
     evaluate_predictions,
     predict,
@@ -147,21 +147,66 @@ def test_overlapping_clips_share_their_frames_by_mean(tiny_store: Store) -> None
     assert evaluate_pose(model, clips)["mpjpe"] == pytest.approx(expected["mpjpe"], rel=1e-4)
 
 
-def test_motion_of_single_frames_is_over_those_that_follow_one_another() -> None:
-    """Frames in any order, with a gap: velocities of 3 to 4 and 4 to 5, one acceleration."""
+def test_motion_of_single_frames_is_over_those_a_step_apart_in_one_video() -> None:
+    """Frames in any order, with a gap: velocities of 3 to 4 and 4 to 5, one acceleration; nothing
+    from one video's last frame (8) to the next one's first.
+    """
     rng = np.random.default_rng(0)
-    frames = np.array([9, 5, 3, 4])
-    pred, truth = rng.normal(size=(2, 4, 1, 17, 3)).astype(np.float32)
-    wrong = dict(zip(frames.tolist(), (pred - truth)[:, 0], strict=True))
-    velocity = [wrong[4] - wrong[3], wrong[5] - wrong[4]]
+    frames = np.array([9, 5, 8, 3, 4])
+    pred, truth = rng.normal(size=(2, 10, 17, 3)).astype(np.float32)
+    wrong = pred - truth
+    clips = single_frames(truth, video_n=[0] * 9 + [1])
 
-    errors = _motion_errors(pred, truth, frames[:, None], None)
+    errors = motion_errors(pred[frames][:, None], clips, frames[:, None])
+    velocity = [wrong[4] - wrong[3], wrong[5] - wrong[4]]
     assert errors["mpjve"] == pytest.approx(np.linalg.norm(velocity, axis=-1).mean(), rel=1e-5)
     accel = np.linalg.norm(velocity[1] - velocity[0], axis=-1).mean()
     assert errors["accel"] == pytest.approx(accel, rel=1e-5)
 
-    apart = _motion_errors(pred[:2], truth[:2], frames[:2, None], None)
+    apart = motion_errors(pred[frames[:2]][:, None], clips, frames[:2, None])
     assert np.isnan(apart["mpjve"]) and np.isnan(apart["accel"])
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_motion_of_single_frames_is_that_of_whole_clips(step: int) -> None:
+    """The same predictions, as one clip of every `step`-th frame and frame by frame."""
+    rng = np.random.default_rng(0)
+    pred, truth = rng.normal(size=(2, 4 * step, 17, 3)).astype(np.float32)
+    clips = single_frames(truth, video_n=[0] * (4 * step), frame_step=step)
+    whole = np.arange(4 * step).reshape(4, step).T
+
+    errors = motion_errors(pred[:, None], clips, np.arange(4 * step)[:, None])
+    assert errors == pytest.approx(motion_errors(pred[whole], clips, whole), rel=1e-6)
+    assert not any(np.isnan(value) for value in errors.values())
+
+
+def single_frames(truth_nJ3: np.ndarray, video_n: list[int], frame_step: int = 1) -> Clips:
+    flat = torch.from_numpy(truth_nJ3)
+    return Clips(
+        input_nJ3=flat,
+        label_nJ3=flat,
+        index_CT=torch.arange(len(flat))[:, None],
+        truth_nJ3=truth_nJ3,
+        mm_per_unit_n=np.ones(len(flat), np.float32),
+        action_n=np.zeros(len(flat), int),
+        actions=("walk",),
+        valid_n=np.ones(len(flat), bool),
+        video_n=np.array(video_n),
+        recordings=("one", "two"),
+        frame_step=frame_step,
+    )
+
+
+def test_recordings_have_their_errors_and_frames(tiny_store: Store) -> None:
+    """All cameras of a recording together; weighed by frames they give the mean over frames."""
+    clips = clips_of(tiny_store)
+    errors = evaluate_pose(Crooked(), clips)
+    found = errors["per_recording"]
+    assert set(found) <= {v.recording for v in tiny_store.split("test").videos} and len(found) > 1
+    assert sum(one["n_frames"] for one in found.values()) == errors["n_frames"]
+    for name in ("mpjpe", "p_mpjpe"):
+        total = sum(one[name] * one["n_frames"] for one in found.values())
+        assert total / errors["n_frames"] == pytest.approx(errors[f"frame_mean_{name}"], rel=1e-6)
 
 
 def test_only_valid_frames_count(tiny_store: Store) -> None:

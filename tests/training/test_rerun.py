@@ -125,6 +125,8 @@ def test_committed_records_come_out_again(
 def test_a_number_that_is_gone_is_no_agreement(record: Path, tmp_path: Path) -> None:
     again = load_record(rerun(record, tmp_path / "again").rerun)
     told = load_record(record)
-    del told.result["test"]["mpjpe"]
+    del told.result["test"]["per_recording"]
+    assert compare(told, again).agrees, "an evaluation may have learnt to measure more"
 
+    del again.result["test"]["mpjpe"]
     assert not compare(told, again).agrees
