@@ -26,8 +26,8 @@ def motion_errors(pred_CTJ3: np.ndarray, clips: Clips, index_CT: np.ndarray) -> 
     for name, n in MOTION.items():
         if index_CT.shape[1] > 1:
             error = _differences(pred_CTJ3, truth_CTJ3, n)
-            if clips.present_CT is not None:
-                error = error[clips.present_CT.cpu().numpy()[:, n:]]
+            present = clips.present_CT
+            error = error.mean(-1) if present is None else error[present.cpu().numpy()[:, n:]]
         else:
             chain_EN = _frames_in_step(index_CT[:, 0], clips, n + 1)
             error = _differences(pred_CTJ3[chain_EN, 0], truth_CTJ3[chain_EN, 0], n)
