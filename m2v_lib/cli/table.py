@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from m2v_lib.runs.records import find_records, project_root, runs_root
 
 if TYPE_CHECKING:
-    from m2v_lib.results.leaderboard import Cost
+    from m2v_lib.results.leaderboard.board import Cost
 
 
 def add(commands: Any) -> None:
@@ -91,7 +91,7 @@ def _costs(table: str, settings: Mapping[str, Any]) -> dict[int, Cost]:
     from m2v_lib.experiments.rows import rows
     from m2v_lib.models.complexity import count
     from m2v_lib.models.matched_sizes import cost
-    from m2v_lib.results.leaderboard import Cost
+    from m2v_lib.results.leaderboard.board import Cost
 
     found = {}
     for row in rows(table):

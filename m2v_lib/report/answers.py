@@ -135,10 +135,7 @@ def _lifting(record: Record) -> str:
 
 
 def _question(records: Sequence[Record], preset: str) -> pd.DataFrame:
-    budget = tables.budget(preset, "label-scarcity")
-    return tables.build_table(
-        "label-scarcity", records, data="mocap", preset=preset, overrides=budget
-    )
+    return tables.on_motion_capture("label-scarcity", records, preset)
 
 
 def _pretraining(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from m2v_lib.experiments.rows import rows
 from m2v_lib.results.effects import describe, effect, pooled_noise
-from m2v_lib.results.leaderboard import mean_and_half
+from m2v_lib.results.leaderboard.board import mean_and_half
 from m2v_lib.results.tables import by_digest_and_seed
 
 if TYPE_CHECKING:

@@ -10,16 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import ArrayLike
-
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Share of 95 % confidence intervals that exclude 0 by chance alone.
 SIGNIFICANCE = 0.05
-#: Two-sided quantile of the normal distribution at that level.
-Z_975 = 1.96
 #: Pre-trained rows of `label-scarcity`, each with its counterpart trained from scratch: all
 #: labels, 10 %, 1 %; labels of one and of three people; the released network, all and 10 %.
 FROM_SCRATCH = {
@@ -76,10 +71,10 @@ def effect(
     if noise.freedom == 0:
         return Effect(n, mean, math.nan, math.nan)
 
-    from scipy import special  # not scipy.stats, whose import takes half a second more
+    from scipy import special
 
     error = noise.sd * math.sqrt(1 / len(by_seed) + 1 / len(reference))
-    half = float(special.stdtrit(noise.freedom, 1 - SIGNIFICANCE / 2)) * error
+    half = _quantile(noise.freedom) * error
 
     p = float(2 * special.stdtr(noise.freedom, -abs(mean) / error)) if error else math.nan
     return Effect(n, mean, mean - half, mean + half, p)
@@ -98,8 +93,10 @@ def pooled_noise(groups: Iterable[Sequence[float]]) -> SeedNoise:
 
 
 def noise_of(frame: pd.DataFrame, metric: str = "mpjpe") -> SeedNoise:
-    """The seed noise of a built table, pooled over its rows."""
-    by_row = frame["by_seed"]
+    """The seed noise of a built table, pooled over its rows, or over the rows of all tables that
+    it brings (`tables.on_motion_capture`): one noise for all networks of a preset and schedule.
+    """
+    by_row = frame.attrs.get("alike") or frame["by_seed"]
     return pooled_noise([[values[metric] for values in seeds.values()] for seeds in by_row])
 
 
@@ -157,26 +154,6 @@ def seeds_needed(difference: float, noise: float, power: float = 0.8) -> int:
     return math.ceil(2 * (z * noise / difference) ** 2)
 
 
-def bootstrap_interval(
-    errors_SR: ArrayLike, reference_SR: ArrayLike, *, draws: int = 2000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of the difference of means over seeds S and test recordings R, both resampled
-    (hierarchical bootstrap); recordings are drawn alike for both rows, since they are the same.
-    """
-    a, b = np.asarray(errors_SR, float), np.asarray(reference_SR, float)
-    rng = np.random.default_rng(seed)
-    gaps = np.empty(draws)
-
-    for draw in range(draws):
-        recordings = rng.integers(a.shape[1], size=a.shape[1])
-        of_a = a[rng.integers(len(a), size=len(a))][:, recordings].mean()
-        of_b = b[rng.integers(len(b), size=len(b))][:, recordings].mean()
-        gaps[draw] = of_a - of_b
-
-    low, high = np.quantile(gaps, [SIGNIFICANCE / 2, 1 - SIGNIFICANCE / 2])
-    return float(low), float(high)
-
-
 def intervals(
     frame: pd.DataFrame, reference: int | Mapping[int, int], metric: str = "mpjpe"
 ) -> dict[str, tuple[float, float, float]]:
@@ -189,34 +166,34 @@ def intervals(
     }
 
 
-def summarise(
-    frame: pd.DataFrame, reference: int | Mapping[int, int], noise: float = math.nan
-) -> str:
-    """A line a row against the reference row, then how many intervals exclude 0 and how many
-    would by chance.
-
-    `noise` is the standard deviation between seeds, for tables that ran with one seed.
-    """
+def summarise(frame: pd.DataFrame, reference: int | Mapping[int, int]) -> str:
+    """A line a row against the reference row, then what they say read as a whole."""
     labels = dict(zip(frame["row"], frame["label"], strict=True))
     every = effects_of_all_rows(frame, reference)
-    lines = [
-        f"{row}: {_short(labels[row])}: {describe(found, noise=noise)}"
-        for row, found in every.items()
-    ]
+    lines = [f"{row}: {_short(labels[row])}: {describe(found)}" for row, found in every.items()]
     absent = len(_pairs(frame, reference)) - len(every)
     if absent:
         lines.append(f"not run, or not with a seed of the row to compare with: {absent} rows")
 
-    tried = {row: found.p for row, found in every.items() if not math.isnan(found.p)}
-    if len(tried) > 1:
-        excluding = sum(every[row].excludes_zero for row in tried)
-        after = sum(p < SIGNIFICANCE for p in holm(tried).values())
-        lines.append(
-            f"{excluding} of {len(tried)} confidence intervals exclude 0; by chance alone "
-            f"{len(tried) * SIGNIFICANCE:.2g} would. Read as a whole (Holm), {after} rows differ."
-        )
+    return "\n".join([*lines, *read_as_a_whole(every)])
 
-    return "\n".join(lines)
+
+def read_as_a_whole(every: Mapping[int, Effect], named: bool = True) -> list[str]:
+    """How many of several intervals exclude 0, how many would by chance, and which rows (or how
+    many, where numbers are no names) differ once that is allowed for; nothing of fewer than two.
+    """
+    tried = {row: found.p for row, found in every.items() if not math.isnan(found.p)}
+    if len(tried) < 2:
+        return []
+
+    excluding = sum(every[row].excludes_zero for row in tried)
+    after = [str(row) for row, p in sorted(holm(tried).items()) if p < SIGNIFICANCE]
+    rows = f"rows {', '.join(after)} differ" if named else f"{len(after)} differ"
+    differ = rows if after else "none differs"
+    return [
+        f"{excluding} of {len(tried)} confidence intervals exclude 0; by chance alone "
+        f"{len(tried) * SIGNIFICANCE:.2g} would. Read as a whole (Holm), {differ}."
+    ]
 
 
 def _pairs(frame: pd.DataFrame, reference: int | Mapping[int, int]) -> dict[int, int]:
@@ -229,32 +206,14 @@ def _short(label: str) -> str:
     return label.partition(" (")[0]
 
 
-def seed_noise(frame: pd.DataFrame, metric: str = "mpjpe") -> float:
-    """Standard deviation between seeds, pooled over the rows that ran with two seeds or more;
-    nan if none did.
-    """
-    return noise_of(frame, metric).sd
-
-
-def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
-    """The effect in words: size, confidence interval, number of seeds, conclusion.
-
-    With one seed the conclusion needs `noise`, the standard deviation between seeds of other runs.
-    """
+def describe(found: Effect, unit: str = "mm") -> str:
+    """The effect in words: size, confidence interval, number of seeds, conclusion."""
     if found.n == 0:
         return "not run"
 
     seeds = "one seed" if found.n == 1 else f"{found.n} seeds"
-    if math.isnan(found.low) and math.isnan(noise):
-        return f"{found.mean:+.1f} {unit} with {seeds}, so seed noise is unknown"
-
     if math.isnan(found.low):
-        limit = two_seed_range(noise)
-        where = "more than" if abs(found.mean) > limit else "within"
-        return (
-            f"{found.mean:+.1f} {unit} with {seeds}, {where} the {limit:.1f} {unit} by which two "
-            "seeds may differ"
-        )
+        return f"{found.mean:+.1f} {unit} with {seeds}, so seed noise is unknown"
 
     if not found.excludes_zero:
         conclusion = "indistinguishable from seed noise"
@@ -265,31 +224,52 @@ def describe(found: Effect, unit: str = "mm", noise: float = math.nan) -> str:
     return f"{found.mean:+.1f} {unit} ({interval}, {seeds}): {conclusion}"
 
 
-def two_seed_range(noise: float) -> float:
+def two_seed_range(noise: SeedNoise) -> float:
     """The difference that two runs of the same settings with different seeds stay below in 95 %
-    of cases.
+    of cases; nan where nothing tells the noise.
     """
-    return Z_975 * math.sqrt(2) * noise
+    if not noise.freedom:
+        return math.nan
+    return _quantile(noise.freedom) * math.sqrt(2) * noise.sd
+
+
+def _quantile(freedom: int) -> float:
+    """Two-sided quantile of the t distribution at 95 %."""
+    from scipy import special  # not scipy.stats, whose import takes half a second more
+
+    return float(special.stdtrit(freedom, 1 - SIGNIFICANCE / 2))
 
 
 def describe_power(frame: pd.DataFrame, difference: float = 0.2) -> str:
-    """How many seeds a difference would take at this table's noise, as a sentence."""
+    """How many seeds a difference would take at this table's noise, as a sentence; the range is
+    that of the noise, which few seeds tell no better.
+    """
     noise = noise_of(frame)
     if noise.freedom == 0:
         return f"How many seeds {difference:g} mm would take is unknown: no row ran with two seeds."
 
-    n = seeds_needed(difference, noise.sd)
+    from scipy import special
+
+    tails = (1 - SIGNIFICANCE / 2, SIGNIFICANCE / 2)
+    low, high = (
+        noise.sd * math.sqrt(noise.freedom / special.chdtri(noise.freedom, 1 - tail))
+        for tail in tails
+    )
+    n, fewest, most = (seeds_needed(difference, sd) for sd in (noise.sd, low, high))
     return (
-        f"At a standard deviation of {noise.sd:.2f} mm between seeds ({noise.freedom} degrees of "
-        f"freedom), finding a difference of {difference:g} mm with a power of 80 % would take "
-        f"{n:,} seeds of each row."
+        f"At a standard deviation of {noise.sd:.2f} mm between seeds, finding a difference of "
+        f"{difference:g} mm with a power of 80 % would take {n:,} seeds of each row ({fewest:,} to "
+        f"{most:,}, as well as {noise.freedom} degrees of freedom tell that deviation)."
     )
 
 
 def describe_seed_noise(frame: pd.DataFrame) -> str:
     """How much runs that differ in their seed alone vary, as a sentence."""
-    found = seed_noise(frame)
+    found = noise_of(frame)
     about = f"preset {frame.attrs['preset']} on {frame.attrs['data']}"
-    if math.isnan(found):
+    if not found.freedom:
         return f"Seed noise: unknown, no row ran with two seeds ({about})."
-    return f"Seed noise: {found:.2f} mm MPJPE (standard deviation between seeds; {about})."
+    return (
+        f"Seed noise: {found.sd:.2f} mm MPJPE (standard deviation between seeds, {found.freedom} "
+        f"degrees of freedom; {about})."
+    )

@@ -12,7 +12,7 @@ from m2v_lib.config import ConfigError
 from m2v_lib.experiments.rows import groups
 from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.results import tables
-from m2v_lib.results.leaderboard import Cost, as_shown, leaderboard
+from m2v_lib.results.leaderboard.board import Cost, as_shown, leaderboard
 from m2v_lib.results.per_action import curves_on_motion_capture, pretraining_curves
 from m2v_lib.results.printed import printed_blocks
 from m2v_lib.results.render import Block, blocks
@@ -89,7 +89,7 @@ def _shown(frame: pd.DataFrame, records: Sequence[Record], costs: Costs) -> list
     return [
         Block(
             f"{about['table']} on {about['data']}, preset {about['preset']}, recipe "
-            f"{about['recipe']}: errors in mm, acceleration in mm a frame squared",
+            f"{about['recipe']}: errors in mm, acceleration in mm a step of data.frame_step squared",
             ("row", *board.columns),
             [(str(row), *map(str, cells)) for row, *cells in board.itertuples()],
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 #: Presets of the run plan on motion capture: the paper's networks, one that ends, one that begins.
 MOCAP_PRESETS = ("base", "compact", "small")
+#: Tables whose rows are one kind of network: what they tell of the noise between seeds is pooled.
+ONE_NETWORK = ("label-scarcity", "table5", "table6", "table7", "table8")
 
 
 def build_table(
@@ -51,9 +54,9 @@ def build_table(
     A run belongs to a row when its resolved settings have the row's digest, so a table never
     mixes schedules, data or overrides; `seeds` keeps only some of them. Columns: row, label
     (what is run here), published_label (what stands in print), source, n_seeds, state, data,
-    schedule, by_seed ({seed: {metric: value}}), runs and, for each metric of the table's measure
-    such as mpjpe, published_mpjpe, mpjpe, mpjpe_spread (sample standard deviation over seeds,
-    nan for one) and difference_mpjpe. Unknown numbers are nan.
+    schedule, by_seed ({seed: {metric: value}}), runs, kind (steps and choice of the epoch) and, for
+    each metric of the table's measure such as mpjpe, published_mpjpe, mpjpe, mpjpe_spread (sample
+    standard deviation over seeds, nan for one) and difference_mpjpe. Unknown numbers are nan.
     """
     import pandas as pd
 
@@ -84,16 +87,36 @@ def on_motion_capture(
     come first) of which more than half as many rows ran as of any, or the one given, as beside
     another table: presets differ in noise.
 
-    Frame and columns as `build_table`.
+    Frame and columns as `build_table`. The frame of a table of `ONE_NETWORK` brings the runs that
+    tell its noise, ``attrs["alike"]``: of every row of these tables under the preset that was
+    trained as long, the epoch chosen alike.
     """
     records = list(records)
-    frames = [
-        build_table(table, records, data="mocap", preset=name, overrides=budget(name, table))
-        for name in ([preset] if preset else MOCAP_PRESETS)
-    ]
+    frames = [_planned(table, records, name) for name in ([preset] if preset else MOCAP_PRESETS)]
     n_run = [int((frame["n_seeds"] > 0).sum()) for frame in frames]
     enough = [frame for frame, n in zip(frames, n_run, strict=True) if 2 * n > max(n_run)]
-    return enough[0] if enough else frames[-1]
+    frame = enough[0] if enough else frames[-1]
+
+    if table in ONE_NETWORK:
+        others = [_planned(name, records, frame.attrs["preset"]) for name in ONE_NETWORK]
+        frame.attrs["alike"] = _alike(frame, others)
+    return frame
+
+
+def _planned(table: str, records: Sequence[Record], preset: str) -> pd.DataFrame:
+    return build_table(table, records, data="mocap", preset=preset, overrides=budget(preset, table))
+
+
+def _alike(frame: pd.DataFrame, others: Sequence[pd.DataFrame]) -> list[dict[int, Any]]:
+    """The seeds of every row of `others` of the frame's commonest kind; a row that stands in
+    several tables once.
+    """
+    kinds = Counter(kind for kind in frame["kind"] if kind)
+    if not kinds:
+        return []
+    (kind, _), *_ = kinds.most_common(1)
+    lines = [line for other in others for line in other.to_dict("records")]
+    return list({line["runs"]: line["by_seed"] for line in lines if line["kind"] == kind}.values())
 
 
 def frames_that_ran(
@@ -177,9 +200,16 @@ def _line(row: Row, measure: Measure, runs: Sequence[Record]) -> dict[str, Any]:
         "state": state,
         "data": results[0]["data"]["name"] if results else "",
         "schedule": "; ".join(sorted({_schedule(result, measure) for result in results})),
+        "kind": _kind(results),
         "by_seed": by_seed,
         "runs": tuple(run.path.name for run in runs),
     }
+
+
+def _kind(results: Sequence[Mapping[str, Any]]) -> tuple[int, str] | None:
+    """Steps, and how the epoch was chosen; None where nothing ran, or not all alike."""
+    kinds = {(result["schedule"]["steps"], result["selected"]) for result in results}
+    return kinds.pop() if len(kinds) == 1 else None
 
 
 def _published(row: Row, metric: str) -> float:

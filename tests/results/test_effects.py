@@ -50,15 +50,6 @@ def test_holms_correction_and_seeds_needed() -> None:
     assert reached >= power and stats.norm.cdf(2.0 / (1.5 * math.sqrt(2 / (n - 1))) - 1.96) < power
 
 
-def test_the_bootstrap_interval_covers_the_difference_of_seeds_and_recordings() -> None:
-    rng = np.random.default_rng(0)
-    recordings = rng.normal(50, 10, 40)
-    a = recordings + rng.normal(2.0, 0.5, (4, 1))
-    b = recordings + rng.normal(0.0, 0.5, (4, 1))
-    low, high = effects.bootstrap_interval(a, b)
-    assert low < a.mean() - b.mean() < high and 1.0 < low < high < 3.5
-
-
 def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     pd = pytest.importorskip("pandas")
     lines = [{0: 50.0, 1: 52.0}, {0: 49.0, 1: 52.5, 2: 48.0}, {0: 40.0}, {}]
@@ -71,11 +62,12 @@ def test_rows_of_a_table_and_the_noise_between_their_seeds() -> None:
     assert effects.effect_of_row(frame, 2, 1).mean == pytest.approx(-7 / 6)
     assert effects.effect_of_row(frame, 4, 1).n == 0
     squares = 2.0 + sum((v - 49.8333333) ** 2 for v in lines[1].values())
-    assert effects.seed_noise(frame) == pytest.approx(math.sqrt(squares / 3))
-    assert math.isnan(effects.seed_noise(frame[2:]))
+    assert effects.noise_of(frame).sd == pytest.approx(math.sqrt(squares / 3))
+    assert not effects.noise_of(frame[2:]).freedom
     frame.attrs.update(preset="small", data="mocap")
     assert effects.describe_seed_noise(frame) == (
-        "Seed noise: 2.09 mm MPJPE (standard deviation between seeds; preset small on mocap)."
+        "Seed noise: 2.09 mm MPJPE (standard deviation between seeds, 3 degrees of freedom; "
+        "preset small on mocap)."
     )
     assert "unknown, no row ran with two seeds" in effects.describe_seed_noise(frame[2:])
 
@@ -112,7 +104,7 @@ def test_all_rows_against_one_of_them() -> None:
     assert lines[3] == "not run, or not with a seed of the row to compare with: 1 rows"
     assert lines[4] == (
         "1 of 3 confidence intervals exclude 0; by chance alone 0.15 would. Read as a whole (Holm), "
-        "1 rows differ."
+        "rows 2 differ."
     )
     assert list(effects.effects_of_all_rows(frame, {3: 2})) == [3] and effects.effects_of_all_rows(
         frame, {3: 2}
@@ -162,10 +154,25 @@ def test_an_effect_in_words(found: Effect, words: str) -> None:
     assert describe(found) == words
 
 
-@pytest.mark.parametrize(("mean", "where"), [(-5.6, "more than"), (5.5, "within")])
-def test_one_seed_is_held_against_the_noise_of_other_runs(mean: float, where: str) -> None:
-    """Two runs with noise 2 differ by 1.96 sqrt(2) 2 = 5.54 or more in one of twenty cases."""
-    words = describe(Effect(1, mean, math.nan, math.nan), noise=2.0)
-    assert (
-        words == f"{mean:+.1f} mm with one seed, {where} the 5.5 mm by which two seeds may differ"
+def test_two_seeds_differ_by_less_than_their_range_in_most_cases() -> None:
+    assert effects.two_seed_range(SeedNoise(2.0, 7)) == pytest.approx(
+        stats.t.ppf(0.975, 7) * 2 * math.sqrt(2)
     )
+    assert math.isnan(effects.two_seed_range(SeedNoise(math.nan, 0)))
+
+
+def test_the_noise_of_all_tables_of_one_network_counts() -> None:
+    frame = made({0: 50.0}, {0: 60.0})
+    assert math.isnan(effects.effect_of_row(frame, 2, 1).low)
+    frame.attrs["alike"] = [{s: {"mpjpe": v} for s, v in enumerate((50.0, 51.0, 52.0))}]
+    found = effects.effect_of_row(frame, 2, 1)
+    half = stats.t.ppf(0.975, 2) * math.sqrt(2)
+    assert (found.low, found.high) == pytest.approx((10 - half, 10 + half))
+
+
+def test_several_effects_read_as_a_whole() -> None:
+    sure, open_ = Effect(3, 2.0, 1.0, 3.0, 0.001), Effect(3, 0.1, -1.0, 1.2, 0.8)
+    assert effects.read_as_a_whole({1: sure}) == []
+    assert effects.read_as_a_whole({1: sure, 2: open_})[0].endswith("(Holm), rows 1 differ.")
+    assert effects.read_as_a_whole({1: sure, 2: open_}, named=False)[0].endswith("1 differ.")
+    assert effects.read_as_a_whole({1: open_, 2: open_})[0].endswith("none differs.")

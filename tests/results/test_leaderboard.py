@@ -6,12 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from m2v_lib.experiments.rows import rows
 from m2v_lib.models.complexity import count
 from m2v_lib.results.effects import SeedNoise
-from m2v_lib.results.leaderboard import Cost, as_shown, conclusions, leaderboard, mean_and_half
+from m2v_lib.results.leaderboard.board import Cost, as_shown, leaderboard, mean_and_half
+from m2v_lib.results.leaderboard.over_recordings import bootstrap_interval, compare_over_recordings
+from m2v_lib.results.leaderboard.words import conclusions
 from m2v_lib.results.tables import build_table
 from m2v_lib.runs.records import Record
 
@@ -19,10 +22,18 @@ ROWS = rows("leaderboard")
 COSTS = {row.row: Cost(1000 * row.row, 1e6 * row.row) for row in ROWS}
 
 
-def record(row: int, seed: int, mpjpe: float, n_frames: int = 500) -> Record:
+def record(
+    row: int,
+    seed: int,
+    mpjpe: float,
+    n_frames: int = 500,
+    over_frames: float | None = None,
+    ridge: float = 60.0,
+) -> Record:
     (asked,) = (r for r in ROWS if r.row == row)
     exp = asked.experiment(data="synthetic", preset="smoke", overrides={"run.seed": seed})
     test = {"mpjpe": mpjpe, "p_mpjpe": mpjpe / 2, "accel": 1.0, "n_frames": n_frames}
+    test["frame_mean_mpjpe"] = mpjpe if over_frames is None else over_frames
     result: dict[str, Any] = {
         "stage": "finetune",
         "digest": exp.digest("finetune"),
@@ -33,7 +44,8 @@ def record(row: int, seed: int, mpjpe: float, n_frames: int = 500) -> Record:
         "schedule": {"partial": True, "steps": 1, "epochs_done": 1, "epochs_full": 2},
         "data": {"name": "synthetic", "fingerprint": "f", "protocol": "p", "input_2d": "detected"},
         "test": test,
-        "baselines": {"ridge": {"mpjpe": 60.0}},
+        "device": "cpu",
+        "baselines": {"ridge": {"mpjpe": ridge, "frame_mean_mpjpe": ridge}},
     }
     return Record(Path(exp.run_name("finetune")), {}, result, [], {})
 
@@ -58,7 +70,69 @@ def test_systems_better_than_the_papers_are_named_by_the_noise() -> None:
 
     assert "Below Motion2vec's network, 54.5 ± 2.2 mm, by more than" in words(45.0)
     assert "noise: VideoPose3D." in words(45.0)
-    assert not any("Below Motion2vec" in words(value) for value in (53.0, 60.0))
+    assert not any("elow Motion2vec" in words(value) for value in (53.0, 60.0))
+    # each half is 2.15, that of the difference 3.04 (not 4.3, their sum)
+    assert "Below Motion2vec" in words(50.8) and "elow Motion2vec" not in words(51.2)
+
+
+def test_one_average_alone_makes_no_better_system() -> None:
+    ours = [record(1, s, 54.0 + s) for s in (0, 1)]
+    lower = [record(4, s, 45.0 + s, over_frames=54.0 + s) for s in (0, 1)]
+    words = conclusions(board(*ours, *lower))
+    assert "Below Motion2vec" not in words
+    assert "By the mean over actions, not by that over frames, also below Motion2vec" in words
+
+
+def test_systems_are_compared_by_their_distance_from_ridge_on_their_own_frames() -> None:
+    ours = [record(1, s, 54.0 + s) for s in (0, 1)]
+    easier = [record(4, s, 50.0 + s, ridge=55.0, n_frames=510) for s in (0, 1)]
+    words = conclusions(board(*ours, *easier))
+    assert "elow Motion2vec" not in words, "its frames are easier by more than it is better"
+    assert "Ridge regression is at 55.0 to 60.0 mm on them" in words
+    assert "below ridge regression's 55.0 to 60.0 mm" in words
+
+
+def test_recordings_are_drawn_as_well_as_seeds() -> None:
+    """One recording of four decides: over seeds alone the difference is sure, over recordings not."""
+    rng = np.random.default_rng(0)
+    gap_R, weight_R = np.array([-8.0, 0.5, 0.5, 0.5]), np.array([1.0, 1.0, 1.0, 1.0])
+    reference_SR = rng.normal(50, 0.01, (3, 4))
+    low, high = bootstrap_interval(reference_SR + gap_R, reference_SR, weight_R)
+    assert low < -3 and high == pytest.approx(0.5, abs=0.1)
+
+    noisy_SR = np.repeat([[40.0], [60.0]], 4, axis=1)
+    for mine, other in ((noisy_SR, reference_SR), (reference_SR, noisy_SR)):
+        low, high = bootstrap_interval(mine, other, weight_R)
+        assert low == pytest.approx(-10, abs=0.1) and high == pytest.approx(10, abs=0.1)
+
+    low, high = bootstrap_interval(reference_SR + gap_R, reference_SR, np.array([97.0, 1, 1, 1]))
+    assert low == pytest.approx(-8, abs=0.3) and high > 0, "frames weigh"
+
+
+def test_runs_that_say_their_recordings_are_set_against_the_papers_network() -> None:
+    def with_recordings(row: int, seed: int, mpjpe: float) -> Record:
+        made = record(row, seed, mpjpe)
+        made.result["test"]["per_recording"] = {
+            "a": {"mpjpe": mpjpe - 1, "n_frames": 300},
+            "b": {"mpjpe": mpjpe + 2, "n_frames": 100},
+        }
+        return made
+
+    ours = [with_recordings(1, s, 54.0 + s) for s in (0, 1)]
+    theirs = [with_recordings(4, s, 45.0 + s) for s in (0, 1)]
+    found = compare_over_recordings(*([r.result for r in runs] for runs in (theirs, ours)))
+    assert found is not None and found.mean == pytest.approx(-9) and found.high < 0
+    assert "they are from it: VideoPose3D -9.0 mm (-10.0 to -8.0) (95 %)" in conclusions(
+        board(*ours, *theirs)
+    )
+    assert compare_over_recordings([theirs[0].result], [r.result for r in ours]) is None
+
+
+def test_runs_whose_motion_was_not_measured_count_in_the_other_columns() -> None:
+    runs = [record(1, s, 54.0 + s) for s in (0, 1)]
+    del runs[0].result["test"]["accel"]
+    seen = board(*runs)
+    assert (seen.loc[1, "accel"], seen.loc[1, "mpjpe"]) == (1.0, 54.5)
 
 
 def test_a_row_tested_on_a_share_of_the_frames_is_named() -> None:
@@ -91,7 +165,7 @@ def test_the_best_stands_first_and_intervals_decide_the_words() -> None:
     assert as_shown(seen).loc[1, "MPJPE"] == f"51.0 ± {half:.1f}"
 
     words = conclusions(seen)
-    assert f"3 of {len(ROWS)} rows have runs, of 1 to 2 seeds." in words
+    assert f"3 of {len(ROWS)} rows have runs, of 1 to 2 seeds, 5 on cpu." in words
     assert "that of Motion2vec's network, 51.0 ± 3.8 mm" in words
     assert "it may as well be MixSTE." in words
     assert "Above ridge regression's 60.0 mm, and so not trained to any use: VideoPose3D." in words
@@ -103,7 +177,9 @@ def test_mean_and_interval() -> None:
     assert mean_and_half([], known) == pytest.approx((math.nan, math.nan), nan_ok=True)
     assert mean_and_half([3.0], unknown) == pytest.approx((3.0, math.nan), nan_ok=True)
     assert mean_and_half([1.0, 3.0], known) == pytest.approx((2.0, 4.303 * 2 / 2**0.5), abs=1e-3)
-    assert "so the noise is not known" in conclusions(board(record(1, 0, 50.0)))
+    words = conclusions(board(record(1, 0, 50.0), record(4, 0, 40.0)))
+    assert "so the noise is not known" in words
+    assert "may as well" not in words and "elow Motion2vec" not in words
 
 
 def test_rows_of_a_small_part_of_their_authors_epochs_say_so() -> None:

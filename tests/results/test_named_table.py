@@ -14,7 +14,7 @@ from m2v_lib.cli import main
 from m2v_lib.config import ConfigError
 from m2v_lib.experiments.tables import tables as list_of_tables
 from m2v_lib.results import paper, tables
-from m2v_lib.results.leaderboard import Cost
+from m2v_lib.results.leaderboard.board import Cost
 from m2v_lib.results.named_table import named_table, suite_settings
 from m2v_lib.results.per_action import curves_on_motion_capture
 from m2v_lib.results.printed import printed_blocks

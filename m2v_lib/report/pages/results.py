@@ -5,6 +5,7 @@ Nothing in it is written by hand but headings and explanations that hold whateve
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from m2v_lib.bench import find_benches
 from m2v_lib.config import Experiment
-from m2v_lib.experiments.queue import budget, items
+from m2v_lib.experiments.queue import items
 from m2v_lib.experiments.queue.sweeps import sweep_items, sweep_names
 from m2v_lib.report.pages.comparisons import boards, range_tests, sweeps
 from m2v_lib.results import effects, paper, tables
@@ -30,6 +31,9 @@ _NO_CHANGES, _COMPUTED_IN = ("run.", "data.name"), "run.precision"
 #: Rows of `label-scarcity` by share of labels: from scratch, pre-trained as released, as the
 #: paper says.
 QUESTION = {"all": (1, 2, 3), "10 %": (4, 5, 6), "1 %": (11, 12, 13)}
+
+#: What the question is asked of.
+ERRORS = {"mpjpe": "MPJPE", "p_mpjpe": "P-MPJPE"}
 
 #: Presets with committed runs of the queue.
 QUEUED = ("small", "compact", "base")
@@ -53,24 +57,27 @@ _LIFTING_HEAD = """\
 
 Runs that belong to no table below, the mean where there are several seeds. Beside each stands ridge
 regression, from the 2D of one frame to its 3D, with the same labels and on the same test frames.
-Where `model.skeleton` is another, so are the joints: read such a line against its own ridge
-regression only.
+Where the data or the frames tested are others, so are joints or motion: read such a line against its
+own ridge regression only.
 
-| preset | steps | settings changed | MPJPE (mm) | P-MPJPE (mm) | ridge, MPJPE (mm) | records |
-|---|--:|---|--:|--:|--:|---|"""
+| preset | steps | settings changed | data | frames tested | MPJPE (mm) | P-MPJPE (mm) | ridge, MPJPE (mm) | records |
+|---|--:|---|---|--:|--:|--:|--:|---|"""
 
 _QUESTION_HEAD = """\
 ## Does pre-training help?
 
 Mean over the seeds that ran, and what pre-training changes. The released stage 1 also reads the
-test subjects' 2D. Pre-trained runs take the steps of both stages.
+test subjects' 2D. Pre-trained runs take the steps of both stages. Where networks are above ridge
+regression they have hardly begun, and what is said of pre-training is said of a start.
 """
 
 
 _ABLATIONS_HEAD = """\
 ## Tables V to VIII
 
-What a row changes against the row it is compared with; rows that have not run are left out.
+What a row changes against the row it is compared with; rows that have not run are left out. The
+noise between seeds is one for all networks of a preset and schedule: pooled over every row of these
+tables and of the question above that was trained as long, the last epoch taken.
 """
 
 _SPEED_HEAD = """\
@@ -101,15 +108,23 @@ def results_page(records: Sequence[Record], records_folder: Path) -> str:
 
 
 def pretraining_effects(question: pd.DataFrame) -> str:
-    """What pre-training changes, as a table: a line for each share of labels, a column a recipe."""
-    lines = ["| labels | as the paper says | as the released code does |", "|---|---|---|"]
-    for labels, (scratch, released, by_paper) in QUESTION.items():
-        words = (
-            effects.describe(effects.effect_of_row(question, row, scratch))
-            for row in (by_paper, released)
-        )
-        lines.append(f"| {' | '.join([labels, *words])} |")
-    return "\n".join([*lines, ""])
+    """What pre-training changes, as a table: a line for each share of labels and error, a column a
+    recipe; then what that says read as a whole.
+    """
+    lines = [
+        "| labels | error | as the paper says | as the released code does |",
+        "|---|---|---|---|",
+    ]
+    tried: dict[int, effects.Effect] = {}
+    for metric, name in ERRORS.items():
+        for labels, (scratch, *pretrained) in QUESTION.items():
+            found = {
+                row: effects.effect_of_row(question, row, scratch, metric) for row in pretrained
+            }
+            words = [effects.describe(found[row]) for row in reversed(pretrained)]
+            lines.append(f"| {' | '.join([labels, name, *words])} |")
+            tried |= {len(tried) + i: effect for i, effect in enumerate(found.values())}
+    return "\n".join([*lines, "", *effects.read_as_a_whole(tried, named=False), ""])
 
 
 def _lifting(single: Sequence[Record]) -> str:
@@ -130,6 +145,8 @@ def _lifting(single: Sequence[Record]) -> str:
     lines = [
         _row(
             runs,
+            _data(runs[0]),
+            f"{runs[0].result['test']['n_frames']:,}",
             f"{mean(runs, 'test', 'mpjpe'):.1f}",
             f"{mean(runs, 'test', 'p_mpjpe'):.1f}",
             f"{mean(runs, 'baselines', 'ridge', 'mpjpe'):.1f}",
@@ -137,6 +154,13 @@ def _lifting(single: Sequence[Record]) -> str:
         for runs in sorted(kinds.values(), key=steps_and_error)
     ]
     return "\n".join([_LIFTING_HEAD, *lines, ""])
+
+
+def _data(run: Record) -> str:
+    """The store and the first letters of its fingerprint, and whose definition its joints follow."""
+    data = run.result["data"]
+    joints = data["protocol"].rpartition("joints ")[2] if "joints " in data["protocol"] else ""
+    return f"`{data['name']}` {data['fingerprint'][:8]}" + f", {joints}" * bool(joints)
 
 
 def _actions(single: Sequence[Record]) -> str:
@@ -198,13 +222,7 @@ def _pretraining(records: Sequence[Record]) -> str:
     """Runs to the end of their schedule and starts, each preset in a part of its own."""
     parts = []
     for preset in tables.MOCAP_PRESETS:
-        question = tables.build_table(
-            "label-scarcity",
-            records,
-            data="mocap",
-            preset=preset,
-            overrides=budget(preset, "label-scarcity"),
-        )
+        question = tables.on_motion_capture("label-scarcity", records, preset)
         if question["n_seeds"].any():
             parts.append(_question_of(question, records))
     return "\n".join([_QUESTION_HEAD, *parts]) if parts else ""
@@ -217,49 +235,55 @@ def _question_of(question: pd.DataFrame, records: Sequence[Record]) -> str:
     lines = [
         f"### Preset `{question.attrs['preset']}`\n",
         f"{steps}. {effects.describe_seed_noise(question)} {effects.describe_power(question)}\n",
-        "| labels | ridge regression | from scratch |",
-        "|---|--:|--:|",
+        "| labels | ridge regression | from scratch | pre-trained, paper | pre-trained, released |",
+        "|---|--:|--:|--:|--:|",
     ]
     rows = question.set_index("row")
-    for labels, (scratch, *_) in QUESTION.items():
+    for labels, (scratch, released, by_paper) in QUESTION.items():
         runs = rows.loc[scratch, "runs"]
         if runs:
             ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"]
-            lines.append(f"| {labels} | {ridge:.1f} | {rows.loc[scratch, 'mpjpe']:.1f} |")
+            errors = [
+                _against(rows.loc[row, "mpjpe"], ridge) for row in (scratch, by_paper, released)
+            ]
+            lines.append(f"| {' | '.join([labels, f'{ridge:.1f}', *errors])} |")
     return "\n".join([*lines, "", pretraining_effects(question)])
+
+
+def _against(error: float, ridge: float) -> str:
+    """An error, marked where it is no lower than ridge regression's."""
+    if math.isnan(error):
+        return "not run"
+    return f"{error:.1f}" + (" (above)" if error >= ridge else "")
 
 
 def _ablations(records: Sequence[Record]) -> str:
     claimed = paper.claim("stage1-mpjpe", "gain")
 
-    parts = [_ABLATIONS_HEAD]
-    parts.append(
-        "The noise between the seeds of the question above, under the same preset, stands in for "
-        f"rows that ran with one seed.\nThe gain that the paper claims for stage 1 is {claimed} mm.\n"
-    )
-
+    parts = [_ABLATIONS_HEAD, f"The gain that the paper claims for stage 1 is {claimed} mm.\n"]
     for table, reference in ABLATIONS.items():
         frame = tables.on_motion_capture(table, records)
         if frame["n_seeds"].any():
-            question = tables.on_motion_capture("label-scarcity", records, frame.attrs["preset"])
-            parts.append(_ablation(frame, reference, effects.seed_noise(question)))
+            parts.append(_ablation(frame, reference))
 
     return "\n".join(parts)
 
 
-def _ablation(frame: pd.DataFrame, reference: int, noise: float) -> str:
+def _ablation(frame: pd.DataFrame, reference: int) -> str:
     labels = dict(zip(frame["row"], frame["label"], strict=True))
     title = paper.TITLES[paper.resolve(frame.attrs["table"])]
 
     schedules = ", ".join(sorted(set(frame["schedule"]) - {""}))
 
-    lines = [f"### {title}\n", f"Preset `{frame.attrs['preset']}`: {schedules}.\n"]
+    noise = effects.describe_seed_noise(frame)
+    lines = [f"### {title}\n", f"Preset `{frame.attrs['preset']}`: {schedules}. {noise}\n"]
     lines.append(f"| row, against row {reference} ({labels[reference]}) | MPJPE |")
     lines.append("|---|---|")
-    for row, found in effects.effects_of_all_rows(frame, reference).items():
-        lines.append(f"| {row}: {labels[row]} | {effects.describe(found, noise=noise)} |")
-
-    return "\n".join([*lines, ""])
+    every = effects.effects_of_all_rows(frame, reference)
+    lines += [
+        f"| {row}: {labels[row]} | {effects.describe(found)} |" for row, found in every.items()
+    ]
+    return "\n".join([*lines, "", *effects.read_as_a_whole(every), ""])
 
 
 def _speed(folder: Path) -> str:

@@ -1,0 +1,1 @@
+"""The open leaderboard: its board of numbers, and what follows from it in words."""
