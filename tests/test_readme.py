@@ -17,7 +17,7 @@ import pytest
 from m2v_lib import cli, lift, weights
 from m2v_lib.experiments import queue
 from m2v_lib.experiments import tables as listed
-from m2v_lib.report.pages.results import QUESTION, results_page
+from m2v_lib.report.pages.results import ERRORS, QUESTION, results_page
 from m2v_lib.results import effects, tables
 from m2v_lib.runs.records import find_records, load_record
 
@@ -157,12 +157,13 @@ def test_results_give_the_effects_of_pretraining() -> None:
     """Each cell is an effect of its own rows, worked out once more."""
     question = tables.on_motion_capture("label-scarcity", find_records(RECORDS))
     text = (ROOT / "RESULTS.md").read_text(encoding="utf-8")
-    for labels, (scratch, released, by_paper) in QUESTION.items():
+    cells = [(metric, *line) for metric in ERRORS.items() for line in QUESTION.items()]
+    for (metric, name), labels, (scratch, released, by_paper) in cells:
         about = [
-            effects.describe(effects.effect_of_row(question, row, scratch))
+            effects.describe(effects.effect_of_row(question, row, scratch, metric))
             for row in (by_paper, released)
         ]
-        assert f"| {labels} | {about[0]} | {about[1]} |" in text
+        assert f"| {labels} | {name} | {about[0]} | {about[1]} |" in text
 
 
 def test_no_records_make_a_page_without_numbers(tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def on_motion_capture(
     table: str, records: Iterable[Record], preset: str | None = None
 ) -> pd.DataFrame:
     """The table's runs on motion capture as the run plan makes them, of one preset, for runs to
-    their end and starts are never mixed: the first of MOCAP_PRESETS (those that train to the end
-    come first) of which more than half as many rows ran as of any, or the one given, as beside
+    their end and starts are never mixed: the first of MOCAP_PRESETS (the longest trained come
+    first) of which more than half as many rows ran as of any, or the one given, as beside
     another table: presets differ in noise.
 
     Frame and columns as `build_table`. The frame of a table of `ONE_NETWORK` brings the runs that
