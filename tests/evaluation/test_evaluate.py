@@ -233,6 +233,20 @@ def test_root_is_zero_and_both_passes_count(tiny_store: Store) -> None:
     assert (predict(model, x, flip_test=False) - both).abs().max() > 0.01
 
 
+def test_both_passes_know_which_frames_of_padded_clips_are_there() -> None:
+    class Listening(nn.Module):
+        heard: list[Tensor | None]
+
+        def forward(self, x_BTJ3: Tensor, present_BT: Tensor | None = None) -> Tensor:
+            self.heard.append(present_BT)
+            return x_BTJ3.clone()
+
+    model, present = Listening(), torch.tensor([[True] * 5 + [False] * 4])
+    model.heard = []
+    predict(model, torch.rand(1, N_FRAMES, 17, 3), present_BT=present)
+    assert len(model.heard) == 2 and all(one is present for one in model.heard)
+
+
 def test_perfect_predictions_have_no_error_in_any_metric(tiny_store: Store) -> None:
     """A frame with no error at all is not counted, as released (spec 5.5.9); hence a tenth of a
     millimetre here.

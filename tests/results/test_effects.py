@@ -170,6 +170,15 @@ def test_the_noise_of_all_tables_of_one_network_counts() -> None:
     assert (found.low, found.high) == pytest.approx((10 - half, 10 + half))
 
 
+def test_each_metric_has_its_own_noise() -> None:
+    frame = made({0: 50.0, 1: 52.0}, {0: 60.0, 1: 62.0})
+    for seeds in frame["by_seed"]:
+        for values in seeds.values():
+            values["p_mpjpe"] = 10 * values["mpjpe"]
+    by_mpjpe, by_p = (effects.effect_of_row(frame, 2, 1, m) for m in ("mpjpe", "p_mpjpe"))
+    assert by_p.high - by_p.low == pytest.approx(10 * (by_mpjpe.high - by_mpjpe.low))
+
+
 def test_several_effects_read_as_a_whole() -> None:
     sure, open_ = Effect(3, 2.0, 1.0, 3.0, 0.001), Effect(3, 0.1, -1.0, 1.2, 0.8)
     assert effects.read_as_a_whole({1: sure}) == []

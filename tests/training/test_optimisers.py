@@ -43,9 +43,10 @@ def test_the_numbers_of_torchs_own(in_bfloat16: bool, monkeypatch: pytest.Monkey
         monkeypatch.setattr(Tensor, "bfloat16", lambda self: self.clone())
     ours = matrices()
     theirs = copy.deepcopy(ours)
-    mine = Muon(ours, 0.02, weight_decay=0.1)
+    lr = 0.02 if in_bfloat16 else 0.05
+    mine = Muon(ours, lr, weight_decay=0.1)
     torchs = torch.optim.Muon(
-        theirs, lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+        theirs, lr=lr, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"
     )
     for step in range(4):
         give_gradients(ours, step)
