@@ -20,7 +20,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.config.models import DUAL_STREAM
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.stream import stream_lines
-from m2v_lib.lift.windows import CentreLifter, load_lifter
+from m2v_lib.lift.windows import SingleFrameLifter, load_lifter
 from m2v_lib.models.base import Lifter, count_parameters
 from m2v_lib.models.complexity import count, count_parts
 from m2v_lib.models.losses import lifting_loss
@@ -167,7 +167,7 @@ def test_it_lifts_a_motion_of_any_length(name: str, trained: Callable[[str], Pat
 
 def test_a_centre_frame_is_that_of_the_window_about_it(trained: Callable[[str], Path]) -> None:
     lifter = load_lifter(trained("videopose3d"))
-    assert isinstance(lifter, CentreLifter)
+    assert isinstance(lifter, SingleFrameLifter)
     seen = np.concatenate([np.random.default_rng(1).normal(0, 90, (T + 2, 17, 2))], -1)
     seen = np.concatenate([seen, np.ones((T + 2, 17, 1))], -1)
     pose = lifter(seen)
@@ -177,6 +177,14 @@ def test_a_centre_frame_is_that_of_the_window_about_it(trained: Callable[[str], 
     np.testing.assert_allclose(pose[0], lifter.windows(first[None])[0, 0], atol=1e-3)
     with pytest.raises(ConfigError, match="a stream needs a model that gives all frames"):
         next(stream_lines([], lifter, None, 25.0))  # type: ignore[arg-type]
+
+
+def test_a_causal_network_lifts_the_newest_frame_of_its_window(home: Path, tmp_path: Path) -> None:
+    causal = experiment("videopose3d", model__causal=True, run__max_steps=1)
+    lifter = load_lifter(finetune(causal, tmp_path))
+    xy = np.random.default_rng(1).normal(0, 90, (T, 17, 2))
+    seen = np.concatenate([xy, np.ones((T, 17, 1))], axis=-1)
+    np.testing.assert_allclose(lifter(seen)[-1], lifter.windows(seen[None])[0, 0], atol=1e-3)
 
 
 @every_system

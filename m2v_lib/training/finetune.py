@@ -63,7 +63,7 @@ class Finetune(Stage):
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.model = self.module = model
-        self.gives_centre = isinstance(model, Lifter) and model.output_under(exp.model) == "centre"
+        self.gives_one_frame = isinstance(model, Lifter) and model.output_under(exp.model) != "all"
         self.train, self.held_out, self.store, self.init = train, held_out, store, init
         self.loader, self.views = loader or ClipLoader(), views
         #: The joints that are evaluated, of those that the clips hold; none: those of the clips.
@@ -134,8 +134,8 @@ class Finetune(Stage):
         self.validated = None
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        # Batch norm of a single centre frame has no variance: the same clip twice.
-        if len(chosen_B) == 1 and self.gives_centre:
+        # Batch norm of a single frame has no variance: the same clip twice.
+        if len(chosen_B) == 1 and self.gives_one_frame:
             chosen_B = chosen_B.repeat(2)
         x, y = self.drawn_pair(chosen_B, generator)
         drawn = {"x": x, "y": y}

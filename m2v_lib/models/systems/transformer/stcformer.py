@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from m2v_lib.config.fields import ConfigError, ModelSettings, setting
-from m2v_lib.models.base import Lifter
+from m2v_lib.models.base import Lifter, OutputFrames
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.stochastic_depth import StochasticDepth
@@ -92,7 +92,7 @@ class STCFormer(Lifter):
         self.regress_head = ExactLinear(settings.dim, 3, bias=False)
 
     @classmethod
-    def output_under(cls, settings: ModelSettings) -> Literal["all", "centre"]:
+    def output_under(cls, settings: ModelSettings) -> OutputFrames:
         return "all" if getattr(settings, "frames_out", "centre") == "all" else "centre"
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
