@@ -151,6 +151,20 @@ def test_its_own_recipe_resumes_where_it_stopped(
         assert torch.equal(value, expected[key]), key
 
 
+@pytest.mark.parametrize("name", [name for name in OTHERS if model_class(name).own_recipe])
+def test_its_own_recipe_tests_every_frame_and_says_its_schedule(name: str) -> None:
+    whole, small = (
+        Experiment.preset(preset, "own").override({"model.name": name})
+        for preset in ("base", "small")
+    )
+    every = 1 if model_class(name).output_frame(whole.model) is not None else whole.model.n_frames
+    assert whole.data.test_stride <= every
+    assert small.optim.schedule == whole.optim.schedule
+
+    step = {"pstmo": 2, "stcformer": 3}.get(name, 1)
+    assert (whole.data.frame_step, small.data.frame_step) == (step, 1)  # small: the preset's window
+
+
 @every_system
 def test_it_lifts_a_motion_of_any_length(name: str, trained: Callable[[str], Path]) -> None:
     lifter = load_lifter(trained(name))

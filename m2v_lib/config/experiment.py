@@ -96,7 +96,7 @@ class Experiment:
 
     def _with_model(self, name: Any) -> Experiment:
         """The same experiment with another model: at its published size under the paper's presets,
-        at its own small sizes under the others; frames and skeleton stay what they are.
+        at its own small sizes under the others, whose frames it keeps. The skeleton stays.
         """
         if type(name) is not str:
             raise ConfigError(f"model.name must be str, got {type(name).__name__}")
@@ -112,7 +112,10 @@ class Experiment:
         changed = dataclasses.replace(self, model=model)
 
         if self.recipe == "own":
-            return changed.override(entries()[model.name].own_recipe)
+            own = dict(entries()[model.name].own_recipe)
+            if self.preset_name in SIZES:  # which window is seen is the preset's: length and step
+                own.pop("data.frame_step", None)
+            return changed.override(own)
 
         return changed
 

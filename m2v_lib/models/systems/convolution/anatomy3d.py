@@ -68,10 +68,12 @@ class Anatomy3D(Lifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.95,
         "finetune.epochs": 60,
         "finetune.batch_size": 1024,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 

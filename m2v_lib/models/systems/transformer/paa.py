@@ -61,10 +61,12 @@ class PAA(Lifter):
         "optim.algorithm": "adamw",
         "optim.lr": 4e-5,
         "optim.weight_decay": 0.1,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.99,
         "finetune.epochs": 200,
         "finetune.batch_size": 512,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 

@@ -93,8 +93,7 @@ class PoseBlock(nn.Module):
 class PStmo(TwoOutputLifter):
     """Stage II, the lifter: 2D (B, T, 17, 2) -> 3D of the centre frame (B, 1, 17, 3).
 
-    Published windows take every second frame of Human3.6M; that is the data's matter. The
-    refined figures of the paper come from `layers.depth_refinement`, which reads the true root
+    The refined figures of the paper come from `layers.depth_refinement`, which reads the true root
     depth.
     """
 
@@ -111,6 +110,7 @@ class PStmo(TwoOutputLifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.97,
         "pretrain.lr": 1e-4,
         "pretrain.epochs": 79,
@@ -118,6 +118,8 @@ class PStmo(TwoOutputLifter):
         "finetune.epochs": 79,
         "finetune.batch_size": 160,
         "data.train_stride": 1,
+        "data.test_stride": 1,
+        "data.frame_step": 2,
         "data.validation": False,
         "finetune.select": "best-on-test",
     }

@@ -72,7 +72,9 @@ class STCFormer(Lifter):
         "L-27": {"dim": 512, "n_frames": 27},
     }
     own_recipe = {
-        "data.train_stride": 3,
+        "data.train_stride": 3,  # 3 of the frames below: one clip for every third frame
+        "data.test_stride": 1,
+        "data.frame_step": 3,
         "data.validation": False,
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,

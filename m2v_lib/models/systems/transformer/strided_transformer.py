@@ -52,10 +52,12 @@ class StridedTransformer(TwoOutputLifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.836,
         "finetune.epochs": 20,
         "finetune.batch_size": 256,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
         "finetune.select": "best-on-test",
     }
