@@ -143,8 +143,7 @@ def make_clips(
         if (subjects is None or v.subject in subjects) and v.subject not in without
     ]
     valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
-    if windows == "centred" and output_frame is None:
-        output_frame = centre_of(n_frames)
+    output_frame = _evaluated_frame(windows, n_frames, output_frame)
     spans = [(v.start, v.n_frames) for v in videos]
     index = _cut(windows, spans, n_frames, stride, valid_n, frame_step, pad, output_frame)
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips
@@ -203,6 +202,13 @@ def _present(index_CT: np.ndarray, device: torch.device | str) -> Tensor | None:
 def relative_to_root(joints_nJC: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     """Every joint less the root of its frame."""
     return joints_nJC - joints_nJC[:, skeleton.root : skeleton.root + 1]
+
+
+def _evaluated_frame(windows: Windows, n_frames: int, output_frame: int | None) -> int | None:
+    """Of centred windows the frame asked for, by default the middle one; of others none."""
+    if windows != "centred":
+        return None
+    return centre_of(n_frames) if output_frame is None else output_frame
 
 
 def _cut(
