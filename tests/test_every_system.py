@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from m2v_lib.bench.counts import count_flops
 from m2v_lib.bench.worker import Bench
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.config.models import DUAL_STREAM
+from m2v_lib.config.models import DUAL_STREAM, sizes
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.stream import stream_lines
 from m2v_lib.lift.windows import SingleFrameLifter, load_lifter
@@ -78,6 +79,15 @@ def home(
 def trained(home: Path) -> Callable[[str], Path]:
     """Folder of the system's run by the common recipe, made once."""
     return lambda name: finetune(experiment(name), home / "runs")
+
+
+@pytest.mark.parametrize("size", sizes())
+@pytest.mark.parametrize("preset", ["smoke", "base"])
+def test_a_named_size_can_be_built_under_every_preset(size: str, preset: str) -> None:
+    exp = Experiment.preset(preset).override({"model.name": size})
+    with torch.device("meta"):
+        assert build_model(exp.model).settings == exp.model
+    assert re.fullmatch("[a-z0-9_-]+", size)
 
 
 @every_system

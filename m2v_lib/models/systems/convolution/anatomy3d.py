@@ -28,10 +28,12 @@ N_CAUSAL = 50  # frames behind the newest that a causal net reads lengths from
 @dataclass(frozen=True)
 class Settings(ModelSettings):
     name: str = setting("anatomy3d", "which model: a file of m2v_lib/models")
-    n_frames: int = setting(243, "frames that a frame's bone directions depend on: a power of 3")
+    n_frames: int = setting(
+        243, "frames that a frame's bone directions depend on: a power of 3", least=9
+    )
     causal: bool = setting(False, "predict the newest frame of a window, not its centre")
     dim: int = setting(1024, "channels of every layer")
-    dropout: float = setting(0.25, "share of the activations dropped in training")
+    dropout: float = setting(0.25, "share of the activations dropped in training", below=1)
     length_frames: str = setting(
         "inner", "bone lengths from the frames that come out, or from all that are given", "all"
     )

@@ -35,7 +35,7 @@ class Settings(ModelSettings):
     )
     dim: int = setting(1024, "width of the hidden layers")
     n_stages: int = setting(2, "residual blocks of two linear layers each")
-    dropout: float = setting(0.5, "share of the activations dropped in training")
+    dropout: float = setting(0.5, "share of the activations dropped in training", below=1)
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"dim": 32},

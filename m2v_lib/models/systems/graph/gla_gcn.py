@@ -38,8 +38,10 @@ SCALES = Constant(lambda: torch.tensor([0.95, 1.0, 1.05], dtype=torch.float64))
 class Settings(ModelSettings):
     name: str = setting("gla_gcn", "which model: a file of m2v_lib/models")
     n_frames: int = setting(243, "frames the model reads for their centre's pose, a power of 3")
-    channels: int = setting(96, "features of a joint in a frame")
-    dropout: float = setting(0.1, "dropout after each unit; inside a unit it is always 0.1")
+    channels: int = setting(96, "features of a joint in a frame", least=4)
+    dropout: float = setting(
+        0.1, "dropout after each unit; inside a unit it is always 0.1", below=1
+    )
     jitter_targets: bool = setting(True, "turn and scale training targets at random, as released")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {

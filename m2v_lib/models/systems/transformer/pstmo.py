@@ -41,12 +41,14 @@ class Settings(ModelSettings):
     dim: int = setting(256, "features of a frame")
     dim_ff: int = setting(512, "hidden features, of the pose encoder too")
     n_heads: int = setting(8, "attention heads")
-    dropout: float = setting(0.1, "share dropped in training, attention weights too")
+    dropout: float = setting(0.1, "share dropped in training, attention weights too", below=1)
     hidden_frames: float = new_setting(
         0.6, "share of frames that pre-training hides, the same of all clips of a batch"
     )
     hidden_joints: int = new_setting(
-        3, "joints that pre-training hides in each frame; never joint 16, as released"
+        3,
+        "joints that pre-training hides in each frame; never joint 16, as released",
+        least=0,
     )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {

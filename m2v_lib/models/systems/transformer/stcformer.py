@@ -38,8 +38,8 @@ class Settings(ModelSettings):
     n_layers: int = setting(6, "blocks, each over joints and frames at once")
     n_heads: int = setting(8, "attention heads of each half of the features")
     mlp_ratio: int = setting(4, "width of a block's hidden layer, in multiples of dim")
-    dropout: float = setting(0.1, "dropout in the blocks' MLP")
-    drop_part: float = setting(0.5, "how often training leaves out a part embedding")
+    dropout: float = setting(0.1, "dropout in the blocks' MLP", below=1)
+    drop_part: float = setting(0.5, "how often training leaves out a part embedding", below=1)
     frames_out: str = setting(
         "centre", "the centre frame, which the authors score, or all, which they train", "all"
     )
@@ -163,7 +163,7 @@ class CrissCrossAttention(nn.Module):
     def __init__(self, dim: int, n_heads: int, drop_part: float) -> None:
         super().__init__()
         if dim % (2 * n_heads):
-            raise ConfigError(f"{dim} features cannot be cut into twice {n_heads} equal heads")
+            raise ConfigError(f"model.dim={dim} is not divisible by twice model.n_heads={n_heads}")
 
         half = dim // 2
         self.n_heads = n_heads
