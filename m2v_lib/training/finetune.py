@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
 from m2v_lib.data.joint_patterns import Choice, hide_joints, patterns_of, pieces
@@ -24,7 +24,7 @@ from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 from m2v_lib.training.device import prepare_blocks, uncompiled
-from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup, in_launched_process
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.pretraining.of_model import check_pretraining
 from m2v_lib.training.schedule import Schedule
@@ -90,6 +90,12 @@ class Finetune(Stage):
     def check_settings(cls, exp: Experiment) -> None:
         if exp.finetune.init == "pretrained":
             check_pretraining(exp, "finetune.init=pretrained")
+        # Not every such loss is a mean over clips, which averaging over processes needs.
+        if exp.finetune.loss == "own" and (exp.run.devices > 1 or in_launched_process()):
+            raise ConfigError(
+                f"run.devices={exp.run.devices}: finetune.loss=own trains on one device, in one "
+                "process"
+            )
         if exp.finetune.freeze == "encoder":
             require_dual_stream(exp.model, "finetune.freeze=encoder")
 
