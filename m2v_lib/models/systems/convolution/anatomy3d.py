@@ -39,7 +39,9 @@ class Settings(ModelSettings):
     )
     n_random: int = setting(50, "frames of a window that lengths are learnt from")
     w_direction: float = setting(0.3, "loss weight of the bones' directions")
-    w_length: float = setting(100.0, "loss weight of the squared bone lengths (targets in metres)")
+    w_length: float = setting(
+        100.0, "loss weight of the squared bone lengths, as published for metres"
+    )
     w_shift: float = setting(2.0, "loss weight of the vectors between joints that no bone joins")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
