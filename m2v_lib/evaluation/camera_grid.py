@@ -206,8 +206,8 @@ def _errors(
     number: int,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """MPJPE (mm) of the `evaluated` frames by these cameras; the detector's errors are those of the cell's
-    number.
+    """MPJPE (mm) of the `evaluated` frames by these cameras; the detector's errors are those of the
+    cell's number.
     """
     generator = torch.Generator(world_BTJ3.device).manual_seed(SEED + number)
     x, y = views.seen(world_BTJ3, cameras, generator)
