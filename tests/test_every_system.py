@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,10 @@ from m2v_lib.bench.counts import count_flops
 from m2v_lib.bench.worker import Bench
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
-from m2v_lib.config.models import DUAL_STREAM
+from m2v_lib.config.models import DUAL_STREAM, sizes
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.stream import stream_lines
-from m2v_lib.lift.windows import CentreLifter, load_lifter
+from m2v_lib.lift.windows import SingleFrameLifter, load_lifter
 from m2v_lib.models.base import Lifter, count_parameters
 from m2v_lib.models.complexity import count, count_parts
 from m2v_lib.models.losses import lifting_loss
@@ -78,6 +79,15 @@ def home(
 def trained(home: Path) -> Callable[[str], Path]:
     """Folder of the system's run by the common recipe, made once."""
     return lambda name: finetune(experiment(name), home / "runs")
+
+
+@pytest.mark.parametrize("size", sizes())
+@pytest.mark.parametrize("preset", ["smoke", "base"])
+def test_a_named_size_can_be_built_under_every_preset(size: str, preset: str) -> None:
+    exp = Experiment.preset(preset).override({"model.name": size})
+    with torch.device("meta"):
+        assert build_model(exp.model).settings == exp.model
+    assert re.fullmatch("[a-z0-9_-]+", size)
 
 
 @every_system
@@ -151,6 +161,20 @@ def test_its_own_recipe_resumes_where_it_stopped(
         assert torch.equal(value, expected[key]), key
 
 
+@pytest.mark.parametrize("name", [name for name in OTHERS if model_class(name).own_recipe])
+def test_its_own_recipe_tests_every_frame_and_says_its_schedule(name: str) -> None:
+    whole, small = (
+        Experiment.preset(preset, "own").override({"model.name": name})
+        for preset in ("base", "small")
+    )
+    every = 1 if model_class(name).output_frame(whole.model) is not None else whole.model.n_frames
+    assert whole.data.test_stride <= every
+    assert small.optim.schedule == whole.optim.schedule
+
+    step = {"pstmo": 2, "stcformer": 3}.get(name, 1)
+    assert (whole.data.frame_step, small.data.frame_step) == (step, 1)  # small: the preset's window
+
+
 @every_system
 def test_it_lifts_a_motion_of_any_length(name: str, trained: Callable[[str], Path]) -> None:
     lifter = load_lifter(trained(name))
@@ -167,7 +191,7 @@ def test_it_lifts_a_motion_of_any_length(name: str, trained: Callable[[str], Pat
 
 def test_a_centre_frame_is_that_of_the_window_about_it(trained: Callable[[str], Path]) -> None:
     lifter = load_lifter(trained("videopose3d"))
-    assert isinstance(lifter, CentreLifter)
+    assert isinstance(lifter, SingleFrameLifter)
     seen = np.concatenate([np.random.default_rng(1).normal(0, 90, (T + 2, 17, 2))], -1)
     seen = np.concatenate([seen, np.ones((T + 2, 17, 1))], -1)
     pose = lifter(seen)
@@ -177,6 +201,14 @@ def test_a_centre_frame_is_that_of_the_window_about_it(trained: Callable[[str], 
     np.testing.assert_allclose(pose[0], lifter.windows(first[None])[0, 0], atol=1e-3)
     with pytest.raises(ConfigError, match="a stream needs a model that gives all frames"):
         next(stream_lines([], lifter, None, 25.0))  # type: ignore[arg-type]
+
+
+def test_a_causal_network_lifts_the_newest_frame_of_its_window(home: Path, tmp_path: Path) -> None:
+    causal = experiment("videopose3d", model__causal=True, run__max_steps=1)
+    lifter = load_lifter(finetune(causal, tmp_path))
+    xy = np.random.default_rng(1).normal(0, 90, (T, 17, 2))
+    seen = np.concatenate([xy, np.ones((T, 17, 1))], axis=-1)
+    np.testing.assert_allclose(lifter(seen)[-1], lifter.windows(seen[None])[0, 0], atol=1e-3)
 
 
 @every_system

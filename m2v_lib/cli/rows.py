@@ -66,15 +66,17 @@ def _settings(args: argparse.Namespace) -> int:
         require_known("setting", args.key, exp.flat())
 
     for key in keys:
-        print("\n".join(describe(exp, key)))
+        print("\n".join(describe(exp, key, args.model)))
     if "model.name" in keys:
         print(f"--model is one of {', '.join(entries())}")
 
     return 0
 
 
-def describe(exp: Experiment, key: str) -> list[str]:
-    """A setting's meaning, choices, default, and its value where a preset or recipe differs."""
+def describe(exp: Experiment, key: str, model: str) -> list[str]:
+    """A setting's meaning, choices, default, and its value where a preset or recipe differs, of a
+    model or a named size.
+    """
     section, name = key.split(".", 1)
     (field,) = (f for f in dataclasses.fields(getattr(exp, section)) if f.name == name)
     default = exp.flat()[key]
@@ -85,8 +87,8 @@ def describe(exp: Experiment, key: str) -> list[str]:
     differing = []
     for preset in PRESETS:
         for recipe in RECIPES:
-            value = _value(preset, recipe, exp.model.name, key)
-            plain = _value(preset, "paper", exp.model.name, key)
+            value = _value(preset, recipe, model, key)
+            plain = _value(preset, "paper", model, key)
             if recipe == "paper" and value != default:
                 differing.append(f"{preset} {_shown(value)}")
             elif recipe != "paper" and value != plain:

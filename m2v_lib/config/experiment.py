@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from m2v_lib.config.fields import ConfigError, digested, require_known, typed, values_of
-from m2v_lib.config.models import entries, model_settings
+from m2v_lib.config.models import entries, model_settings, sizes
 from m2v_lib.config.presets import PRESETS, SIZES
 from m2v_lib.config.recipes import RECIPES
 from m2v_lib.config.sections import (
@@ -96,7 +96,8 @@ class Experiment:
 
     def _with_model(self, name: Any) -> Experiment:
         """The same experiment with another model: at its published size under the paper's presets,
-        at its own small sizes under the others; frames and skeleton stay what they are.
+        at its own small sizes under the others, whose frames it takes where its size leaves
+        them open. The skeleton stays.
         """
         if type(name) is not str:
             raise ConfigError(f"model.name must be str, got {type(name).__name__}")
@@ -106,13 +107,17 @@ class Experiment:
         settings = model_settings(name)
         reduced = settings.preset_sizes.get(SIZES.get(self.preset_name, ""), {})
         kept = {"skeleton": self.model.skeleton}
-        if self.preset_name in SIZES:
+        size = sizes().get(name, (name, {}))[1]
+        if self.preset_name in SIZES and "filter_widths" not in size:  # these make its frames
             kept["n_frames"] = self.model.n_frames
         model = dataclasses.replace(settings, **{**kept, **reduced})
         changed = dataclasses.replace(self, model=model)
 
         if self.recipe == "own":
-            return changed.override(entries()[model.name].own_recipe)
+            own = dict(entries()[model.name].own_recipe)
+            if self.preset_name in SIZES:  # which window is seen is the preset's: length and step
+                own.pop("data.frame_step", None)
+            return changed.override(own)
 
         return changed
 

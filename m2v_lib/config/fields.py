@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,21 +20,42 @@ class ConfigError(InputError):
     """A setting that does not exist, has the wrong type, or cannot work."""
 
 
-def setting(default: Any, meaning: str, *others: str) -> Any:
-    """A setting; with `others` it takes the default or one of them."""
-    return field(default=default, metadata=_metadata(default, meaning, others))
+def setting(default: Any, meaning: str, *others: str, **bounds: float) -> Any:
+    """A setting; with `others` it takes the default or one of them. `bounds` are those of a number
+    of a model, `least` and `below`: whole numbers are at least 1, others at least 0, if not said.
+    """
+    return field(default=default, metadata=_metadata(default, meaning, others, bounds))
 
 
-def new_setting(default: Any, meaning: str, *others: str) -> Any:
+def new_setting(default: Any, meaning: str, *others: str, **bounds: float) -> Any:
     """Introduced later; omitted from the digest at its default so digests of older runs stay
     valid.
     """
-    return field(default=default, metadata={"new": True, **_metadata(default, meaning, others)})
+    metadata = _metadata(default, meaning, others, bounds)
+    return field(default=default, metadata={"new": True, **metadata})
 
 
-def _metadata(default: Any, meaning: str, others: tuple[str, ...]) -> dict[str, Any]:
+def _metadata(
+    default: Any, meaning: str, others: tuple[str, ...], bounds: Mapping[str, float]
+) -> dict[str, Any]:
     choices = {"choices": (default, *others)} if others else {}
-    return {"meaning": meaning, **choices}
+    return {"meaning": meaning, "bounds": bounds, **choices}
+
+
+def check_bounds(prefix: str, section: Any) -> None:
+    """Raise ConfigError for the first number of the section that is out of its bounds."""
+    for spec in dataclasses.fields(section):
+        value, bounds = getattr(section, spec.name), spec.metadata.get("bounds", {})
+        if type(value) not in (int, float):
+            continue
+
+        least = bounds.get("least", 1 if type(value) is int else 0)
+        below = bounds.get("below", math.inf)
+        if not least <= value < below:
+            and_below = "" if below == math.inf else f" and less than {below:g}"
+            raise ConfigError(
+                f"{prefix}.{spec.name} must be at least {least:g}{and_below}, got {value}"
+            )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from m2v_lib.config.fields import ConfigError, ModelSettings
+from m2v_lib.config.fields import ConfigError, ModelSettings, check_bounds
 from m2v_lib.config.sections import DataConfig, DualStreamSettings
 from m2v_lib.skeletons import SkeletonError
 from m2v_lib.skeletons.vocabulary import rows_of
@@ -122,17 +122,17 @@ def _validate_model(model: ModelSettings) -> None:
     except SkeletonError as error:
         raise ConfigError(f"model.skeleton: {error}") from error
 
+    check_bounds("model", model)
+    n_heads: int = getattr(model, "n_heads", 1)
+    for key in ("dim", "dim_per_joint"):
+        if hasattr(model, key) and getattr(model, key) % n_heads:
+            raise ConfigError(
+                f"model.{key}={getattr(model, key)} is not divisible by model.n_heads={n_heads}"
+            )
+
     if not isinstance(model, DualStreamSettings):
         return
 
-    for key in ("n_layers", "dim", "n_heads", "dim_rep", "mlp_ratio", "n_neighbours"):
-        if not getattr(model, key) > 0:
-            raise ConfigError(f"model.{key} must be positive, got {getattr(model, key)}")
-
-    if model.dim % model.n_heads:
-        raise ConfigError(
-            f"model.dim={model.dim} is not divisible by model.n_heads={model.n_heads}"
-        )
     if model.n_neighbours > model.n_frames and model.temporal_graph == "similarity":
         raise ConfigError(
             f"model.n_neighbours={model.n_neighbours} is more than model.n_frames={model.n_frames}"
@@ -145,8 +145,6 @@ def _validate_model(model: ModelSettings) -> None:
         )
     if model.joint_embedding == "name":
         _validate_any_skeleton(model)
-    if model.layer_scale < 0 or model.pos_init_std < 0:
-        raise ConfigError("model.layer_scale and model.pos_init_std must not be negative")
 
 
 def _validate_any_skeleton(model: DualStreamSettings) -> None:

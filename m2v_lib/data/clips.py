@@ -50,8 +50,7 @@ class Clips:
 
     input_nJ3 (x, y, confidence) and label_nJ3 are normalised (spec 5.2), label root-relative
     (spec 5.4); truth_nJ3 mm root-relative; mm_per_unit_n turns a normalised prediction into
-    millimetres; index_CT frame numbers; valid_n (n,) bool: frames that count in the metric. Of
-    `centred` clips only the middle frame is evaluated.
+    millimetres; index_CT frame numbers; valid_n (n,) bool: frames that count in the metric.
     """
 
     input_nJ3: Tensor
@@ -67,7 +66,8 @@ class Clips:
     recordings: tuple[str, ...]
     #: Frames from one of a clip to the next.
     frame_step: int = 1
-    centred: bool = False
+    #: Of windows cut about single frames, the number of the one frame that is evaluated; else None.
+    output_frame: int | None = None
     skeleton: Skeleton = H36M17
     #: Whose evaluation counts: Human3.6M's (by action) or MPI-INF-3DHP's (by sequence, with PCK).
     protocol: Protocol = "h36m"
@@ -76,6 +76,17 @@ class Clips:
 
     def __len__(self) -> int:
         return self.index_CT.shape[0]
+
+    @property
+    def centred(self) -> bool:
+        """Whether one frame of each clip is evaluated, not all."""
+        return self.output_frame is not None
+
+    @property
+    def evaluated(self) -> slice:
+        """The frames of a clip that are evaluated: all of them or, of centred clips, the one."""
+        frame = self.output_frame
+        return slice(None) if frame is None else slice(frame, frame + 1)
 
     def batch(self, chosen_B: Tensor) -> tuple[Tensor, Tensor]:
         """Input and label (B, T, J, 3) of the chosen clips, gathered on the device."""
@@ -106,12 +117,14 @@ def make_clips(
     skeleton: Skeleton = H36M17,
     protocol: Protocol = "h36m",
     pad: bool = False,
+    output_frame: int | None = None,
 ) -> Clips:
     """Clips of the split's videos, optionally of some `subjects` only, `without` others, leaving
     out what is `blocked`: a source, or a recording with all its cameras.
 
     `windows` says how videos are cut: "whole" ones (`clip_index`), "tails" too
-    (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame. A clip takes every
+    (`clip_index_3dhp`), or "centred" on every `stride`-th valid frame, which is number
+    `output_frame` of its window (by default the middle one). A clip takes every
     `frame_step`-th frame; all frames have their clips. Of the clips a `label_fraction` is kept
     (`select_labelled_recordings`), and those of `label_subjects` people alone where it is not 0
     (`select_labelled_subjects`). With `pad` whole clips are padded where their video ends.
@@ -130,9 +143,9 @@ def make_clips(
         if (subjects is None or v.subject in subjects) and v.subject not in without
     ]
     valid_n = np.ones(split.n_frames, bool) if split.valid is None else np.asarray(split.valid)
-    index = _cut(
-        windows, [(v.start, v.n_frames) for v in videos], n_frames, stride, valid_n, frame_step, pad
-    )
+    output_frame = _evaluated_frame(windows, n_frames, output_frame)
+    spans = [(v.start, v.n_frames) for v in videos]
+    index = _cut(windows, spans, n_frames, stride, valid_n, frame_step, pad, output_frame)
     # Blocked videos are cut like the others and then left out (spec 5.5.4), so the other clips
     # stay as they are.
     video_of_C = np.searchsorted([v.start for v in videos], index[:, 0], side="right") - 1
@@ -173,7 +186,7 @@ def make_clips(
         video_n=np.repeat(np.arange(len(split.videos)), [v.n_frames for v in split.videos]),
         recordings=tuple(v.recording for v in split.videos),
         frame_step=frame_step,
-        centred=windows == "centred",
+        output_frame=output_frame,
         skeleton=skeleton,
         protocol=protocol,
         present_CT=_present(index, device) if pad and windows == "whole" else None,
@@ -191,6 +204,13 @@ def relative_to_root(joints_nJC: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     return joints_nJC - joints_nJC[:, skeleton.root : skeleton.root + 1]
 
 
+def _evaluated_frame(windows: Windows, n_frames: int, output_frame: int | None) -> int | None:
+    """Of centred windows the frame asked for, by default the middle one; of others none."""
+    if windows != "centred":
+        return None
+    return centre_of(n_frames) if output_frame is None else output_frame
+
+
 def _cut(
     windows: Windows,
     spans: Sequence[tuple[int, int]],
@@ -199,6 +219,7 @@ def _cut(
     valid_n: np.ndarray,
     step: int,
     pad: bool,
+    output_frame: int | None,
 ) -> np.ndarray:
     if windows == "whole":
         return clip_index(spans, n_frames, stride, step=step, pad=pad)
@@ -207,7 +228,7 @@ def _cut(
 
     chosen_n = np.zeros_like(valid_n)
     chosen_n[np.flatnonzero(valid_n)[::stride]] = True
-    return centred_index(spans, n_frames, chosen_n, step=step)
+    return centred_index(spans, n_frames, chosen_n, step=step, chosen_frame=output_frame)
 
 
 def training_clips(
@@ -257,15 +278,15 @@ def evaluation_clips(
     device: torch.device | str,
     labels: bool = True,
     frame_step: int = 1,
-    centred: bool = False,
+    output_frame: int | None = None,
     pad: bool = False,
 ) -> Clips:
     """Clips of "val" (the store's validation subjects within train) or "test"; cut as the
     store's protocol says.
 
     On MPI-INF-3DHP one clip is centred on each valid frame of the test, whatever the stride (spec
-    6.5). Elsewhere `centred` asks for a clip about every `stride`-th frame, for models that give
-    the centre frame alone.
+    6.5). Elsewhere `output_frame` asks for a clip about every `stride`-th frame, for models that
+    give the pose of that frame of a window alone.
     """
     subjects = store.meta.val_subjects if which == "val" else None
     if which == "val" and not subjects:
@@ -282,7 +303,8 @@ def evaluation_clips(
         subjects=subjects,
         blocked=store.meta.blocked_sources,
         device=device,
-        windows="centred" if centred or official_3dhp else "whole",
+        windows="whole" if output_frame is None and not official_3dhp else "centred",
+        output_frame=output_frame,
         what=f"{store.path}: split {which}",
         labels=labels,
         frame_step=frame_step,

@@ -102,13 +102,19 @@ def clip_index_3dhp(
 
 
 def centred_index(
-    spans: Sequence[tuple[int, int]], n_frames: int, chosen_n: np.ndarray, *, step: int = 1
+    spans: Sequence[tuple[int, int]],
+    n_frames: int,
+    chosen_n: np.ndarray,
+    *,
+    step: int = 1,
+    chosen_frame: int | None = None,
 ) -> np.ndarray:
     """Frame indices (C, T) of a window about each chosen frame of the videos, as spec 6.5:
     beyond a video's ends its first and last frame are repeated. The chosen frame is number
-    `centre_of(n_frames)` of its window, whose frames are `step` apart.
+    `chosen_frame` of its window, by default `centre_of(n_frames)`; frames are `step` apart.
     """
-    around = step * (np.arange(n_frames) - centre_of(n_frames))
+    at = centre_of(n_frames) if chosen_frame is None else chosen_frame
+    around = step * (np.arange(n_frames) - at)
     rows = [np.empty((0, n_frames), dtype=np.int64)]
     for start, length in spans:
         frames = start + np.flatnonzero(chosen_n[start : start + length])

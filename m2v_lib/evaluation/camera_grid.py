@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import ConfigError, DataConfig
-from m2v_lib.data.cutting import centre_of
 from m2v_lib.data.projection import to_image_and_depth
 from m2v_lib.data.random_cameras import Cameras, place_cameras
 from m2v_lib.data.store import Store, open_store
@@ -129,15 +128,17 @@ def evaluate_grid(
     """
     was_training = model.training
     model.eval()
+    frame = _output_frame(model, views)
+    evaluated = slice(None) if frame is None else slice(frame, frame + 1)
     ways = _ways(model, views, flip_test, any_camera)
     world = views.world_nJ3[views.index_WT]
     own = views.own.at(torch.arange(len(world), device=world.device) % len(views.own.T))
-    by_own = _errors(ways, views, world, own, number=0)
+    by_own = _errors(ways, views, world, own, evaluated, number=0)
 
     cells: list[dict[str, Any]] = []
     for number, cell in enumerate(grid(), start=1):
         cameras = cell_cameras(world, views.floor_W, cell)
-        errors = _errors(ways, views, world, cameras, number=number)
+        errors = _errors(ways, views, world, cameras, evaluated, number=number)
         cells.append({**cell._asdict(), "distance_stood": _stood(world, cameras), **errors})
 
     model.train(was_training)
@@ -152,10 +153,18 @@ def _ways(model: nn.Module, views: Views, flip_test: bool, any_camera: bool) -> 
         return predict(model, x_BTJ3, flip_test=flip_test, skeleton=views.skeleton)
 
     ways: dict[str, Way] = {"as_seen": as_seen}
-    if getattr(model, "output", "sequence") != "centre" and views.skeleton == H36M17:
+    if _output_frame(model, views) is None and views.skeleton == H36M17:
         lifter = Lifter(model, views.index_WT.shape[1], flip=flip_test, any_camera=any_camera)
         ways["framed"] = partial(_framed, lifter)
     return ways
+
+
+def _output_frame(model: nn.Module, views: Views) -> int | None:
+    """Number of the frame of a window whose pose the model gives; None where it gives all."""
+    contract: Any = model
+    if not hasattr(model, "output_frame"):
+        return None
+    return contract.output_frame(contract.settings, views.index_WT.shape[1])
 
 
 def _framed(lifter: Lifter, x_BTJ3: Tensor) -> Tensor:
@@ -192,25 +201,22 @@ def _errors(
     views: Views,
     world_BTJ3: Tensor,
     cameras: Cameras,
+    evaluated: slice,
     *,
     number: int,
     batch_size: int = 64,
 ) -> dict[str, float]:
-    """MPJPE (mm) of the windows by these cameras; the detector's errors are those of the cell's
-    number.
+    """MPJPE (mm) of the `evaluated` frames by these cameras; the detector's errors are those of the
+    cell's number.
     """
     generator = torch.Generator(world_BTJ3.device).manual_seed(SEED + number)
     x, y = views.seen(world_BTJ3, cameras, generator)
     _, factor = to_image_and_depth(world_BTJ3, cameras, views.skeleton.root)
-    mm_per_unit = factor * cameras.size[:, :1] / 2
+    target, scale = y[:, evaluated], (factor * cameras.size[:, :1] / 2)[:, evaluated]
 
     found = {}
     for name, lift in ways.items():
         pred = torch.cat([lift(rows) for rows in x.split(batch_size)])
-        target, scale = y, mm_per_unit
-        if pred.shape[1] < target.shape[1]:  # a model that gives the centre frame
-            middle = centre_of(target.shape[1])
-            target, scale = y[:, middle : middle + 1], mm_per_unit[:, middle : middle + 1]
         found[name] = float(((pred - target).norm(dim=-1).mean(-1) * scale).mean())
 
     return found

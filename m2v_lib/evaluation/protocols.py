@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from m2v_lib.data.action_clips import Samples, for_testing
 from m2v_lib.data.augment import flip
-from m2v_lib.data.clips import Clips, centre_of
+from m2v_lib.data.clips import Clips
 from m2v_lib.evaluation import metrics
 from m2v_lib.evaluation.motion_errors import motion_errors
 from m2v_lib.skeletons import H36M17, Skeleton
@@ -36,8 +36,8 @@ def predict(
     skeleton: Skeleton = H36M17,
     present_BT: Tensor | None = None,
 ) -> Tensor:
-    """Root-relative prediction (B, T, J, 3) in normalised units, or (B, 1, J, 3) of the centre
-    frame where the model gives that; mean of clip and mirror image (spec 5.5.1-2). `present_BT`
+    """Root-relative prediction (B, T, J, 3) in normalised units, or (B, 1, J, 3) of one frame
+    where the model gives that; mean of clip and mirror image (spec 5.5.1-2). `present_BT`
     says which frames of padded clips are there.
     """
     there = () if present_BT is None else (present_BT,)
@@ -54,7 +54,7 @@ def predict_clips(
     """Predictions for all clips (C, T, J, 3) in millimetres, root-relative; the model's mode is
     restored.
 
-    Of centred clips only the middle frame is kept: (C, 1, J, 3).
+    Of centred clips only the frame that is evaluated is kept: (C, 1, J, 3).
     """
     predicted = predict_normalised(model, clips, flip_test=flip_test, batch_size=batch_size)
     return in_millimetres(predicted, clips)
@@ -68,7 +68,6 @@ def predict_normalised(
     model.eval()
     if hasattr(model, "use_skeleton"):
         cast(Any, model).use_skeleton(clips.skeleton)
-    kept = _frames_that_count(clips)
     device = clips.index_CT.device
     if device.type == "cuda":
         batch_size = max(batch_size, FRAMES_AT_A_TIME_ON_GPU // clips.index_CT.shape[1])
@@ -90,7 +89,7 @@ def predict_normalised(
             present_BT=present,
         )
         all_frames = pred.shape[1] == x_BTJ3.shape[1]
-        parts.append((pred[:, kept] if all_frames else pred).float())
+        parts.append((pred[:, clips.evaluated] if all_frames else pred).float())
 
     model.train(was_training)
     return torch.cat(parts).cpu().numpy()
@@ -98,13 +97,8 @@ def predict_normalised(
 
 def in_millimetres(pred_CTJ3: np.ndarray, clips: Clips) -> np.ndarray:
     """Normalised predictions of the clips in millimetres."""
-    scale = clips.mm_per_unit_n[clips.index_CT.cpu().numpy()[:, _frames_that_count(clips)]]
+    scale = clips.mm_per_unit_n[clips.index_CT[:, clips.evaluated].cpu().numpy()]
     return pred_CTJ3 * scale[..., None, None]
-
-
-def _frames_that_count(clips: Clips) -> slice:
-    middle = centre_of(clips.index_CT.shape[1])
-    return slice(middle, middle + 1) if clips.centred else slice(None)
 
 
 def evaluate_lifting(
@@ -143,11 +137,7 @@ def evaluate_predictions(pred_CTJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
     Only valid frames count in these three; `mpjve` and `accel` (per step of `clips.frame_step`
     frames, and its square) and `per_joint` take whole clips.
     """
-    index = clips.index_CT.cpu().numpy()
-    if clips.centred:
-        middle = centre_of(index.shape[1])
-        index = index[:, middle : middle + 1]
-
+    index = clips.index_CT[:, clips.evaluated].cpu().numpy()
     truth = clips.truth_nJ3[index]
     there = None if clips.present_CT is None else clips.present_CT.cpu().numpy()
     per_frame = {
@@ -210,15 +200,15 @@ def _by_recording(
 def evaluate_3dhp(
     model: nn.Module, clips: Clips, *, flip_test: bool = True, batch_size: int = 64
 ) -> dict[str, Any]:
-    """The MPI-INF-3DHP protocol of spec 6.5: a window about each valid frame, of which the
-    middle frame counts.
+    """The MPI-INF-3DHP protocol of spec 6.5: a window about each valid frame, which alone
+    counts.
     """
     pred = predict_clips(model, clips, flip_test=flip_test, batch_size=batch_size)
     return evaluate_3dhp_predictions(pred[:, 0], clips)
 
 
 def evaluate_3dhp_predictions(pred_CJ3: np.ndarray, clips: Clips) -> dict[str, Any]:
-    """Metrics of root-relative predictions in mm for the middle frames of centred clips.
+    """Metrics of root-relative predictions in mm for the one frame of each of centred clips.
 
     `mpjpe` is the mean over frames and all 17 joints (the root counts, with 0); `pck` (150 mm)
     and `auc`, in percent, are over frames and the 14 joints of the official evaluation. Overall
@@ -227,7 +217,7 @@ def evaluate_3dhp_predictions(pred_CJ3: np.ndarray, clips: Clips) -> dict[str, A
     if not clips.centred:
         raise ValueError("expected clips centred on the frames to evaluate, got whole windows")
 
-    frames = clips.index_CT[:, centre_of(clips.index_CT.shape[1])].cpu().numpy()
+    frames = clips.index_CT[:, clips.output_frame].cpu().numpy()
     truth, sequence = clips.truth_nJ3[frames], clips.action_n[frames]
 
     present = {

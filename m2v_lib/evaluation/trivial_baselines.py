@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from m2v_lib.data.clips import Clips, centre_of
+from m2v_lib.data.clips import Clips
 from m2v_lib.evaluation.protocols import evaluate_3dhp_predictions, evaluate_predictions
 
 # n frames, C clips, T frames of a clip, J joints, F features
@@ -43,11 +43,7 @@ def evaluate_trivial_baselines(train: Clips, test: Clips) -> dict[str, dict[str,
     """Errors in mm on `test` of the training mean pose and of the ridge regression, same
     protocol as the network.
     """
-    index = test.index_CT.cpu().numpy()
-    if test.centred:
-        middle = centre_of(index.shape[1])
-        index = index[:, middle : middle + 1]
-
+    index = test.index_CT[:, test.evaluated].cpu().numpy()
     covered = np.unique(train.index_CT.cpu().numpy())
     mean_pose = train.truth_nJ3[covered].mean(0)
     ridge = (features(test, index.ravel()) @ fit_ridge(train)).reshape(*index.shape, -1, 3)

@@ -122,7 +122,7 @@ def _trace(outputs: _Outputs, path: Path) -> None:
 def _describe(onnx: Any, path: Path, exp: Experiment, frames_out: str) -> None:
     """Say in the file what goes in and comes out."""
     file = onnx.load(str(path))
-    frames = "frames" if frames_out == "all" else "1: the centre frame"
+    frames = "frames" if frames_out == "all" else f"1: the {frames_out} frame"
     properties = {
         "keypoints": "(batch, frames, joints, 3): x, y (image width to -1 .. 1, y down, same scale), "
         "confidence",

@@ -27,7 +27,7 @@ from m2v_lib.data.limits import MAX_FPS, MAX_LATENCY, MIN_FPS
 from m2v_lib.lift.camera import STATURE, Camera, place
 from m2v_lib.lift.people import MIN_CONFIDENCE
 from m2v_lib.lift.stream_input import LineReader
-from m2v_lib.lift.windows import CentreLifter, Lifter
+from m2v_lib.lift.windows import Lifter, SingleFrameLifter
 
 #: seconds of a person's past that are kept beside the latency: for a window, and for the size's
 #: running mean
@@ -218,7 +218,7 @@ def stream_lines(
     it.
     """
     as_number(fps, "frames a second", MIN_FPS, MAX_FPS)
-    if isinstance(lifter, CentreLifter):
+    if isinstance(lifter, SingleFrameLifter):
         raise ConfigError("a stream needs a model that gives all frames of its window, not one")
 
     delay = round(LATENCY * fps) if latency is None else latency

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from m2v_lib.data.augment import flip
-from m2v_lib.data.cutting import centre_of
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.lift.framing import Image, as_by_any, as_by_the_four
 from m2v_lib.models.device import usable_device
@@ -161,15 +160,19 @@ class Lifter:
 
         pose = sum(poses[1:], poses[0]) / len(poses)
         apart = torch.stack([(one - pose).square().sum(-1) for one in poses]).mean(0)
-        found = pose.cpu().numpy() / scale  # (B,1,J,3) where the centre alone comes out
+        found = pose.cpu().numpy() / scale  # (B,1,J,3) where one frame comes out
         square = (found.astype(np.float64) ** 2).sum(-1)
         return found, square + apart.cpu().numpy() / scale[..., 0] ** 2
 
 
-class CentreLifter(Lifter):
-    """As `Lifter`, for a model that gives the pose of its window's centre frame alone: a window
-    about every frame, whose ends repeat the motion's first and last.
+class SingleFrameLifter(Lifter):
+    """As `Lifter`, for a model that gives the pose of one frame of its window alone, number
+    `output_frame`: a window about every frame, whose ends repeat the motion's first and last.
     """
+
+    def __init__(self, model: nn.Module, n_frames: int, output_frame: int, **options: Any) -> None:
+        super().__init__(model, n_frames, **options)
+        self.output_frame = output_frame
 
     def part_and_spread(
         self,
@@ -179,7 +182,7 @@ class CentreLifter(Lifter):
         stop: int,
         image: Image | None = None,
     ) -> np.ndarray:
-        around_T = np.arange(self.n_frames) - centre_of(self.n_frames)
+        around_T = np.arange(self.n_frames) - self.output_frame
         index_BT = np.clip(np.arange(first, stop)[:, None] + around_T, 0, n - 1)
         low = int(index_BT.min())
         seen_mJ3 = seen(low, int(index_BT.max()) + 1)
@@ -206,14 +209,17 @@ def load_lifter(model: Path | str | None = None, device: str = "cpu") -> Lifter:
     network, exp = load_checkpoint(Path(model) if model else own_weights(), device)
     if device == "cpu":
         keep_freed_memory()
-    kind = Lifter if network.output_under(exp.model) == "all" else CentreLifter
-    lifter = kind(
-        network,
-        exp.model.n_frames,
-        skeleton=exp.model.joints,
-        frame_step=exp.data.frame_step,
-        predicts_unseen=exp.data.hidden_joints > 0,
-        any_camera=exp.data.cameras == "random",
+    options = {
+        "skeleton": exp.model.joints,
+        "frame_step": exp.data.frame_step,
+        "predicts_unseen": exp.data.hidden_joints > 0,
+        "any_camera": exp.data.cameras == "random",
+    }
+    frame = network.output_frame(exp.model)
+    lifter = (
+        Lifter(network, exp.model.n_frames, **options)
+        if frame is None
+        else SingleFrameLifter(network, exp.model.n_frames, frame, **options)
     )
     lifter.measured = model is None
     return lifter

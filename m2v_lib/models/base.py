@@ -14,10 +14,12 @@ from m2v_lib.skeletons import Skeleton
 # B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
 # representation
 
+OutputFrames = Literal["all", "centre", "newest"]
+
 
 class Lifter(nn.Module):
     """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J,
-    3) of the centre frame.
+    3) of one frame.
 
     Coordinates are normalised image units; a pose is relative to its root. What the rest of the
     house has to know of a model stands in its class attributes. A subclass takes its own
@@ -29,7 +31,7 @@ class Lifter(nn.Module):
     #: the dataclass from annotations.
     Settings: ClassVar[type[ModelSettings]] = ModelSettings
     #: Which frames of the input window come out. Where a setting decides it, see `output_under`.
-    output: ClassVar[Literal["all", "centre"]] = "all"
+    output: ClassVar[OutputFrames] = "all"
     #: Whether the third input channel (the detector's confidence) is read; else it is cut off in
     #: `check_input`.
     reads_confidence: ClassVar[bool] = True
@@ -75,9 +77,24 @@ class Lifter(nn.Module):
         return self.settings.n_frames
 
     @classmethod
-    def output_under(cls, settings: ModelSettings) -> Literal["all", "centre"]:
-        """Which frames come out under these settings: `output`, where no setting decides it."""
+    def output_under(cls, settings: ModelSettings) -> OutputFrames:
+        """Which frames come out under these settings: `output`, but of a causal network the newest
+        in place of the centre one.
+        """
+        if cls.output == "centre" and getattr(settings, "causal", False):
+            return "newest"
         return cls.output
+
+    @classmethod
+    def output_frame(cls, settings: ModelSettings, n_frames: int | None = None) -> int | None:
+        """Number of the frame of a window whose pose comes out; None where all frames' do.
+
+        Loss, evaluation, trivial baselines and lifting all pair the pose with this frame. The
+        window has `settings.n_frames` frames, or as many as said.
+        """
+        n_frames = settings.n_frames if n_frames is None else n_frames
+        numbers = {"all": None, "centre": (n_frames - 1) // 2, "newest": n_frames - 1}
+        return numbers[cls.output_under(settings)]
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         raise NotImplementedError
@@ -116,10 +133,8 @@ class Lifter(nn.Module):
 
     def output_frames(self, target_BTJ3: Tensor) -> Tensor:
         """Of a window's 3D, the frames that the model predicts."""
-        if self.output_under(self.settings) == "all":
-            return target_BTJ3
-        centre = (target_BTJ3.shape[1] - 1) // 2
-        return target_BTJ3[:, centre : centre + 1]
+        frame = self.output_frame(self.settings, target_BTJ3.shape[1])
+        return target_BTJ3 if frame is None else target_BTJ3[:, frame : frame + 1]
 
     def check_input(self, x_BTJC: Tensor) -> Tensor:
         """The input with the channels that the model reads. Raises InputError naming what was

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import FinetuneConfig
+from m2v_lib.errors import InputError
 
 
 def mpjpe_loss(pred_BTJ3: Tensor, target_BTJ3: Tensor) -> Tensor:
@@ -104,6 +105,14 @@ def lifting_loss(
         return contract.loss(x_BTJ3, y_BTJ3)
     target = contract.output_frames(y_BTJ3) if hasattr(model, "output_frames") else y_BTJ3
     w_scale, w_velocity = weights or (cfg.w_scale, cfg.w_velocity)
+    there = () if present_BT is None else (present_BT,)
+    pred = network(x_BTJ3, *there)
+    if pred.shape != target.shape:
+        raise InputError(
+            f"the model's output must be poses of shape {tuple(target.shape)}, got "
+            f"{tuple(pred.shape)}"
+        )
+
     if present_BT is None:
-        return of_pose(network(x_BTJ3), target, w_scale, w_velocity)
-    return pose_loss(network(x_BTJ3, present_BT), target, w_scale, w_velocity, present_BT)
+        return of_pose(pred, target, w_scale, w_velocity)
+    return pose_loss(pred, target, w_scale, w_velocity, present_BT)

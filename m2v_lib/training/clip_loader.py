@@ -91,11 +91,11 @@ class ClipLoader:
     def evaluation(self, exp: Experiment, store: Store, which: str, device: torch.device) -> Clips:
         """The clips of "val" or "test"."""
         stride = exp.data.test_stride
-        centred = model_class(exp.model.name).output_under(exp.model) == "centre"
+        frame = model_class(exp.model.name).output_frame(exp.model)
         return self.once(
-            (which, *_of(exp, store, device), stride, centred),
+            (which, *_of(exp, store, device), stride, frame),
             lambda: evaluation_clips(
-                store, which, stride=stride, centred=centred, **_sizes(exp, device)
+                store, which, stride=stride, output_frame=frame, **_sizes(exp, device)
             ),
         )
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config import Experiment
+from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.augment import draw_flips, flip_where
 from m2v_lib.data.clips import Clips
 from m2v_lib.data.joint_patterns import Choice, hide_joints, patterns_of, pieces
@@ -24,7 +24,7 @@ from m2v_lib.models.registry import build_model, require_dual_stream
 from m2v_lib.models.state_files import load_weights, read_tensors
 from m2v_lib.training.clip_loader import ClipLoader, check_skeleton
 from m2v_lib.training.device import prepare_blocks, uncompiled
-from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
+from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup, in_launched_process
 from m2v_lib.training.pretrain import fingerprint_of, fingerprint_with_world
 from m2v_lib.training.pretraining.of_model import check_pretraining
 from m2v_lib.training.schedule import Schedule
@@ -63,7 +63,7 @@ class Finetune(Stage):
     ) -> None:
         self.exp, self.optim, self.device, self.group = exp, exp.optim, device, group
         self.model = self.module = model
-        self.gives_centre = isinstance(model, Lifter) and model.output_under(exp.model) == "centre"
+        self.gives_one_frame = isinstance(model, Lifter) and model.output_under(exp.model) != "all"
         self.train, self.held_out, self.store, self.init = train, held_out, store, init
         self.loader, self.views = loader or ClipLoader(), views
         #: The joints that are evaluated, of those that the clips hold; none: those of the clips.
@@ -90,6 +90,12 @@ class Finetune(Stage):
     def check_settings(cls, exp: Experiment) -> None:
         if exp.finetune.init == "pretrained":
             check_pretraining(exp, "finetune.init=pretrained")
+        # Not every such loss is a mean over clips, which averaging over processes needs.
+        if exp.finetune.loss == "own" and (exp.run.devices > 1 or in_launched_process()):
+            raise ConfigError(
+                f"run.devices={exp.run.devices}: finetune.loss=own trains on one device, in one "
+                "process"
+            )
         if exp.finetune.freeze == "encoder":
             require_dual_stream(exp.model, "finetune.freeze=encoder")
 
@@ -134,8 +140,8 @@ class Finetune(Stage):
         self.validated = None
 
     def draw(self, chosen_B: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        # Batch norm of a single centre frame has no variance: the same clip twice.
-        if len(chosen_B) == 1 and self.gives_centre:
+        # Batch norm of a single frame has no variance: the same clip twice.
+        if len(chosen_B) == 1 and self.gives_one_frame:
             chosen_B = chosen_B.repeat(2)
         x, y = self.drawn_pair(chosen_B, generator)
         drawn = {"x": x, "y": y}

@@ -94,6 +94,12 @@ def test_a_mistake_is_one_sentence_and_exit_2(
     assert said in printed.err
 
 
+def test_a_named_size_is_shown_with_its_own_values(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings", "--model", "mixste-81", "model.n_frames"]) == 0
+    first, _, elsewhere = capsys.readouterr().out.splitlines()
+    assert first == "model.n_frames = 81" and "smoke 27" in elsewhere and "base" not in elsewhere
+
+
 def test_training_that_stopped_early_asks_to_be_resumed(
     tiny_store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

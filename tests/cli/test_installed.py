@@ -105,7 +105,7 @@ def test_evaluation_shows_progress_on_a_terminal_alone(monkeypatch: pytest.Monke
         index_CT = torch.zeros(3, 2, dtype=torch.long)
         input_nJ3 = torch.zeros(1, 17, 3)
         skeleton = protocols.H36M17
-        centred = False
+        evaluated = slice(None)
 
         def __len__(self) -> int:
             return 3

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 
 from m2v_lib.config import FinetuneConfig
+from m2v_lib.errors import InputError
 from m2v_lib.models.losses import lifting_loss, mpjpe_loss, n_mpjpe_loss, pose_loss, velocity_loss
+from m2v_lib.models.systems.convolution.videopose3d import Settings, VideoPose3D
 
 
 def poses(*shape: int, seed: int = 0) -> Tensor:
@@ -150,6 +152,14 @@ def test_a_model_of_the_centre_frame_is_compared_with_the_centre_frame() -> None
     assert parts["velocity"] == 0
     own, _ = lifting_loss(model, model, x, y, replace(cfg, loss="own"))
     assert own.item() == pytest.approx(float((2 * x[:, 2] - y[:, 2]).abs().sum()), rel=1e-6)
+
+
+def test_an_output_of_another_shape_is_no_pose() -> None:
+    """A path of the root alone would be compared with every joint."""
+    x, y = torch.zeros(2, 3, 9, 17, 3)
+    path = VideoPose3D(Settings(n_frames=9, dim=8, part="trajectory"))
+    with pytest.raises(InputError, match=r"must be poses of shape \(3, 1, 17, 3\), got \(3, 1, 1,"):
+        lifting_loss(path, path, x, y, FinetuneConfig())
 
 
 def test_the_loss_of_padded_clips_is_that_of_the_frames_that_are_there() -> None:

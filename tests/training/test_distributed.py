@@ -134,25 +134,72 @@ print("equal")
 """
 
 
-@pytest.mark.parametrize("recipe", ["paper", "released"])
-def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_path: Path) -> None:
-    """In float64, five clips for two processes; both stages."""
-    (tmp_path / "compare.py").write_text(GRADIENTS, encoding="utf-8")
-    (tmp_path / "experiment.yaml").write_text(experiment(recipe=recipe).to_yaml(), encoding="utf-8")
+# The same of every comparison system without dropout, some of whose weights its own loss alone
+# trains.
+SYSTEMS = """
+import torch
+from m2v_lib.config import Experiment
+from m2v_lib.config.models import DUAL_STREAM, entries
+from m2v_lib.models.layers.stochastic_depth import StochasticDepth
+from m2v_lib.models.losses import lifting_loss
+from m2v_lib.models.registry import build_model
+from m2v_lib.training.engine.distributed import process_group
+
+smoke = Experiment.preset("smoke").override({"run.device": "cpu"})
+draw = lambda seed: torch.Generator().manual_seed(seed)
+x, y = torch.randn(2, 5, 9, 17, 3, generator=draw(1), dtype=torch.float64)
+
+def seen(name, group):
+    exp = smoke.override({"model.name": name, "model.n_frames": 9})
+    model = build_model(exp.model, seed=0).double()
+    for layer in model.modules():
+        if isinstance(layer, (torch.nn.modules.dropout._DropoutNd, StochasticDepth)):
+            layer.p = 0.0
+    network, own = group.wrap(model, torch.device("cpu")), group.share(len(x))
+    loss = group.weight(len(x)) * lifting_loss(model, network, x[own], y[own], exp.finetune)[0]
+    loss.backward()
+    named = {k: p.grad for k, p in model.named_parameters() if p.grad is not None}
+    named |= {k: b for k, b in model.named_buffers() if b.is_floating_point()}
+    return {"loss": group.mean(loss.detach()), **named}
+
+names = [name for name in entries() if name != DUAL_STREAM]
+with process_group(smoke) as group:
+    together = {name: seen(name, group) for name in names}
+for name in names:
+    alone = seen(name, type(group)())
+    largest = max(float(t.abs().max()) for t in alone.values())
+    assert alone.keys() == together[name].keys()
+    for key, theirs in alone.items():
+        torch.testing.assert_close(
+            together[name][key], theirs, rtol=1e-9, atol=1e-11 * largest, msg=f"{name}: {key}"
+        )
+print("equal")
+"""
+
+
+def test_systems_gradients_and_batch_norm_are_those_of_the_whole_batch(tmp_path: Path) -> None:
+    (tmp_path / "compare.py").write_text(SYSTEMS, encoding="utf-8")
+    done = in_two_processes(str(tmp_path / "compare.py"))
+    assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-3000:]
+
+
+def in_two_processes(*words: str) -> subprocess.CompletedProcess[str]:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    words = [
-        sys.executable,
-        *launcher,
-        str(tmp_path / "compare.py"),
-        str(tmp_path / "experiment.yaml"),
-    ]
-    done = subprocess.run(
-        words,
+    return subprocess.run(
+        [sys.executable, *launcher, *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("recipe", ["paper", "released"])
+def test_gradients_and_batch_norm_are_those_of_the_whole_batch(recipe: str, tmp_path: Path) -> None:
+    """In float64, five clips for two processes; both stages."""
+    (tmp_path / "compare.py").write_text(GRADIENTS, encoding="utf-8")
+    (tmp_path / "experiment.yaml").write_text(experiment(recipe=recipe).to_yaml(), encoding="utf-8")
+    done = in_two_processes(str(tmp_path / "compare.py"), str(tmp_path / "experiment.yaml"))
     assert done.returncode == 0 and done.stdout.count("equal") == 2, done.stderr[-3000:]
 
 
@@ -364,6 +411,18 @@ def test_a_last_batch_too_small_for_the_processes_is_refused(tmp_path: Path) -> 
         ConfigError, match="leave a last batch of 1 for 2 processes; choose another batch size"
     ):
         Trainer(stage, tmp_path, ProcessGroup(0, 2))
+
+
+@pytest.mark.parametrize("launched", [False, True])
+def test_a_systems_own_loss_says_that_it_trains_on_one_device(
+    launched: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if launched:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    changes = {"finetune.loss": "own", "run.devices": 1 if launched else 2}
+    with pytest.raises(ConfigError, match="finetune.loss=own trains on one device, in one process"):
+        finetune(experiment(changes), tmp_path)
 
 
 def test_action_recognition_says_that_it_trains_on_one_device(tmp_path: Path) -> None:

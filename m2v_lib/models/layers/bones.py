@@ -9,13 +9,13 @@ from m2v_lib.models.layers.constants import Places
 # B batch, T frames, V frames out, R frames to read lengths from, J joints, S bones, P pairs
 # D directions: 3 S numbers, bone by bone
 
-#: (outer joint, inner joint) in the order of the files; a bone's vector is outer minus inner.
+#: (end, start) of each bone in the order of the files; its vector, end minus start, points away
+#: from the trunk's middle but for (8, 11) and (8, 14), from the shoulders to the thorax.
 BONES = (
     *((16, 15), (15, 14), (13, 12), (12, 11), (10, 9), (9, 8), (8, 7), (8, 11)),
     *((8, 14), (7, 0), (3, 2), (2, 1), (6, 5), (5, 4), (1, 0), (4, 0)),
 )
-OUTER = Places([outer for outer, _ in BONES])
-INNER = Places([inner for _, inner in BONES])
+END, START = Places([end for end, _ in BONES]), Places([start for _, start in BONES])
 
 #: Pairs of joints (from, to) that no bone joins, a joint with itself too: 137.
 PAIRS = [
@@ -68,7 +68,7 @@ def bone_loss(
 
 def bone_vectors(pose_BTJ3: Tensor) -> Tensor:
     """(B, T, S, 3), or without an axis of frames."""
-    return OUTER.of(pose_BTJ3, -2) - INNER.of(pose_BTJ3, -2)
+    return END.of(pose_BTJ3, -2) - START.of(pose_BTJ3, -2)
 
 
 def unit(direction_BDV: Tensor) -> Tensor:

@@ -10,12 +10,16 @@ from torch import Tensor, nn
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """`nn.BatchNorm1d` on (rows, channels) or (rows, channels, positions).
+    """`nn.BatchNorm1d`, or 2d, on (rows, channels) and any positions (rows, channels, ...).
 
     In training on several processes, mean and variance are those of the whole batch, so the
     numbers are those of one process that holds it. (`nn.SyncBatchNorm` does the same on GPUs
     only.)
     """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.ndim < 2:
+            raise ValueError(f"batch norm takes rows and channels, got {tuple(input.shape)}")
 
     def forward(self, x: Tensor) -> Tensor:
         if (

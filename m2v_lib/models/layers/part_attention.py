@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.models.layers.constants import Places
+from m2v_lib.models.layers.transformer import NORM_EPS, Block, Mlp, SelfAttention
 
 # N windows of all clips, F frames, W frames of a window (9), J joints, C features of a joint
-# D features of a part, of all joints or, in `Block`, of a token, H heads, K of a head, S poses
+# D features of a part or of all joints, H heads, K of a head, S poses
 
 #: Joints of each part.
 PARTS = ((1, 2, 3), (4, 5, 6), (0, 7, 8, 9, 10), (11, 12, 13), (14, 15, 16))
@@ -29,69 +30,47 @@ def join_parts(parts: list[Tensor]) -> Tensor:
     return BACK.of(torch.cat(by_joint, dim=2), 2).flatten(2)
 
 
-class Mlp(nn.Module):
-    def __init__(self, dim: int, ratio: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, ratio * dim)
-        self.fc2 = nn.Linear(ratio * dim, dim)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
-class Attention(nn.Module):
+class WindowAttention(SelfAttention):
     """softmax(q k / sqrt(K) + bias + mask) v.
 
     `bias` learns a number for each head and pair of frames of a window: `table` by their
-    distance, `full` by both frames, `none` not at all.
+    distance, `full` by both frames.
     """
 
     B_index: Tensor
 
     def __init__(self, dim: int, n_heads: int, bias: str) -> None:
-        super().__init__()
-        self.n_heads = n_heads
+        super().__init__(dim, n_heads)
         self.bias_form = bias
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
         if bias == "full":
             self.B = nn.Parameter(torch.randn(1, n_heads, WINDOW, WINDOW))
+            return
 
-        if bias == "table":
-            self.B = nn.Parameter(torch.empty(1, n_heads, 2 * WINDOW - 1))
-            nn.init.trunc_normal_(self.B, std=0.02)
-            i = torch.arange(WINDOW)
-            self.register_buffer("B_index", i[:, None] - i[None] + WINDOW - 1)
+        self.B = nn.Parameter(torch.empty(1, n_heads, 2 * WINDOW - 1))
+        nn.init.trunc_normal_(self.B, std=0.02)
+        i = torch.arange(WINDOW)
+        self.register_buffer("B_index", i[:, None] - i[None] + WINDOW - 1)
 
-    def forward(self, x_NFD: Tensor, mask_NFF: Tensor | None = None) -> Tensor:
-        q_NHFK, k_NHFK, v_NHFK = (
-            self.qkv(x_NFD).unflatten(-1, (3, self.n_heads, -1)).permute(2, 0, 3, 1, 4)
-        )
-        logits_NHFF = q_NHFK @ k_NHFK.transpose(-1, -2) * q_NHFK.shape[-1] ** -0.5
-        if self.bias_form == "full":
-            logits_NHFF = logits_NHFF + self.B
-        if self.bias_form == "table":
-            logits_NHFF = logits_NHFF + self.B[:, :, self.B_index]
-        if mask_NFF is not None:
-            logits_NHFF = logits_NHFF + mask_NFF[:, None]
+    def forward(self, x_NWD: Tensor, mask_NWW: Tensor | None = None) -> Tensor:
+        q_NHWK, k_NHWK, v_NHWK = self.heads(x_NWD)
+        logits_NHWW = q_NHWK @ k_NHWK.transpose(-1, -2) * q_NHWK.shape[-1] ** -0.5
+        bias_HWW = self.B if self.bias_form == "full" else self.B[:, :, self.B_index]
+        logits_NHWW = logits_NHWW + bias_HWW
+        if mask_NWW is not None:
+            logits_NHWW = logits_NHWW + mask_NWW[:, None]
 
-        return self.proj((logits_NHFF.softmax(dim=-1) @ v_NHFK).transpose(1, 2).flatten(2))
+        return self.proj((logits_NHWW.softmax(dim=-1) @ v_NHWK).transpose(1, 2).flatten(2))
 
 
-class Block(nn.Module):
-    """x + attention of the norm of x, then x + MLP of the norm of x."""
+class WindowBlock(Block):
+    """x + attention of the norm of x, then x + MLP of the norm of x, of one part."""
 
-    def __init__(self, dim: int, n_heads: int, ratio: int, eps: float, bias: str = "none") -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.attn = Attention(dim, n_heads, bias)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, ratio)
+    def __init__(self, dim: int, n_heads: int, bias: str) -> None:
+        super().__init__(dim, n_heads, 4, eps=1e-5, attention=WindowAttention(dim, n_heads, bias))
 
-    def forward(self, x_NFD: Tensor, mask_NFF: Tensor | None = None) -> Tensor:
-        x_NFD = x_NFD + self.attn(self.norm1(x_NFD), mask_NFF)
-        return x_NFD + self.mlp(self.norm2(x_NFD))
+    def forward(self, x_NWD: Tensor, mask_NWW: Tensor | None = None) -> Tensor:
+        x_NWD = x_NWD + self.attn(self.norm1(x_NWD), mask_NWW)
+        return x_NWD + self.mlp(self.norm2(x_NWD))
 
 
 class PartAttention(nn.Module):
@@ -100,7 +79,7 @@ class PartAttention(nn.Module):
     def __init__(self, joint_dim: int, n_heads: int, bias: str) -> None:
         super().__init__()
         self.attn = nn.ModuleList(
-            Block(len(part) * joint_dim, n_heads, ratio=4, eps=1e-5, bias=bias) for part in PARTS
+            WindowBlock(len(part) * joint_dim, n_heads, bias) for part in PARTS
         )
 
     def forward(self, x_NWD: Tensor, mask_NWW: Tensor | None) -> Tensor:
@@ -134,7 +113,7 @@ class ShiftedWindows(nn.Module):
         for name in ("mlp", "shift_mlp1", "shift_mlp2"):
             self.add_module(name, JointMixing(joint_dim))
         for i in range(1, 7):
-            self.add_module(f"norm{i}", nn.LayerNorm(17 * joint_dim, eps=1e-6))
+            self.add_module(f"norm{i}", nn.LayerNorm(17 * joint_dim, eps=NORM_EPS))
 
     def forward(self, x_BFD: Tensor) -> Tensor:
         steps = (
@@ -199,9 +178,9 @@ class DictionaryBlock(nn.Module):
 
     def __init__(self, dim: int, n_heads: int) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.attn = DictionaryAttention(dim, n_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.mlp = Mlp(dim, ratio=2)
 
     def forward(self, y_BFD: Tensor, poses_SD: Tensor) -> tuple[Tensor, Tensor]:
@@ -216,7 +195,7 @@ class DictionaryLayer(nn.Module):
     def __init__(self, joint_dim: int, n_heads: int) -> None:
         super().__init__()
         self.attn = nn.ModuleList(DictionaryBlock(len(part) * joint_dim, n_heads) for part in PARTS)
-        self.norm = nn.LayerNorm(17 * joint_dim, eps=1e-6)
+        self.norm = nn.LayerNorm(17 * joint_dim, eps=NORM_EPS)
         self.mlp = JointMixing(joint_dim)
 
     def forward(self, x_BFD: Tensor, poses_SD: Tensor) -> tuple[Tensor, Tensor]:

@@ -44,10 +44,13 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x_GNC: Tensor) -> Tensor:
+    def heads(self, x_GNC: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, (G, H, N, E) each."""
         packed_GN3HE = self.qkv(x_GNC).unflatten(-1, (3, self.n_heads, -1))
-        q, k, v = packed_GN3HE.permute(2, 0, 3, 1, 4)  # (G, H, N, E) each
+        return packed_GN3HE.permute(2, 0, 3, 1, 4).unbind(0)
 
+    def forward(self, x_GNC: Tensor) -> Tensor:
+        q, k, v = self.heads(x_GNC)
         mixed_GHNE = attend(q, k, v, scale=q.shape[-1] ** -0.5)
         return self.proj(mixed_GHNE.transpose(1, 2).flatten(-2))
 
@@ -72,14 +75,23 @@ class Block(nn.Module):
     """x + attention(LN(x)), then x + MLP(LN(x)), on (G, N, C).
 
     In training each of the two branches is left out with probability `drop_path`, group by
-    group.
+    group. `attention` stands in place of plain self-attention.
     """
 
-    def __init__(self, dim: int, n_heads: int, mlp_ratio: int, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int,
+        n_heads: int,
+        mlp_ratio: int,
+        drop_path: float = 0.0,
+        *,
+        eps: float = NORM_EPS,
+        attention: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
-        self.attn = SelfAttention(dim, n_heads)
-        self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = attention or SelfAttention(dim, n_heads)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, mlp_ratio)
         self.drop_path = StochasticDepth(drop_path)
 

@@ -207,9 +207,11 @@ def _row(runs: Sequence[Record], *values: str) -> str:
 
 
 def _changes(run: Record) -> str:
-    """In what a run's settings differ from its preset's."""
+    """In what a run's settings differ from its preset's, of its model."""
     exp = Experiment.from_dict(run.config)
-    preset = Experiment.preset(exp.preset_name, exp.recipe).flat()
+    start = Experiment.preset(exp.preset_name, exp.recipe)
+    of_model = start.override({"model.name": exp.model.name}).flat()
+    preset = {**of_model, "model.name": start.model.name}
     changed = {
         key: value
         for key, value in exp.flat().items()

@@ -31,6 +31,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.errors import InputError
+from m2v_lib.models.base import Lifter
+from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.runs.parents import PARENT
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.engine.stopping import STOP_FILE
@@ -103,7 +105,9 @@ class ProcessGroup:
         if self.size == 1:
             return module
         devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(module, device_ids=devices)
+        # A comparison system may hold weights that its own loss alone trains.
+        partly = isinstance(module, Lifter) and not isinstance(module, DualStreamModel)
+        return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=partly)
 
 
 SINGLE = ProcessGroup()

@@ -28,16 +28,20 @@ N_CAUSAL = 50  # frames behind the newest that a causal net reads lengths from
 @dataclass(frozen=True)
 class Settings(ModelSettings):
     name: str = setting("anatomy3d", "which model: a file of m2v_lib/models")
-    n_frames: int = setting(243, "frames that a frame's bone directions depend on: a power of 3")
+    n_frames: int = setting(
+        243, "frames that a frame's bone directions depend on: a power of 3", least=9
+    )
     causal: bool = setting(False, "predict the newest frame of a window, not its centre")
     dim: int = setting(1024, "channels of every layer")
-    dropout: float = setting(0.25, "share of the activations dropped in training")
+    dropout: float = setting(0.25, "share of the activations dropped in training", below=1)
     length_frames: str = setting(
         "inner", "bone lengths from the frames that come out, or from all that are given", "all"
     )
     n_random: int = setting(50, "frames of a window that lengths are learnt from")
     w_direction: float = setting(0.3, "loss weight of the bones' directions")
-    w_length: float = setting(100.0, "loss weight of the squared bone lengths (targets in metres)")
+    w_length: float = setting(
+        100.0, "loss weight of the squared bone lengths, as published for metres"
+    )
     w_shift: float = setting(2.0, "loss weight of the vectors between joints that no bone joins")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
@@ -68,10 +72,12 @@ class Anatomy3D(Lifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.95,
         "finetune.epochs": 60,
         "finetune.batch_size": 1024,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 

@@ -43,8 +43,8 @@ class Settings(ModelSettings):
     recombine: str = setting(
         "multiply", "how a part's input takes the signal of the others", "add", "concat"
     )
-    dim: int = setting(1024, "channels of every layer, of all parts together")
-    dropout: float = setting(0.0, "share of the activations dropped in training")
+    dim: int = setting(1024, "channels of every layer, of all parts together", least=6)
+    dropout: float = setting(0.0, "share of the activations dropped in training", below=1)
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"dim": 64},
@@ -70,18 +70,20 @@ class SRNet(Lifter):
         "1": {"n_frames": 1, "filter_widths": "1,1,1"},
         "1 add": {"n_frames": 1, "filter_widths": "1,1,1,1", "recombine": "add"},
         "1 concat": {"n_frames": 1, "filter_widths": "1,1,1,1", "recombine": "concat"},
-        "243, 3 parts": {"parts": "3"},
-        "243, 2 parts": {"parts": "2"},
+        "243 3 parts": {"parts": "3"},
+        "243 2 parts": {"parts": "2"},
     }
     # BatchNorm's momentum falls as VideoPose3D's, but that of the signals stays 0.1.
     own_recipe = {
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.95,
         "finetune.epochs": 60,
         "finetune.batch_size": 1024,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 

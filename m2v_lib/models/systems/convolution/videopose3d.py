@@ -36,7 +36,7 @@ class Settings(ModelSettings):
     causal: bool = setting(False, "predict the newest frame of a window, not its centre")
     part: str = setting("pose", "pose, or the root's path in camera space", "trajectory")
     dim: int = setting(1024, "channels of every convolution")
-    dropout: float = setting(0.25, "share of the activations dropped in training")
+    dropout: float = setting(0.25, "share of the activations dropped in training", below=1)
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"dim": 32},
@@ -69,10 +69,12 @@ class VideoPose3D(Lifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.95,
         "finetune.epochs": 80,
         "finetune.batch_size": 1024,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 

@@ -19,6 +19,7 @@ from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.constants import Constant
 from m2v_lib.models.layers.convolution import PointwiseConv2d
 from m2v_lib.models.layers.exact import full_precision
+from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.skeletons.h36m import BONES, N_JOINTS
 
@@ -38,8 +39,10 @@ SCALES = Constant(lambda: torch.tensor([0.95, 1.0, 1.05], dtype=torch.float64))
 class Settings(ModelSettings):
     name: str = setting("gla_gcn", "which model: a file of m2v_lib/models")
     n_frames: int = setting(243, "frames the model reads for their centre's pose, a power of 3")
-    channels: int = setting(96, "features of a joint in a frame")
-    dropout: float = setting(0.1, "dropout after each unit; inside a unit it is always 0.1")
+    channels: int = setting(96, "features of a joint in a frame", least=4)
+    dropout: float = setting(
+        0.1, "dropout after each unit; inside a unit it is always 0.1", below=1
+    )
     jitter_targets: bool = setting(True, "turn and scale training targets at random, as released")
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
@@ -80,7 +83,7 @@ class GLAGCN(Lifter):
 
         C = settings.channels
 
-        self.data_bn = nn.BatchNorm1d(2 * N_JOINTS)
+        self.data_bn = BatchNorm(2 * N_JOINTS)
         self.expand_gcn = Unit(2, C, residual="convolution")
 
         self.layers_tcngcn = nn.ModuleList()
@@ -163,7 +166,7 @@ class TimeConv(nn.Module):
         self.conv = nn.Conv2d(
             n_in, n_out, kernel_size=(kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0)
         )
-        self.bn = nn.BatchNorm2d(n_out)
+        self.bn = BatchNorm(n_out)
         init_kaiming(self.conv)
 
     def forward(self, x_BCTJ: Tensor) -> Tensor:
@@ -187,11 +190,11 @@ class GraphConv(nn.Module):
         self.conv_a = nn.ModuleList(PointwiseConv2d(n_in, n_alike) for _ in range(3))
         self.conv_b = nn.ModuleList(PointwiseConv2d(n_in, n_alike) for _ in range(3))
         self.conv_d = nn.ModuleList(PointwiseConv2d(n_in, n_out) for _ in range(3))
-        self.bn = nn.BatchNorm2d(n_out)
+        self.bn = BatchNorm(n_out)
         self.drop = nn.Dropout(0.1)
         self.down: nn.Module = nn.Identity()
         if n_in != n_out:
-            self.down = nn.Sequential(PointwiseConv2d(n_in, n_out), nn.BatchNorm2d(n_out))
+            self.down = nn.Sequential(PointwiseConv2d(n_in, n_out), BatchNorm(n_out))
         self.init_weights(n_in, n_out)
 
     def init_weights(self, n_in: int, n_out: int) -> None:

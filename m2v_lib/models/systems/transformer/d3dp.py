@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from m2v_lib.config.fields import ModelSettings, setting
+from m2v_lib.config.fields import ConfigError, ModelSettings, setting
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.constants import Constant, Places
 from m2v_lib.models.layers.exact import full_precision
@@ -33,14 +33,16 @@ MIRRORED = Places(FLIP_ORDER)
 class Settings(ModelSettings):
     name: str = setting("d3dp", "which model: a file of m2v_lib/models")
     n_frames: int = setting(243, "frames the model reads at once; every one of them gets its pose")
-    dim: int = setting(512, "features of a token (a joint in a frame)")
+    dim: int = setting(512, "features of a token (a joint in a frame)", least=4)
     n_layers: int = setting(8, "pairs of a block over joints and a block over frames")
     n_heads: int = setting(8, "attention heads of a block")
     mlp_ratio: int = setting(2, "width of a block's hidden layer, in multiples of dim")
-    drop_path: float = setting(0.1, "share of residual branches left out in training, last layer")
+    drop_path: float = setting(
+        0.1, "share of residual branches left out in training, last layer", below=1
+    )
     n_hypotheses: int = setting(1, "noises that sampling starts from; the result is their mean")
     n_steps: int = setting(1, "steps from noise to pose, each of two passes of the network")
-    noise_seed: int = setting(0, "seed of sampling's noise; equal seeds give equal poses")
+    noise_seed: int = setting(0, "seed of sampling's noise; equal seeds give equal poses", least=0)
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4},
@@ -89,6 +91,8 @@ class D3DP(Lifter):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
+        if settings.dim % 2:
+            raise ConfigError(f"model.dim must be even for d3dp, got {settings.dim}")
         self.pose_estimator = Denoiser(settings)
         #: By number of frames, the noise of `forward` (S, H, T, J, 3).
         self.noise: dict[int, Constant] = {}

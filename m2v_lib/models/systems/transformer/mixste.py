@@ -33,12 +33,16 @@ W_VELOCITY = 2.0
 @dataclass(frozen=True)
 class Settings(ModelSettings):
     name: str = setting("mixste", "which model: a file of m2v_lib/models")
-    n_frames: int = setting(243, "frames the model reads at once; every one of them gets its pose")
+    n_frames: int = setting(
+        243, "frames the model reads at once; every one of them gets its pose", least=2
+    )
     dim: int = setting(512, "features of a token (a joint in a frame)")
     n_layers: int = setting(8, "pairs of a block over joints and a block over frames")
     n_heads: int = setting(8, "attention heads of a block")
     mlp_ratio: int = setting(2, "width of a block's hidden layer, in multiples of dim")
-    drop_path: float = setting(0.1, "share of residual branches left out in training, last layer")
+    drop_path: float = setting(
+        0.1, "share of residual branches left out in training, last layer", below=1
+    )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"n_layers": 1, "dim": 16, "n_heads": 4},

@@ -12,8 +12,9 @@ from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.layers.exact import ExactLinear
-from m2v_lib.models.layers.part_attention import WINDOW, Block, DictionaryLayer, ShiftedWindows
+from m2v_lib.models.layers.part_attention import WINDOW, DictionaryLayer, ShiftedWindows
 from m2v_lib.models.layers.state_dicts import weights_in
+from m2v_lib.models.layers.transformer import NORM_EPS, Block
 
 # B batch, T frames (F where fewer are left), J joints, C features of a joint, D of all, S poses
 
@@ -61,10 +62,12 @@ class PAA(Lifter):
         "optim.algorithm": "adamw",
         "optim.lr": 4e-5,
         "optim.weight_decay": 0.1,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.99,
         "finetune.epochs": 200,
         "finetune.batch_size": 512,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
     }
 
@@ -77,19 +80,19 @@ class PAA(Lifter):
 
         self.patch_to_embedding = ExactLinear(2, C)
         self.blocks = nn.ModuleList(ShiftedWindows(C, n_heads, settings.bias) for _ in range(2))
-        self.Temporal_norm = nn.LayerNorm(17 * C, eps=1e-6)
+        self.Temporal_norm = nn.LayerNorm(17 * C, eps=NORM_EPS)
 
         is_learned = settings.dictionary == "learned"
         self.seed = nn.Parameter(torch.empty(settings.n_poses, 17, 3), requires_grad=is_learned)
         nn.init.trunc_normal_(self.seed, mean=0.02)
         self.seed_embed = ExactLinear(3, C)
         self.ext_blocks = nn.ModuleList(DictionaryLayer(C, n_heads) for _ in range(2))
-        self.Ext_norm = nn.LayerNorm(17 * C, eps=1e-6)
+        self.Ext_norm = nn.LayerNorm(17 * C, eps=NORM_EPS)
 
         self.weighted_mean = nn.Conv1d(WINDOW, 1, 1)
         self.Spatial_pos_embed = nn.Parameter(torch.zeros(1, 17, C))
-        self.Spatial_blocks = nn.ModuleList(Block(C, n_heads, ratio=2, eps=1e-6) for _ in range(2))
-        self.Spatial_norm = nn.LayerNorm(C, eps=1e-6)
+        self.Spatial_blocks = nn.ModuleList(Block(C, n_heads, 2) for _ in range(2))
+        self.Spatial_norm = nn.LayerNorm(C, eps=NORM_EPS)
         self.head = nn.Sequential(nn.LayerNorm(17 * C, eps=1e-5), ExactLinear(17 * C, 17 * 3))
 
     def forward(self, x_BTJC: Tensor) -> Tensor:

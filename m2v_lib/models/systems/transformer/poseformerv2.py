@@ -36,7 +36,9 @@ class Settings(ModelSettings):
     n_layers: int = setting(4, "blocks over joints, and again over tokens")
     n_heads: int = setting(8, "attention heads of a block")
     mlp_ratio: int = setting(2, "width of a block's hidden layer, in multiples of its features")
-    drop_path: float = setting(0.1, "share of residual branches left out in training, last layer")
+    drop_path: float = setting(
+        0.1, "share of residual branches left out in training, last layer", below=1
+    )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {

@@ -41,12 +41,14 @@ class Settings(ModelSettings):
     dim: int = setting(256, "features of a frame")
     dim_ff: int = setting(512, "hidden features, of the pose encoder too")
     n_heads: int = setting(8, "attention heads")
-    dropout: float = setting(0.1, "share dropped in training, attention weights too")
+    dropout: float = setting(0.1, "share dropped in training, attention weights too", below=1)
     hidden_frames: float = new_setting(
         0.6, "share of frames that pre-training hides, the same of all clips of a batch"
     )
     hidden_joints: int = new_setting(
-        3, "joints that pre-training hides in each frame; never joint 16, as released"
+        3,
+        "joints that pre-training hides in each frame; never joint 16, as released",
+        least=0,
     )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
@@ -93,8 +95,7 @@ class PoseBlock(nn.Module):
 class PStmo(TwoOutputLifter):
     """Stage II, the lifter: 2D (B, T, 17, 2) -> 3D of the centre frame (B, 1, 17, 3).
 
-    Published windows take every second frame of Human3.6M; that is the data's matter. The
-    refined figures of the paper come from `layers.depth_refinement`, which reads the true root
+    The refined figures of the paper come from `layers.depth_refinement`, which reads the true root
     depth.
     """
 
@@ -111,6 +112,7 @@ class PStmo(TwoOutputLifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.97,
         "pretrain.lr": 1e-4,
         "pretrain.epochs": 79,
@@ -118,6 +120,8 @@ class PStmo(TwoOutputLifter):
         "finetune.epochs": 79,
         "finetune.batch_size": 160,
         "data.train_stride": 1,
+        "data.test_stride": 1,
+        "data.frame_step": 2,
         "data.validation": False,
         "finetune.select": "best-on-test",
     }

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu
 
 from m2v_lib.config.fields import ConfigError, ModelSettings, setting
-from m2v_lib.models.base import Lifter
+from m2v_lib.models.base import Lifter, OutputFrames
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.stochastic_depth import StochasticDepth
@@ -38,8 +38,8 @@ class Settings(ModelSettings):
     n_layers: int = setting(6, "blocks, each over joints and frames at once")
     n_heads: int = setting(8, "attention heads of each half of the features")
     mlp_ratio: int = setting(4, "width of a block's hidden layer, in multiples of dim")
-    dropout: float = setting(0.1, "dropout in the blocks' MLP")
-    drop_part: float = setting(0.5, "how often training leaves out a part embedding")
+    dropout: float = setting(0.1, "dropout in the blocks' MLP", below=1)
+    drop_part: float = setting(0.5, "how often training leaves out a part embedding", below=1)
     frames_out: str = setting(
         "centre", "the centre frame, which the authors score, or all, which they train", "all"
     )
@@ -72,7 +72,9 @@ class STCFormer(Lifter):
         "L-27": {"dim": 512, "n_frames": 27},
     }
     own_recipe = {
-        "data.train_stride": 3,
+        "data.train_stride": 3,  # 3 of the frames below: one clip for every third frame
+        "data.test_stride": 1,
+        "data.frame_step": 3,
         "data.validation": False,
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
@@ -92,7 +94,7 @@ class STCFormer(Lifter):
         self.regress_head = ExactLinear(settings.dim, 3, bias=False)
 
     @classmethod
-    def output_under(cls, settings: ModelSettings) -> Literal["all", "centre"]:
+    def output_under(cls, settings: ModelSettings) -> OutputFrames:
         return "all" if getattr(settings, "frames_out", "centre") == "all" else "centre"
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ class CrissCrossAttention(nn.Module):
     def __init__(self, dim: int, n_heads: int, drop_part: float) -> None:
         super().__init__()
         if dim % (2 * n_heads):
-            raise ConfigError(f"{dim} features cannot be cut into twice {n_heads} equal heads")
+            raise ConfigError(f"model.dim={dim} is not divisible by twice model.n_heads={n_heads}")
 
         half = dim // 2
         self.n_heads = n_heads

@@ -27,8 +27,10 @@ class Settings(ModelSettings):
     dim: int = setting(256, "features of a frame")
     dim_ff: int = setting(512, "hidden features of the feed-forward layers")
     n_heads: int = setting(8, "attention heads")
-    dropout: float = setting(0.1, "share dropped in training, attention weights too")
-    encoder_dropout: float = setting(0.25, "share of a frame's first features dropped in training")
+    dropout: float = setting(0.1, "share dropped in training, attention weights too", below=1)
+    encoder_dropout: float = setting(
+        0.25, "share of a frame's first features dropped in training", below=1
+    )
 
     preset_sizes: ClassVar[dict[str, dict[str, Any]]] = {
         "smoke": {"n_layers": 1, "dim": 16, "dim_ff": 32, "n_heads": 4},
@@ -52,10 +54,12 @@ class StridedTransformer(TwoOutputLifter):
         "optim.algorithm": "adam-amsgrad",
         "optim.lr": 1e-3,
         "optim.weight_decay": 0.0,
+        "optim.schedule": "decay",
         "optim.lr_decay": 0.836,
         "finetune.epochs": 20,
         "finetune.batch_size": 256,
         "data.train_stride": 1,
+        "data.test_stride": 1,
         "data.validation": False,
         "finetune.select": "best-on-test",
     }
