@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from torch import Tensor, nn
 
@@ -13,6 +13,11 @@ from m2v_lib.skeletons import Skeleton
 
 # B batch, T frames, J joints, C channels of the input (x, y and, where read, confidence), R
 # representation
+
+
+#: Of what comes out of a model; all that is trained here gives image units.
+Unit = Literal["image units", "metres", "millimetres", "z-scores"]
+IMAGE_UNITS: Final[Unit] = "image units"
 
 
 class Lifter(nn.Module):
@@ -57,6 +62,12 @@ class Lifter(nn.Module):
     #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by
     #: settings.
     own_recipe: ClassVar[dict[str, Any]] = {}
+    #: Unit of the outputs; another with weights that the authors trained in theirs.
+    output_unit: Unit = IMAGE_UNITS
+    #: Buffers that the authors' files lack: they keep them elsewhere.
+    not_in_authors_file: ClassVar[tuple[str, ...]] = ()
+    #: Tensors that `read_authors_file` takes for what a file may lack.
+    tensors_beside_file: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -172,6 +183,19 @@ class Lifter(nn.Module):
         no shape tells. Raises InputError where the layout is not the authors'.
         """
         raise NotImplementedError(f"{cls.__name__}: its authors published no files")
+
+    @classmethod
+    def authors_unit(cls, settings: ModelSettings) -> Unit:
+        """Unit of the outputs with the authors' weights of these settings."""
+        return "metres"
+
+    def require_image_units(self) -> None:
+        """Raise InputError where the outputs are in another unit."""
+        if self.output_unit != IMAGE_UNITS:
+            raise InputError(
+                f"{self.settings.name}: its authors' weights give {self.output_unit}, and what is "
+                f"evaluated or lifted here must be in image units (docs/authors_weights.md)"
+            )
 
 
 def count_parameters(model: nn.Module) -> int:
