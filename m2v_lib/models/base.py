@@ -24,10 +24,11 @@ class Lifter(nn.Module):
     """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J,
     3) of the centre frame.
 
-    Coordinates are normalised image units; a pose is relative to its root. What the rest of the
-    house has to know of a model stands in its class attributes. A subclass takes its own
-    settings (a frozen dataclass that extends `ModelSettings`) and draws dropout from torch's
-    global generator, which the training loop seeds at every step.
+    Coordinates are normalised image units (with weights of the authors' training `output_unit`
+    says which); a pose is relative to its root. What the rest of the house has to know of a model
+    stands in its class attributes. A subclass takes its own settings (a frozen dataclass that
+    extends `ModelSettings`) and draws dropout from torch's global generator, which the training
+    loop seeds at every step.
     """
 
     #: The model's own settings. Its file sets this after the class: inside, the name would hide
