@@ -57,13 +57,16 @@ def load_baseline(
         # sizes cost nothing there, so a wrong file cannot ask for much
         with torch.device("meta"):
             claimed = made_by(chosen)
+    except NotImplementedError as error:
+        raise ConfigError(str(error)) from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path}: {_misfit(name, settings, error)}") from error
 
     _check_match(claimed, weights, path, made_by.not_in_authors_file)
     model = made_by(chosen)
     model.load_state_dict({**model.state_dict(), **weights})
-    model.n_matched = len(weights)  # type: ignore[assignment]
+    given = sum(isinstance(value, Tensor) for value in settings.values())
+    model.n_matched = len(weights) - given  # type: ignore[assignment]
     model.output_unit = made_by.authors_unit(chosen)
     if refine is not None and isinstance(model, TwoOutputLifter):
         model.refinement = read_refinement(refine)
@@ -93,7 +96,9 @@ def _checked(made_by: type[Lifter], settings: Mapping[str, Any]) -> dict[str, An
 
     checked = {}
     for key, value in settings.items():
-        if isinstance(value, Tensor) and key in made_by.tensors_beside_file:
+        if key in made_by.tensors_beside_file:
+            if not isinstance(value, Tensor):
+                raise ConfigError(f"{key} must be a tensor, got {type(value).__name__}")
             checked[key] = value
         elif key in known:
             checked[key] = typed(key, _as_text(value, defaults, key), defaults, key)

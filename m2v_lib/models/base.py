@@ -183,7 +183,7 @@ class Lifter(nn.Module):
         Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what
         no shape tells. Raises InputError where the layout is not the authors'.
         """
-        raise NotImplementedError(f"{cls.__name__}: its authors published no files")
+        raise NotImplementedError(f"{cls.Settings().name} has no authors' files that are read here")
 
     @classmethod
     def authors_unit(cls, settings: ModelSettings) -> Unit:

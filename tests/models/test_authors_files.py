@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from m2v_lib.config import ConfigError
 from m2v_lib.evaluation.protocols import predict
 from m2v_lib.models.authors_files import load_baseline
 from m2v_lib.models.base import Lifter
@@ -59,6 +60,12 @@ def test_files_without_the_layout_are_refused(tmp_path: Path) -> None:
         path = saved(tmp_path / "a.bin", content)
         with pytest.raises(ValueError, match="a.bin: is no file of poseformer's authors"):
             load_baseline("poseformer", path)
+
+
+def test_the_papers_own_network_has_another_door(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.bin", {"model": {}})
+    with pytest.raises(ConfigError, match="^dual_stream has no authors' files that are read here"):
+        load_baseline("dual_stream", path)
 
 
 @pytest.mark.parametrize("name", ["no_such", "base", "../mixste", "layers.transformer"])
@@ -145,6 +152,11 @@ def test_a_dictionary_is_for_a_file_without_one(tmp_path: Path) -> None:
     loaded = load_baseline("paa", path, n_frames=9, dictionary=poses_SJ3)
 
     assert torch.equal(loaded.state_dict()["seed"], poses_SJ3)
+    assert loaded.n_matched == len(without)
+    with pytest.raises(ValueError, match="^dictionary must be a tensor, got str"):
+        load_baseline("paa", path, n_frames=9, dictionary="poses")
+    with pytest.raises(ValueError, match=r"dictionary must be \(S, 17, 3\), got \(20, 51\)"):
+        load_baseline("paa", path, n_frames=9, dictionary=poses_SJ3.flatten(1))
     with pytest.raises(ValueError, match="give one, dictionary="):
         load_baseline("paa", path, n_frames=9)
     with pytest.raises(ValueError, match="a dictionary of its own, so none can be given"):

@@ -169,6 +169,8 @@ class PAA(Lifter):
         if dictionary is not None:
             if "seed" in weights:
                 raise InputError("the file has a dictionary of its own, so none can be given")
+            if dictionary.shape[1:] != (17, 3):
+                raise InputError(f"dictionary must be (S, 17, 3), got {tuple(dictionary.shape)}")
             weights["seed"] = dictionary
         if "seed" not in weights:
             raise InputError("no dictionary in the file: give one, dictionary=poses (1024, 17, 3)")
