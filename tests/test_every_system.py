@@ -239,9 +239,15 @@ def test_what_a_system_has_not_is_not_timed() -> None:
     for options, what in (
         (Options(tasks=("pretrain",)), "pretrain"),
         (Options(scaling=True), "--"),
+        (Options(variants=("fast", "reference")), "reference"),
     ):
         with pytest.raises(ConfigError, match=f"{what}.* of model.name=dual_stream alone, got mix"):
             options.check_for(exp)
+
+    for options in (Options(), Options(quick=True)):
+        chosen = options.variants_for(exp)
+        assert "fast" in chosen and "reference" not in chosen  # nothing to be faster than
+        assert "reference" in options.variants_for(experiment(DUAL_STREAM))
 
 
 @pytest.mark.parametrize("name", [name for name in OTHERS if not pretraining_class(name)])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from m2v_lib.bench.turns import VARIANTS, Effort, Limits
+from m2v_lib.bench.turns import REFERENCE, VARIANTS, Effort, Limits
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.config.models import DUAL_STREAM
 
@@ -53,22 +53,27 @@ class Options:
             raise ConfigError(f"max_batch must not be negative, got {self.max_batch}")
 
     def check_for(self, exp: Experiment) -> None:
-        """Raises ConfigError for what the experiment's model has not: stage 1, parts of blocks."""
+        """Raises ConfigError for what the experiment's model has not: stage 1, parts of blocks, a
+        second way to compute its layers.
+        """
         asked = ["--scaling"] * self.scaling + [t for t in self.tasks if t not in tasks_for(exp)]
+        asked += [name for name in self.variants if name not in all_variants_of(exp)]
         if exp.model.name != DUAL_STREAM and asked:
             raise ConfigError(
                 f"{asked[0]} is measured of model.name={DUAL_STREAM} alone, got {exp.model.name}"
             )
 
     def variants_for(self, exp: Experiment) -> tuple[str, ...]:
+        there = all_variants_of(exp)
         if self.variants:
-            return tuple(name for name in VARIANTS if name in self.variants)
+            return tuple(name for name in there if name in self.variants)
 
+        chosen = tuple(VARIANTS)
         if self.quick or self.scaling:
-            return tuple(VARIANTS)[:2]
-        if is_slow_on_cpu(exp) and not on_gpu(exp):
-            return tuple(VARIANTS)[:3]
-        return tuple(VARIANTS)
+            chosen = chosen[:2]
+        elif is_slow_on_cpu(exp) and not on_gpu(exp):
+            chosen = chosen[:3]
+        return tuple(name for name in chosen if name in there)
 
     def sizes_for(self, exp: Experiment) -> dict[str, Sequence[int]]:
         """Batch sizes of each task at which all variants are compared."""
@@ -114,6 +119,14 @@ def on_gpu(exp: Experiment) -> bool:
 def is_slow_on_cpu(exp: Experiment) -> bool:
     n_layers, dim = getattr(exp.model, "n_layers", 1), getattr(exp.model, "dim", 1)
     return n_layers * exp.model.n_frames * dim > SLOW_MODEL_SIZE
+
+
+def all_variants_of(exp: Experiment) -> tuple[str, ...]:
+    """Without `reference` where the model has one way to compute its layers: a speed-up would
+    compare it with itself.
+    """
+    two_ways = exp.model.name == DUAL_STREAM
+    return tuple(name for name in VARIANTS if two_ways or name != REFERENCE)
 
 
 def tasks_for(exp: Experiment) -> tuple[str, ...]:

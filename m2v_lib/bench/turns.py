@@ -16,8 +16,10 @@ from m2v_lib.bench.client import Failed, Worker
 from m2v_lib.bench.record import Row, measurement
 from m2v_lib.config import Experiment
 
+#: The equations as written: what speed-ups are against.
+REFERENCE = "reference"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "reference": {"run.path": "reference"},
+    REFERENCE: {"run.path": "reference"},
     "fast": {"run.path": "fast"},
     "fast-compiled": {"run.path": "fast", "run.compile": True},
     "fast-bf16": {"run.path": "fast", "run.precision": "bf16"},
@@ -154,7 +156,7 @@ class InterleavedTimer:
         turns = self.interleave(
             point, steps, sum((steps[v] + 1) * reply["seconds"] for v, reply in ready.items())
         )
-        reference = [turn["seconds"] for turn in turns.get("reference", [])] or None
+        reference = [turn["seconds"] for turn in turns.get(REFERENCE, [])] or None
 
         rows = {}
         for variant, taken in turns.items():

@@ -33,7 +33,8 @@ def add(commands: Any) -> None:
         default=(),
         metavar="V",
         help="reference fast fast-compiled fast-bf16 "
-        "fast-bf16-compiled; default: all, of a large model on a CPU the first three",
+        "fast-bf16-compiled; default: all, of a large model on a CPU the first three; reference is a "
+        "path of the dual stream alone",
     )
     bench.add_argument(
         "--tasks",

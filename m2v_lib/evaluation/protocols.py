@@ -15,6 +15,7 @@ from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips
 from m2v_lib.evaluation import metrics
 from m2v_lib.evaluation.motion_errors import motion_errors
+from m2v_lib.models.base import Lifter
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
@@ -37,9 +38,12 @@ def predict(
     present_BT: Tensor | None = None,
 ) -> Tensor:
     """Root-relative prediction (B, T, J, 3) in normalised units, or (B, 1, J, 3) of one frame
-    where the model gives that; mean of clip and mirror image (spec 5.5.1-2). `present_BT`
-    says which frames of padded clips are there.
+    where the model gives that; mean of clip and mirror image (spec 5.5.1-2). `present_BT` says
+    which frames of padded clips are there. Raises InputError for a model whose weights give
+    another unit.
     """
+    if isinstance(model, Lifter):
+        model.require_image_units()
     there = () if present_BT is None else (present_BT,)
     pred = model(x_BTJ3, *there)
     if flip_test:

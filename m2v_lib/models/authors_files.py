@@ -1,96 +1,127 @@
-"""The checkpoint files of the systems' authors: read as plain data, nothing in them is run.
+"""The checkpoint files of the systems' authors: `load_baseline("mixste", "best_epoch.bin")`.
 
-`load_baseline("mixste", "best_epoch.bin")` is the way in. A torch file is a pickle, and a pickle
-is a program: torch reads it with `weights_only=True`, and the few names of numpy that such files
-need besides stand for inert classes of this module, not for numpy's own.
+Which file of which system, its units and its root: `docs/authors_weights.md`.
 """
 
 from __future__ import annotations
 
-import pickle
-import struct
-import zipfile
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from m2v_lib.config.fields import ConfigError, ModelSettings, typed
 from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.depth_refinement import PoseRefinement
+from m2v_lib.models.layers.state_dicts import weights_in
 from m2v_lib.models.registry import model_class
+from m2v_lib.models.torch_files import read_checkpoint
+from m2v_lib.models.two_output_lifter import TwoOutputLifter
 
-#: Numbers that all tensors of a file may claim together; a file of 60 million weights with its
-#: optimiser's state has 180 million.
-MAX_ELEMENTS: Final = 1_000_000_000
-#: Containers within containers.
-MAX_DEPTH: Final = 32
-#: numpy's code of a number -> the letter by which `struct` reads it.
-NUMBERS: Final = {
-    "f4": "f",
-    "f8": "d",
-    "i4": "i",
-    "i8": "q",
-    "u4": "I",
-    "u8": "Q",
-    "i2": "h",
-    "i1": "b",
-    "u1": "B",
-    "b1": "?",
-}
+#: Batches that a BatchNorm has seen; torch writes it since 0.4.1, and it changes no output.
+COUNTER = ".num_batches_tracked"
 
 
-def load_baseline(name: str, path: Path | str, **settings: Any) -> Lifter:
+def load_baseline(
+    name: str, path: Path | str, *, refine: Path | str | None = None, **settings: Any
+) -> Lifter:
     """The system `name` with the weights of its authors' file, in evaluation mode.
 
-    Sizes follow from the file; `settings` say what no tensor tells, e.g. the number of heads.
-    Every tensor of the model must be in the file and the other way round, else ValueError; the
-    model's `n_matched` says how many they are.
+    The input is normalised image units, x / width * 2 - 1 and y / width * 2 - height / width, as
+    everywhere here. **Outputs are in the authors' unit**, which `output_unit` of the model says:
+    metres for most, of a camera-space pose relative to the root; z-scores (of the input too) for
+    SimpleBaseline, image units for MotionBERT. The root is left as predicted. House evaluation
+    and lifting work in image units and refuse the others.
+
+    Sizes follow from the file; `settings` say what no tensor tells, e.g. the number of heads;
+    a setting that is a list takes a tuple too, `filter_widths=(3, 3, 3)`. `refine` is a second
+    file of Strided Transformer or P-STMO, for `model.refined`; PAA takes `dictionary`, poses
+    (S, 17, 3) in metres, for a file without them. Every tensor of the model must be in the file
+    and the other way round (old files lack BatchNorm's counters, which change nothing);
+    `n_matched` says how many were. Raises ConfigError for a setting that the system has not,
+    InputError for a file that is not its authors'.
     """
     path = Path(path)
     made_by = model_class(name)
-    content = _without_module(read_checkpoint(path))
+    settings = _checked(made_by, settings)
+    if refine is not None and not issubclass(made_by, TwoOutputLifter):
+        raise ConfigError(f"{name} has no refinement, got refine={refine}")
 
+    content = _without_module(read_checkpoint(path))
     try:
         chosen, weights = made_by.read_authors_file(content, **settings)
         # sizes cost nothing there, so a wrong file cannot ask for much
         with torch.device("meta"):
             claimed = made_by(chosen)
+    except NotImplementedError as error:
+        raise ConfigError(str(error)) from error
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
-        raise InputError(f"{path}: is no file of {name}'s authors ({reason})") from error
+        raise InputError(f"{path}: {_misfit(name, settings, error)}") from error
 
-    _check_match(claimed, weights, path)
+    _check_match(claimed, weights, path, made_by.not_in_authors_file)
     model = made_by(chosen)
-    model.load_state_dict(weights)
-    model.n_matched = len(weights)  # type: ignore[assignment]
+    model.load_state_dict({**model.state_dict(), **weights})
+    given = sum(isinstance(value, Tensor) for value in settings.values())
+    model.n_matched = len(weights) - given  # type: ignore[assignment]
+    model.output_unit = made_by.authors_unit(chosen)
+    if refine is not None and isinstance(model, TwoOutputLifter):
+        model.refinement = read_refinement(refine)
 
     return model.eval()
 
 
-def read_checkpoint(path: Path | str) -> Any:
-    """The content of a torch file as dicts, lists, tuples, numbers, texts and dense tensors.
-
-    The state of a random generator and arrays of numpy come as None. Raises InputError where the
-    file is missing, truncated, holds anything else, or tensors that claim more than it stores.
-    """
+def read_refinement(path: Path | str) -> PoseRefinement:
+    """The second stage of Strided Transformer or P-STMO: their file `refine_EPOCH_ERROR.pth`."""
     path = Path(path)
-    _check_archive(path)
-
+    content = _without_module(read_checkpoint(path))
     try:
-        with torch.serialization.safe_globals(_inert_names()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        return _Plain().of(content)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file, expected a checkpoint of the authors") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{path}: refused, expected tensors and numbers alone") from error
-    except _NotPlainError as error:
-        raise InputError(f"{path}: refused, {error}") from error
-    except Exception as error:  # torch names no type: OSError, RuntimeError, EOFError were seen
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise InputError(f"{path}: not readable as a torch file, truncated? ({reason})") from error
+        weights = weights_in(content, None, "post_refine.0.weight")
+    except InputError as error:
+        raise InputError(f"{path}: is no refinement file ({error})") from error
+
+    refinement = PoseRefinement()
+    _check_match(refinement, weights, path)
+    refinement.load_state_dict(weights)
+    return refinement.eval()
+
+
+def _checked(made_by: type[Lifter], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in their types; raises ConfigError for those that the system has not."""
+    defaults = made_by.Settings()
+    known = [f.name for f in dataclasses.fields(defaults) if f.name not in ("name", "skeleton")]
+
+    checked = {}
+    for key, value in settings.items():
+        if key in made_by.tensors_beside_file:
+            if not isinstance(value, Tensor):
+                raise ConfigError(f"{key} must be a tensor, got {type(value).__name__}")
+            checked[key] = value
+        elif key in known:
+            checked[key] = typed(key, _as_text(value, defaults, key), defaults, key)
+        else:
+            raise ConfigError(f"{defaults.name} has no setting {key!r}; it has {', '.join(known)}")
+
+    return checked
+
+
+def _as_text(value: Any, defaults: ModelSettings, key: str) -> Any:
+    """Numbers as a setting writes a list of them, "3,3,3"; anything else as it is."""
+    if isinstance(value, tuple | list) and type(getattr(defaults, key)) is str:
+        return ",".join(map(str, value))
+    return value
+
+
+def _misfit(name: str, settings: Mapping[str, Any], error: Exception) -> str:
+    """Why a content cannot be the system's, under the settings that were given."""
+    reason = f"there is no {error}" if isinstance(error, KeyError) else str(error)
+    numbers = {k: v for k, v in settings.items() if not isinstance(v, Tensor)}
+    given = ", ".join(f"{key}={value}" for key, value in numbers.items())
+    under = f" under {given}" if given else ""
+    return f"is no file of {name}'s authors{under} ({reason})"
 
 
 def _without_module(content: Any) -> Any:
@@ -104,9 +135,15 @@ def _without_module(content: Any) -> Any:
     return {n: bare(v) if isinstance(v, dict) else v for n, v in bare(content).items()}
 
 
-def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Raises InputError unless names and shapes are the model's and every weight is a number."""
-    own = model.state_dict()
+def _check_match(
+    model: nn.Module, weights: Mapping[str, Tensor], path: Path, outside: tuple[str, ...] = ()
+) -> None:
+    """Raises InputError unless names and shapes are the model's and every weight is finite.
+
+    What may be missing: tensors that the authors keep `outside`, and BatchNorm's counters.
+    """
+    expected = model.state_dict()
+    own = {k: v for k, v in expected.items() if k in weights or not _may_miss(k, outside)}
     missing = sorted(own.keys() - weights.keys())
     unknown = sorted(weights.keys() - own.keys())
 
@@ -130,136 +167,12 @@ def _check_match(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
 
     broken = sorted(name for name, tensor in weights.items() if not tensor.isfinite().all())
     if broken:
-        raise InputError(f"{path}: has weights that are no numbers: {_counted('so', broken)}")
+        raise InputError(f"{path}: weights must be finite, got {_counted('not', broken)}")
+
+
+def _may_miss(name: str, outside: tuple[str, ...]) -> bool:
+    return name in outside or name.endswith(COUNTER)
 
 
 def _counted(what: str, names: list[str]) -> str:
     return f"{len(names)} {what}, first {names[0]}" if names else ""
-
-
-class _NotPlainError(Exception):
-    """What a file holds and must not; the message ends a sentence that begins with `refused,`."""
-
-
-class _Inert:
-    """Stands for what a file names of numpy; keeps what comes along and does nothing with it."""
-
-    def __init__(self, *arguments: Any) -> None:
-        self.arguments = arguments
-        self.state: Any = None
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _Type(_Inert):
-    """Stands for `numpy.dtype`."""
-
-
-def _inert(*arguments: Any) -> _Inert:
-    return _Inert(*arguments)
-
-
-def _number(dtype: Any, raw: Any = b"") -> bool | int | float:
-    """The number that a pickled numpy scalar is."""
-    match dtype, raw:
-        case (_Type(arguments=(str(code), *_), state=(_, str(order), *_)), bytes()) if (
-            code in NUMBERS and len(raw) == int(code[1])
-        ):
-            return struct.unpack((">" if order == ">" else "<") + NUMBERS[code], raw)[0]
-    raise _NotPlainError("it holds a numpy scalar that is no plain number")
-
-
-def _inert_names() -> list[Any]:
-    """(stand-in, name in the file) for what numpy 1 and 2 write of a number or a random state."""
-    cores = ("numpy.core.multiarray", "numpy._core.multiarray")
-    functions = [
-        *(f"{core}._reconstruct" for core in cores),
-        "numpy.random.__RandomState_ctor",  # numpy < 1.17
-        "numpy.random._pickle.__randomstate_ctor",
-        "numpy.random._pickle.__bit_generator_ctor",
-    ]
-    classes = ["numpy.ndarray", "numpy.random._mt19937.MT19937"]
-    return [
-        *((_number, f"{core}.scalar") for core in cores),
-        *((_inert, name) for name in functions),
-        *((_Inert, name) for name in classes),
-        (_Type, "numpy.dtype"),
-    ]
-
-
-def _check_archive(path: Path) -> None:
-    """Raises InputError where a zip unpacks to more than it is; torch packs nothing."""
-    if not zipfile.is_zipfile(path):
-        return
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as a torch file, truncated? ({error})") from error
-
-    if packed or size > path.stat().st_size:
-        raise InputError(f"{path}: refused, it unpacks to more than the file's size")
-
-
-class _Plain:
-    """Turns what torch read into plain data, once for each object, and refuses all else."""
-
-    def __init__(self) -> None:
-        self.n_elements = 0
-        self.done: dict[int, Any] = {}
-        self.kept: list[Any] = []  # so that no object's id is used again
-
-    def of(self, value: Any, depth: int = 0) -> Any:
-        if value is None or isinstance(value, bool | int | float | str | bytes):
-            return value
-        if id(value) in self.done:
-            return self.done[id(value)]
-        if depth > MAX_DEPTH:
-            raise _NotPlainError(f"it nests more than {MAX_DEPTH} containers")
-
-        self.kept.append(value)
-        self.done[id(value)] = result = self._converted(value, depth + 1)
-        return result
-
-    def _converted(self, value: Any, depth: int) -> Any:
-        match value:
-            case Tensor():
-                return self._tensor(value)
-            case dict():
-                return {self.of(key, depth): self.of(item, depth) for key, item in value.items()}
-            case list():
-                return [self.of(item, depth) for item in value]
-            case tuple():
-                return tuple(self.of(item, depth) for item in value)
-            case _Inert() | type():
-                return None
-            case torch.device() | torch.dtype():
-                return str(value)
-
-        raise _NotPlainError(f"it holds a {type(value).__name__}")
-
-    def _tensor(self, tensor: Tensor) -> Tensor:
-        """The tensor itself, if it is dense, real and no larger than what the file stores of it."""
-        kinds = {
-            "nested": tensor.is_nested,
-            "sparse": tensor.layout != torch.strided,
-            "quantised": tensor.is_quantized,
-            "complex": tensor.is_complex(),
-            "without numbers": tensor.device.type != "cpu",
-            "of a class of its own": type(tensor) not in (Tensor, nn.Parameter),
-        }
-        for kind, found in kinds.items():
-            if found:
-                raise _NotPlainError(f"it holds a tensor that is {kind}")
-
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise _NotPlainError("a tensor claims more numbers than the file stores of it")
-
-        self.n_elements += tensor.numel()
-        if self.n_elements > MAX_ELEMENTS:
-            raise _NotPlainError(f"its tensors claim more than {MAX_ELEMENTS} numbers")
-
-        return tensor.detach()

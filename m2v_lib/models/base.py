@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from torch import Tensor, nn
 
@@ -17,14 +17,20 @@ from m2v_lib.skeletons import Skeleton
 OutputFrames = Literal["all", "centre", "newest"]
 
 
+#: Of what comes out of a model; all that is trained here gives image units.
+Unit = Literal["image units", "metres", "millimetres", "z-scores"]
+IMAGE_UNITS: Final[Unit] = "image units"
+
+
 class Lifter(nn.Module):
     """2D sequences (B, T, J, 3) of x, y, confidence -> 3D sequences (B, T, J, 3), or (B, 1, J,
     3) of one frame.
 
-    Coordinates are normalised image units; a pose is relative to its root. What the rest of the
-    house has to know of a model stands in its class attributes. A subclass takes its own
-    settings (a frozen dataclass that extends `ModelSettings`) and draws dropout from torch's
-    global generator, which the training loop seeds at every step.
+    Coordinates are normalised image units (with weights of the authors' training `output_unit`
+    says which); a pose is relative to its root. What the rest of the house has to know of a model
+    stands in its class attributes. A subclass takes its own settings (a frozen dataclass that
+    extends `ModelSettings`) and draws dropout from torch's global generator, which the training
+    loop seeds at every step.
     """
 
     #: The model's own settings. Its file sets this after the class: inside, the name would hide
@@ -59,6 +65,12 @@ class Lifter(nn.Module):
     #: Dotted settings of the authors' own training (`recipe own`), as far as they can be said by
     #: settings.
     own_recipe: ClassVar[dict[str, Any]] = {}
+    #: Unit of the outputs; another with weights that the authors trained in theirs.
+    output_unit: Unit = IMAGE_UNITS
+    #: Buffers that the authors' files lack: they keep them elsewhere.
+    not_in_authors_file: ClassVar[tuple[str, ...]] = ()
+    #: Tensors that `read_authors_file` takes for what a file may lack.
+    tensors_beside_file: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
@@ -186,7 +198,20 @@ class Lifter(nn.Module):
         Names come without `module.`; sizes follow from the tensors' shapes, `settings` says what
         no shape tells. Raises InputError where the layout is not the authors'.
         """
-        raise NotImplementedError(f"{cls.__name__}: its authors published no files")
+        raise NotImplementedError(f"{cls.Settings().name} has no authors' files that are read here")
+
+    @classmethod
+    def authors_unit(cls, settings: ModelSettings) -> Unit:
+        """Unit of the outputs with the authors' weights of these settings."""
+        return "metres"
+
+    def require_image_units(self) -> None:
+        """Raise InputError where the outputs are in another unit."""
+        if self.output_unit != IMAGE_UNITS:
+            raise InputError(
+                f"{self.settings.name}: its authors' weights give {self.output_unit}, and what is "
+                f"evaluated or lifted here must be in image units (docs/authors_weights.md)"
+            )
 
 
 def count_parameters(model: nn.Module) -> int:

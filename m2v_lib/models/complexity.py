@@ -10,18 +10,15 @@ counter, for one clip and for each frame that comes out of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.config import DualStreamSettings
 from m2v_lib.config.fields import ModelSettings
-from m2v_lib.models.base import Lifter
+from m2v_lib.models.products import products_of
 from m2v_lib.models.registry import build_model
 
 PARTS = (
@@ -93,22 +90,34 @@ def count_parts(cfg: ModelSettings) -> list[Part]:
     """Parameters and multiply-accumulates of each part for one clip; computes shapes only, so
     any size is cheap.
 
-    The parts of the dual stream are `PARTS`, those of other systems the first words of their
-    modules' names.
+    A product with a weight counts where the weight is, any other where it is computed. The parts
+    of the dual stream are `PARTS`, those of other systems the first words of their modules' names,
+    and `forward` for what the model multiplies outside them.
     """
     with torch.device("meta"):
         model = build_model(cfg, path="reference").eval()
         clip = torch.empty(1, cfg.n_frames, cfg.n_joints, 3)
 
-    if not isinstance(cfg, DualStreamSettings):
-        return _parts_by_first_word(model, clip)
+    output, products = products_of(model, clip)
+    dual_stream = isinstance(cfg, DualStreamSettings)
+    part = part_of if dual_stream else _first_word
 
     parameters = Counter[str]()
     for name, parameter in model.named_parameters():
-        parameters[part_of(name)] += parameter.numel()
+        parameters[part(name)] += parameter.numel()
 
-    linear, every = _macs(model, clip)
-    return [Part(p, parameters[p], linear[p], every[p] - linear[p], cfg.n_frames) for p in PARTS]
+    linear, other = Counter[str](), Counter[str]()
+    for product in products:
+        if product.weight is None:
+            other[part(product.module)] += product.macs
+        else:
+            linear[part(product.weight)] += product.macs
+
+    found = (p for p in {**parameters, **other} if parameters[p] or other[p])
+    return [
+        Part(p, parameters[p], linear[p], other[p], output.shape[1])
+        for p in (PARTS if dual_stream else found)
+    ]
 
 
 @cache
@@ -129,85 +138,6 @@ def total(parts: Iterable[Part]) -> Part:
     )
 
 
-def _parts_by_first_word(model: Lifter, clip: torch.Tensor) -> list[Part]:
-    """A part for each module or parameter of the model itself, and `forward` for products that
-    the model makes outside all of them.
-
-    Linear are all convolutions, and whatever a layer without layers inside does.
-    """
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        n_frames = model(clip).shape[1]
-
-    counts = counter.get_flop_counts()
-
-    def macs(module: nn.Module, name: str) -> Counter[str]:
-        """By kind; of a module that is never called itself, what its children have."""
-        if (ops := counts.get(f"{type(model).__name__}.{name}")) is not None:
-            return _by_kind(ops)
-        children = module.named_children()
-        return sum((macs(child, f"{name}.{word}") for word, child in children), Counter[str]())
-
-    every = {word: macs(child, word) for word, child in model.named_children()}
-    every["forward"] = _by_kind(counts["Global"]) - sum(every.values(), Counter[str]())
-    linear = Counter({word: found["convolution"] for word, found in every.items()})
-
-    for name, module in model.named_modules():
-        if name and _is_layer(module):
-            linear[name.split(".")[0]] += macs(module, name)["product"]
-
-    parameters = Counter[str]()
-    for name, parameter in model.named_parameters():
-        parameters[name.split(".")[0]] += parameter.numel()
-
-    totals = {word: found.total() for word, found in every.items()}
-    words = [word for word in {**parameters, **every} if parameters[word] or totals.get(word)]
-    return [
-        Part(w, parameters[w], linear[w], totals.get(w, 0) - linear[w], n_frames) for w in words
-    ]
-
-
-def _by_kind(ops: Mapping[Any, int]) -> Counter[str]:
-    """Multiply-accumulates of convolutions and of other products."""
-    kinds = Counter[str]()
-    for op, flops in ops.items():
-        kinds["convolution" if op is torch.ops.aten.convolution else "product"] += flops // 2
-    return kinds
-
-
-def _is_layer(module: nn.Module) -> bool:
-    """Whether a module has weights of its own and no modules inside."""
-    alone = not any(True for _ in module.children())
-    return alone and any(True for _ in module.parameters(recurse=False))
-
-
-def _macs(model: nn.Module, clip: torch.Tensor) -> tuple[Counter[str], Counter[str]]:
-    """Multiply-accumulates by part: those inside linear layers, and all."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(clip)
-
-    counts = {name: sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-
-    linear, every = Counter[str](), Counter[str]()
-    for name, module in model.named_modules():
-        macs = counts.get(f"{type(model).__name__}.{name}", 0)
-        if isinstance(module, nn.Linear):
-            linear[part_of(name)] += macs
-        if _is_unit(name):
-            every[part_of(name)] += macs
-
-    if every.total() != counts["Global"]:
-        raise RuntimeError(
-            f"the parts hold {every.total()} of {counts['Global']} multiply-accumulates"
-        )
-
-    return linear, every
-
-
-def _is_unit(name: str) -> bool:
-    """Whether a module is one of those that make up the model without overlap: mixers, MLPs,
-    fusions, outer layers.
-    """
-    words = name.split(".")
-    if words[0] == "layers":
-        return len(words) == 4 or words[2:] == ["fusion"]
-    return len(words) == 1 and name != ""
+def _first_word(name: str) -> str:
+    """The part of another system; what the model does outside its modules is `forward`'s."""
+    return name.split(".")[0] or "forward"

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings
+from m2v_lib.errors import InputError
 from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.depth_refinement import PoseRefinement
 from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
 from m2v_lib.models.layers.strided_transformer import (
@@ -43,6 +45,8 @@ class TwoOutputLifter(Lifter):
         self.Transformer_reduce = StridedTransformer(strides, sizes, settings.n_frames)
         self.fcn = head(sizes.dim, 17 * 3)
         self.fcn_1 = head(sizes.dim, 17 * 3)
+        #: The authors' second stage, where one was loaded (`load_baseline(..., refine=FILE)`).
+        self.refinement: PoseRefinement | None = None
 
     def forward(self, x_BTJC: Tensor) -> Tensor:
         """2D (B, T, 17, 2) -> 3D of the centre frame (B, 1, 17, 3)."""
@@ -60,6 +64,12 @@ class TwoOutputLifter(Lifter):
             "pose": poses(self.fcn, self.Transformer_reduce(features_BTD)),
             "sequence": poses(self.fcn_1, features_BTD),
         }
+
+    def refined(self, pose_B1J3: Tensor, projected_B1J3: Tensor) -> Tensor:
+        """The pose with x and y anew, from it and its `depth_refinement.back_projected`."""
+        if self.refinement is None:
+            raise InputError(f"{self.settings.name}: refined needs load_baseline(..., refine=FILE)")
+        return self.refinement(pose_B1J3, projected_B1J3)
 
     def loss(self, x_BTJC: Tensor, target_BTJ3: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Mean joint distance of the centre frame plus that of all frames."""

@@ -1,187 +1,45 @@
-"""Files of authors: what numpy writes is read as plain data, all else refused, nothing run."""
+"""`load_baseline`: whose file it is, which settings it takes, in which unit outputs are."""
 
 from __future__ import annotations
 
-import os
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from m2v_lib.models import authors_files
-from m2v_lib.models.authors_files import load_baseline, read_checkpoint
+from m2v_lib.config import ConfigError
+from m2v_lib.evaluation.protocols import predict
+from m2v_lib.models.authors_files import load_baseline
+from m2v_lib.models.base import Lifter
+from m2v_lib.models.layers.depth_refinement import PoseRefinement
+from m2v_lib.models.registry import model_class, model_names
+from m2v_lib.models.systems.convolution.simplebaseline import SimpleBaseline
+from m2v_lib.models.systems.convolution.srnet import SRNet
+from m2v_lib.models.systems.convolution.videopose3d import VideoPose3D
+from m2v_lib.models.systems.transformer.paa import PAA
 from m2v_lib.models.systems.transformer.poseformer import PoseFormer, Settings
+from m2v_lib.models.systems.transformer.pstmo import PStmo
+from m2v_lib.models.systems.transformer.strided_transformer import StridedTransformer
 
 TINY = Settings(n_frames=3, dim_per_joint=4, n_layers=1, n_heads=2)
 
 
-def saved(path: Path, content: Any, **options: Any) -> Path:
-    torch.save(content, path, **options)
+def saved(path: Path, content: Any) -> Path:
+    torch.save(content, path)
     return path
 
 
-def repacked(path: Path, change: Callable[[bytes], bytes], packing: int = 0) -> Path:
-    """The same archive with its pickle changed."""
-    with zipfile.ZipFile(path) as archive:
-        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
-    with zipfile.ZipFile(path, "w", packing or zipfile.ZIP_STORED) as archive:
-        for name, data in entries.items():
-            archive.writestr(name, change(data) if name.endswith("data.pkl") else data)
-    return path
-
-
-def as_numpy_1(pickle: bytes) -> bytes:
-    assert b"numpy._core" in pickle or b"numpy.core" in pickle
-    return pickle.replace(b"numpy._core", b"numpy.core")
-
-
-@pytest.mark.parametrize(("numpy_1", "zipped"), [(False, False), (False, True), (True, True)])
-def test_what_numpy_writes_is_plain_data(tmp_path: Path, numpy_1: bool, zipped: bool) -> None:
-    content = {
-        "epoch": 3,
-        "lr": [1e-3, np.float64(5e-4)],
-        "best": np.float32(0.5),
-        "n": np.int64(-7),
-        "done": np.bool_(True),
-        "random_state": np.random.RandomState(1234),
-        "id": "a run",
-        "model_pos": {"module.w": torch.arange(3.0)},
-        "array": np.arange(4),
-        "shape": torch.Size([2, 3]),
-    }
-    path = saved(tmp_path / "a.bin", content, _use_new_zipfile_serialization=zipped)
-    if numpy_1:
-        repacked(path, as_numpy_1)
-
-    read = read_checkpoint(path)
-
-    tensors = read.pop("model_pos")
-    assert torch.equal(tensors["module.w"], torch.arange(3.0))
-    assert read == {
-        "epoch": 3,
-        "lr": [1e-3, 5e-4],
-        "best": 0.5,
-        "n": -7,
-        "done": True,
-        "random_state": None,
-        "id": "a run",
-        "array": None,
-        "shape": (2, 3),
-    }
-    assert {type(read[name]) for name in ("best", "n", "done")} == {float, int, bool}
-
-
-def test_random_state_of_numpy_before_1_17(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.bin", {"random_state": np.random.RandomState(0)})
-    old, new = b"numpy.random\n__RandomState_ctor", b"numpy.random._pickle\n__randomstate_ctor"
-    repacked(path, lambda pickle: pickle.replace(new, old))
-    assert read_checkpoint(path) == {"random_state": None}
-
-
-class Command:
-    def __init__(self, marker: Path) -> None:
-        self.marker = marker
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.marker}",)
-
-
-@pytest.mark.parametrize("zipped", [False, True])
-def test_nothing_in_a_file_is_run(tmp_path: Path, zipped: bool) -> None:
-    content = {"model_pos": {}, "extra": Command(tmp_path / "ran")}
-    path = saved(tmp_path / "a.bin", content, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match="refused, expected tensors and numbers alone"):
-        read_checkpoint(path)
-    assert not (tmp_path / "ran").exists()
-
-
-def sparse() -> Tensor:
-    return torch.eye(3).to_sparse()
-
-
-def quantised() -> Tensor:
-    return torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8)
-
-
-@pytest.mark.filterwarnings("ignore:.*(quantize|TypedStorage)")
-@pytest.mark.parametrize(
-    ("make", "said"),
-    [
-        (sparse, "sparse"),
-        (quantised, "quantised"),
-        (lambda: torch.ones(2, dtype=torch.complex64), "complex"),
-        (lambda: torch.ones(2, device="meta"), "without numbers"),
-        (lambda: torch.ones(1).expand(10**9), "claims more numbers than the file stores"),
-        (lambda: torch.ones(5).as_strided((4, 4), (1, 0)), "claims more numbers than the file"),
-    ],
-)
-def test_tensors_that_are_not_dense_numbers_are_refused(
-    tmp_path: Path, make: Callable[[], Tensor], said: str
-) -> None:
-    path = saved(tmp_path / "a.bin", {"model_pos": {"w": make()}})
-    with pytest.raises(ValueError, match=rf"a\.bin: refused, .*{said}"):
-        read_checkpoint(path)
-
-
-def test_what_all_tensors_claim_together_is_limited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = saved(tmp_path / "a.bin", [torch.ones(60), torch.ones(60)])
-    monkeypatch.setattr(authors_files, "MAX_ELEMENTS", 120)
-    assert len(read_checkpoint(path)) == 2
-    monkeypatch.setattr(authors_files, "MAX_ELEMENTS", 119)
-    with pytest.raises(ValueError, match="its tensors claim more than 119 numbers"):
-        read_checkpoint(path)
-
-
-def test_deep_nests_and_other_objects_are_refused(tmp_path: Path) -> None:
-    nest: list[Any] = []
-    for _ in range(40):
-        nest = [nest]
-    with pytest.raises(ValueError, match="nests more than 32"):
-        read_checkpoint(saved(tmp_path / "deep.bin", nest))
-    with pytest.raises(ValueError, match="holds a complex"):
-        read_checkpoint(saved(tmp_path / "other.bin", {"x": 1 + 2j}))
-
-
-def test_containers_that_share_are_walked_once(tmp_path: Path) -> None:
-    shared: list[Any] = [1]
-    for _ in range(30):
-        shared = [shared, shared]  # 2^30 ways to the number
-    read = read_checkpoint(saved(tmp_path / "a.bin", shared))
-    assert read[0] is read[1]
-
-
-def test_missing_truncated_and_packed_files(tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.bin", {"w": torch.ones(100)})
-    whole = path.read_bytes()
-    with pytest.raises(ValueError, match="no such file"):
-        read_checkpoint(tmp_path / "none.bin")
-
-    for n_bytes in (0, 10, len(whole) // 2, len(whole) - 30):
-        path.write_bytes(whole[:n_bytes])
-        with pytest.raises(ValueError, match="a.bin: (not readable as a torch file|refused)"):
-            read_checkpoint(path)
-
-    path.write_bytes(whole)
-    repacked(path, bytes, zipfile.ZIP_DEFLATED)
-    with pytest.raises(ValueError, match="unpacks to more than the file's size"):
-        read_checkpoint(path)
-
-
-# --- load_baseline ----------------------------------------------------------------------------
+def fresh(made_by: type[Lifter], **settings: Any) -> Lifter:
+    torch.manual_seed(0)
+    return made_by(made_by.Settings(**settings)).eval()
 
 
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     weights = PoseFormer(TINY).state_dict()
     weights["head.1.bias"][4] = float("nan")
     path = saved(tmp_path / "a.bin", {"model_pos": weights})
-    with pytest.raises(ValueError, match="weights that are no numbers: .* head.1.bias"):
+    with pytest.raises(ValueError, match="weights must be finite, got 1 not, first head.1.bias"):
         load_baseline("poseformer", path, n_heads=2)
 
 
@@ -204,7 +62,166 @@ def test_files_without_the_layout_are_refused(tmp_path: Path) -> None:
             load_baseline("poseformer", path)
 
 
+def test_the_papers_own_network_has_another_door(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.bin", {"model": {}})
+    with pytest.raises(ConfigError, match="^dual_stream has no authors' files that are read here"):
+        load_baseline("dual_stream", path)
+
+
 @pytest.mark.parametrize("name", ["no_such", "base", "../mixste", "layers.transformer"])
 def test_unknown_models_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="unknown model"):
         load_baseline(name, tmp_path / "a.bin")
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+def test_settings_that_a_system_has_not_name_those_it_has(tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.bin", {"model_pos": fresh(SRNet, n_frames=9, dim=32).state_dict()})
+    with pytest.raises(ValueError, match="^srnet has no setting 'groups'; it has .*parts, recomb"):
+        load_baseline("srnet", path, groups=5)
+    with pytest.raises(ValueError, match="^form must be one of .*; got 'strid'"):
+        load_baseline("srnet", path, form="strid")
+    with pytest.raises(ValueError, match=r"^causal must be bool, got 1 \(int\)"):
+        load_baseline("srnet", path, causal=1)
+    with pytest.raises(ValueError, match="^srnet has no setting 'dictionary'"):
+        load_baseline("srnet", path, dictionary=torch.ones(1))
+    with pytest.raises(ValueError, match="^srnet has no refinement"):
+        load_baseline("srnet", path, refine=path)
+
+
+def test_lists_are_taken_as_lists(tmp_path: Path) -> None:
+    model = fresh(VideoPose3D, n_frames=15, filter_widths="3,5", dim=4)
+    path = saved(tmp_path / "a.bin", {"model_pos": model.state_dict()})
+    assert load_baseline("videopose3d", path, filter_widths=(3, 5)).settings == model.settings
+    with pytest.raises(ValueError, match="a.bin: .* under filter_widths=5,5 .*product n_frames=15"):
+        load_baseline("videopose3d", path, filter_widths=[5, 5])
+
+
+def test_kernels_of_two_nets_need_a_form(tmp_path: Path) -> None:
+    dense = fresh(VideoPose3D, n_frames=27, dim=4, form="dense")
+    wide = fresh(VideoPose3D, n_frames=3 * 7 * 19, filter_widths="3,7,19", dim=4)
+    for model in (dense, wide):
+        path = saved(tmp_path / "a.bin", {"model_pos": model.state_dict()})
+        with pytest.raises(ValueError, match=r"\[3, 7, 19\] are a dense net's of .*form must be"):
+            load_baseline("videopose3d", path)
+        form: Any = model.settings
+        assert load_baseline("videopose3d", path, form=form.form).settings == model.settings
+
+    path = saved(tmp_path / "b.bin", {"model_pos": fresh(VideoPose3D, n_frames=9).state_dict()})
+    with pytest.raises(ValueError, match=r"\[3, 3\] are no dense net's"):
+        load_baseline("videopose3d", path, form="dense")
+
+
+# --- what a file lacks ------------------------------------------------------------------------
+
+
+def test_batch_norms_counters_may_be_missing(tmp_path: Path) -> None:
+    model = fresh(VideoPose3D, n_frames=9, dim=4)
+    weights = {k: v for k, v in model.state_dict().items() if "num_batches" not in k}
+    path = saved(tmp_path / "a.bin", {"model_pos": weights})
+
+    loaded = load_baseline("videopose3d", path)
+
+    assert loaded.n_matched == len(weights) < len(model.state_dict())
+    x_BTJ2 = torch.randn(2, 9, 17, 2)
+    assert torch.equal(loaded(x_BTJ2), model(x_BTJ2))
+
+    del weights["expand_bn.running_mean"]
+    path = saved(tmp_path / "a.bin", {"model_pos": weights})
+    with pytest.raises(ValueError, match="1 missing, first expand_bn.running_mean"):
+        load_baseline("videopose3d", path)
+
+
+def test_statistics_of_another_file_count_for_nothing(tmp_path: Path) -> None:
+    model = fresh(SimpleBaseline, dim=8)
+    weights = {k: v for k, v in model.state_dict().items() if "put_" not in k}
+    loaded = load_baseline("simplebaseline", saved(tmp_path / "a.tar", {"state_dict": weights}))
+    assert loaded.n_matched == len(weights) == len(model.state_dict()) - 4
+    assert (loaded.get_buffer("output_std") == 1).all()
+
+
+def test_a_dictionary_is_for_a_file_without_one(tmp_path: Path) -> None:
+    model = fresh(PAA, n_frames=9, dim=8, n_poses=20, dictionary="poses")
+    weights = model.state_dict()
+    without = {k: v for k, v in weights.items() if k != "seed"}
+    poses_SJ3 = torch.randn(20, 17, 3)
+    path = saved(tmp_path / "a.bin", {"model_pos": without})
+
+    loaded = load_baseline("paa", path, n_frames=9, dictionary=poses_SJ3)
+
+    assert torch.equal(loaded.state_dict()["seed"], poses_SJ3)
+    assert loaded.n_matched == len(without)
+    with pytest.raises(ValueError, match="^dictionary must be a tensor, got str"):
+        load_baseline("paa", path, n_frames=9, dictionary="poses")
+    with pytest.raises(ValueError, match=r"dictionary must be \(S, 17, 3\), got \(20, 51\)"):
+        load_baseline("paa", path, n_frames=9, dictionary=poses_SJ3.flatten(1))
+    with pytest.raises(ValueError, match="give one, dictionary="):
+        load_baseline("paa", path, n_frames=9)
+    with pytest.raises(ValueError, match="a dictionary of its own, so none can be given"):
+        path = saved(tmp_path / "b.bin", {"model_pos": weights})
+        load_baseline("paa", path, n_frames=9, dictionary=poses_SJ3)
+
+
+@pytest.mark.parametrize(
+    ("name", "made_by"), [("strided_transformer", StridedTransformer), ("pstmo", PStmo)]
+)
+def test_refinement_file(tmp_path: Path, name: str, made_by: type[Lifter]) -> None:
+    model = fresh(made_by, n_frames=27, dim=16, dim_ff=16)
+    path = saved(tmp_path / "no_refine_1_4500.pth", model.state_dict())
+    torch.manual_seed(1)
+    second = PoseRefinement().eval()
+    named = {f"module.{k}": v for k, v in second.state_dict().items()}
+    refine = saved(tmp_path / "refine_1_4400.pth", named)
+
+    loaded: Any = load_baseline(name, path, refine=refine)
+    pose_B1J3, other_B1J3 = torch.randn(2, 1, 17, 3), torch.randn(2, 1, 17, 3)
+    expected = second(pose_B1J3, other_B1J3)
+    assert torch.equal(loaded.refined(pose_B1J3, other_B1J3), expected)
+
+    bare: Any = load_baseline(name, path)
+    with pytest.raises(ValueError, match="refined needs load_baseline"):
+        bare.refined(pose_B1J3, other_B1J3)
+    with pytest.raises(ValueError, match="no_refine_1_4500.pth: is no refinement file"):
+        load_baseline(name, path, refine=path)
+
+
+# --- units ------------------------------------------------------------------------------------
+
+
+UNITS = {"simplebaseline": "z-scores", "motionbert": "image units"}
+
+
+@pytest.mark.parametrize("name", [n for n in model_names() if n != "dual_stream"])
+def test_units_of_authors_weights(name: str) -> None:
+    made_by = model_class(name)
+    assert made_by.authors_unit(made_by.Settings()) == UNITS.get(name, "metres")
+    assert made_by.output_unit == "image units"
+
+
+def test_the_page_says_the_unit_of_every_system() -> None:
+    page = Path(__file__).parents[2] / "docs" / "authors_weights.md"
+    lines = (line.split(" | ") for line in page.read_text("utf-8").splitlines() if line[:2] == "| ")
+    said = {cells[0].strip("|` "): cells[2].split(",")[0].split(";")[0] for cells in lines}
+    others = [name for name in model_names() if name != "dual_stream"]
+    assert {name: said.get(name) for name in others} == {
+        name: UNITS.get(name, "metres") for name in others
+    }
+
+
+def test_files_of_3dhp_are_in_millimetres() -> None:
+    assert PStmo.authors_unit(PStmo.Settings(n_frames=81)) == "millimetres"
+
+
+def test_outputs_in_another_unit_are_not_evaluated(tmp_path: Path) -> None:
+    """Metres would pass for image units, and the errors in millimetres be wrong."""
+    model = PoseFormer(TINY).eval()
+    x_BTJ3 = torch.randn(2, 3, 17, 3)
+    assert predict(model, x_BTJ3).shape == (2, 1, 17, 3)
+
+    path = saved(tmp_path / "a.bin", {"model_pos": model.state_dict()})
+    loaded = load_baseline("poseformer", path, n_heads=2)
+    assert loaded.output_unit == "metres"
+    with pytest.raises(ValueError, match="weights give metres, .* must be in image units"):
+        predict(loaded, x_BTJ3)

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
 from m2v_lib.config import Experiment
+from m2v_lib.config.models import model_settings
 from m2v_lib.models.base import count_parameters
 from m2v_lib.models.complexity import PARTS, Part, count_parts, part_of, total
 from m2v_lib.models.registry import build_model
@@ -107,3 +109,19 @@ def test_per_frame() -> None:
 def test_a_new_part_cannot_be_forgotten(name: str) -> None:
     with pytest.raises(ValueError, match="belongs to no known part"):
         part_of(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "n_frames", "linear", "every"),
+    [
+        ("videopose3d", 243, 176_284_672, 176_284_672),
+        ("srnet", 243, 37_733_335, 37_733_335),
+        ("gla_gcn", 27, 166_963_392, 175_687_146),
+        ("mixste", 27, 15_402_659_328, 15_568_104_960),
+        ("stcformer", 27, 2_172_766_464, 2_203_787_520),
+    ],
+)
+def test_linear_macs_of_systems(name: str, n_frames: int, linear: int, every: int) -> None:
+    """Recounted from the authors' code: a convolution is linear however it is computed."""
+    everything = total(count_parts(dataclasses.replace(model_settings(name), n_frames=n_frames)))
+    assert (everything.linear_macs, everything.macs) == (linear, every)

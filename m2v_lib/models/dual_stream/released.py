@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from m2v_lib.config import ConfigError, DualStreamSettings, Experiment
-from m2v_lib.models.authors_files import read_checkpoint
 from m2v_lib.models.dual_stream.model import DualStreamModel
 from m2v_lib.models.state_files import CheckpointError, load_weights
+from m2v_lib.models.torch_files import read_checkpoint
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI, N_JOINTS
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -194,7 +195,7 @@ def test_authors_file_gives_the_same_poses(tmp_path: Path, prefix: str) -> None:
     model, x = tiny(), clip(T)
     path = write_authors_file(tmp_path / "best_epoch_9_39.9.bin", model, "model_pos", prefix)
 
-    told = {"n_heads": 2, "n_hypotheses": H, "n_steps": 4, "noise_seed": 1}
+    told: dict[str, Any] = {"n_heads": 2, "n_hypotheses": H, "n_steps": 4, "noise_seed": 1}
     loaded = load_baseline("d3dp", path, **told)
 
     assert loaded.settings == TINY and loaded.n_matched == len(model.state_dict())

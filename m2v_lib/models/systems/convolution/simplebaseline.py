@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, setting
 from m2v_lib.errors import InputError
-from m2v_lib.models.base import Lifter
+from m2v_lib.models.base import Lifter, Unit
 from m2v_lib.models.layers.constants import Places
 from m2v_lib.models.layers.exact import ExactLinear
 from m2v_lib.models.layers.norm import BatchNorm
@@ -55,6 +55,7 @@ class SimpleBaseline(Lifter):
     reads_confidence = False
     n_joints_required = 17
     fixed_length = False
+    not_in_authors_file = ("input_mean", "input_std", "output_mean", "output_std")
     published_sizes = {"published": {"joint_set": "published"}, "17 joints": {}}
     # Their rate falls by 4 % in 100,000 steps: 1 % an epoch of Human3.6M's 1,559,752 frames. The
     # port clips the gradient's norm, as here; the first program each weight matrix's instead.
@@ -147,7 +148,9 @@ class SimpleBaseline(Lifter):
 
     @classmethod
     def read_authors_file(cls, content: Any, **settings: Any) -> tuple[Settings, dict[str, Tensor]]:
-        """Of the PyTorch port. Its statistics are another file: as read, values are z-scores."""
+        """Of the PyTorch port. Its statistics are another file: without them inputs and outputs are
+        z-scores.
+        """
         weights = weights_in(content, "state_dict", "w1.weight")
         dim, n_in = weights["w1.weight"].shape
         n_out = weights["w2.weight"].shape[0]
@@ -157,7 +160,11 @@ class SimpleBaseline(Lifter):
             "dim": dim,
             "n_stages": n_numbered(weights, "linear_stages."),
         }
-        return Settings(**{**sizes, **settings}), {**unit_statistics(n_in, n_out), **weights}
+        return Settings(**{**sizes, **settings}), weights
+
+    @classmethod
+    def authors_unit(cls, settings: ModelSettings) -> Unit:
+        return "z-scores"
 
 
 class Stage(nn.Module):

@@ -153,7 +153,10 @@ class VideoPose3D(Lifter):
     def read_authors_file(
         cls, content: Any, **settings: Any
     ) -> tuple[ModelSettings, dict[str, Tensor]]:
-        """Say `form="dense"`, `causal=True` and `part="trajectory"` (their second net) where so."""
+        """Say `form="dense"`, `causal=True` and `part="trajectory"` (their second net) where so.
+
+        Kernels such as 3, 7, 19 are those of two nets, and refused until `form` says which.
+        """
         entry = "model_traj" if settings.get("part") == "trajectory" else "model_pos"
         weights = weights_in(content, entry, "expand_conv.weight")
         dim, n_channels, width = weights["expand_conv.weight"].shape
@@ -166,14 +169,33 @@ class VideoPose3D(Lifter):
             weights[f"layers_conv.{i}.weight"].shape[2]
             for i in range(0, n_numbered(weights, "layers_conv."), 2)
         ]
-        widths = [width]
-
-        for kernel in kernels:
-            dense = settings.get("form") == "dense"
-            widths.append((kernel - 1) // math.prod(widths) + 1 if dense else kernel)
+        widths, dense = [width, *kernels], dense_widths(width, kernels)
+        if settings.get("form") == "dense":
+            if not dense:
+                raise InputError(f"kernels {widths} are no dense net's")
+            widths = dense
+        elif "form" not in settings and dense not in ([], widths):
+            raise InputError(
+                f"kernels {widths} are a dense net's of widths {dense}, or another's of their own "
+                f"widths: form must be said, dense or either"
+            )
 
         sizes = {"n_frames": math.prod(widths), "filter_widths": written(widths), "dim": dim}
         return Settings(**{**sizes, **settings}), weights
+
+
+def dense_widths(first: int, kernels: list[int]) -> list[int]:
+    """Widths of the dense net with these kernels, [] where none has them: a kernel covers all
+    frames between the taps of the dilated one.
+    """
+    widths = [first]
+    for kernel in kernels:
+        width, rest = divmod(kernel - 1, math.prod(widths))
+        if rest or width % 2:
+            return []
+        widths.append(width + 1)
+
+    return widths
 
 
 VideoPose3D.Settings = Settings

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.errors import InputError
-from m2v_lib.models.base import Lifter
+from m2v_lib.models.base import IMAGE_UNITS, Lifter, Unit
 from m2v_lib.models.layers.exact import ExactLinear, full_precision
 from m2v_lib.models.layers.state_dicts import n_numbered, weights_in
 from m2v_lib.models.layers.transformer import (
@@ -154,6 +154,10 @@ class MotionBERT(Lifter):
             "dim_rep": len(weights["pre_logits.fc.bias"]),
         }
         return Settings(**{**sizes, **settings}), weights
+
+    @classmethod
+    def authors_unit(cls, settings: ModelSettings) -> Unit:
+        return IMAGE_UNITS
 
 
 class SpaceTime(nn.Module):

@@ -49,6 +49,7 @@ class PAA(Lifter):
     output = "centre"
     reads_confidence = False
     n_joints_required = 17
+    tensors_beside_file = ("dictionary",)
     published_sizes = {
         "243": {},
         "243 ground truth": {"bias": "table"},
@@ -161,13 +162,21 @@ class PAA(Lifter):
 
     @classmethod
     def read_authors_file(
-        cls, content: Any, **settings: Any
+        cls, content: Any, *, dictionary: Tensor | None = None, **settings: Any
     ) -> tuple[ModelSettings, dict[str, Tensor]]:
-        """Say `n_frames` where not 243: no tensor tells. Weights without `seed` are refused."""
+        """Say `n_frames` where not 243: no tensor tells. The `dictionary`, poses (S, 17, 3) in
+        metres with the root at 0, is for a file without `seed`, and for no other.
+        """
         first = "blocks.0.attn.attn.0.attn.B"
         weights = weights_in(content, "model_pos", first)
+        if dictionary is not None:
+            if "seed" in weights:
+                raise InputError("the file has a dictionary of its own, so none can be given")
+            if dictionary.shape[1:] != (17, 3):
+                raise InputError(f"dictionary must be (S, 17, 3), got {tuple(dictionary.shape)}")
+            weights["seed"] = dictionary
         if "seed" not in weights:
-            raise InputError("no dictionary in the file: add poses (1024, 17, 3) as 'seed'")
+            raise InputError("no dictionary in the file: give one, dictionary=poses (1024, 17, 3)")
 
         sizes = {
             "bias": "full" if weights[first].ndim == 4 else "table",

@@ -10,6 +10,7 @@ from torch.nn.functional import leaky_relu
 
 from m2v_lib.config.fields import ModelSettings, new_setting, setting
 from m2v_lib.errors import InputError
+from m2v_lib.models.base import Unit
 from m2v_lib.models.layers.convolution import PointwiseConv
 from m2v_lib.models.layers.exact import ExactPointwiseConv
 from m2v_lib.models.layers.norm import BatchNorm
@@ -21,6 +22,9 @@ from m2v_lib.models.layers.strided_transformer import (
 from m2v_lib.models.two_output_lifter import TwoOutputLifter
 
 # B batch, T frames, J joints, C channels, D features, F hidden features
+
+#: Window of their MPI-INF-3DHP files; those of Human3.6M have 243 frames.
+FRAMES_3DHP = 81
 
 #: Of the window lengths in the released code.
 STRIDES = {
@@ -135,7 +139,10 @@ class PStmo(TwoOutputLifter):
     def read_authors_file(
         cls, content: Any, **settings: Any
     ) -> tuple[ModelSettings, dict[str, Tensor]]:
-        """Of stage II, a bare state dict. Say `n_heads` and `strides` where they are not theirs."""
+        """Of stage II, a bare state dict. Say `n_heads` and `strides` where they are not theirs.
+
+        The released files of 81 frames are of MPI-INF-3DHP: in millimetres, and in its joint order.
+        """
         weights = weights_in(content, None, "encoder.fc_1.weight")
         if "Transformer_reduce.model.pos_embedding_1" not in weights:
             raise InputError(
@@ -149,6 +156,10 @@ class PStmo(TwoOutputLifter):
             "dim_ff": weights["encoder.fc_1.weight"].shape[0],
         }
         return Settings(**{**sizes, **settings}), weights
+
+    @classmethod
+    def authors_unit(cls, settings: ModelSettings) -> Unit:
+        return "millimetres" if settings.n_frames == FRAMES_3DHP else "metres"
 
 
 def layer_sizes(settings: Settings) -> LayerSizes:
