@@ -15,7 +15,24 @@ def add(commands: Any) -> None:
     evaluate = commands.add_parser(
         "evaluate", help="errors of a trained model on a prepared data set"
     )
-    evaluate.add_argument("run", type=Path, help="run folder, or its weights.safetensors")
+    evaluate.add_argument(
+        "run", type=Path, nargs="?", help="run folder, or its weights.safetensors"
+    )
+    evaluate.add_argument(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="instead of a run: a checkpoint of a comparison system's authors, with --model",
+    )
+    evaluate.add_argument("--model", metavar="NAME", help="of --weights: which system's it is")
+    evaluate.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="of --weights: what the file does not tell, such as model.n_heads=8",
+    )
     evaluate.add_argument("--data", help="store to evaluate on (default: the run's own)")
     evaluate.add_argument("--split", choices=("test", "val"), default="test")
     evaluate.add_argument("--device", default="cpu")
@@ -71,6 +88,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     from m2v_lib.training.checkpoint import load_checkpoint
 
     usable_device(args.device)
+    if args.weights:
+        return _evaluate_weights(args)
+    if args.run is None or args.model or args.settings:
+        raise ConfigError("m2v evaluate: a run must be given, or --weights FILE with --model NAME")
+
     folder = args.run if args.run.is_dir() else args.run.parent
     if folder.name.startswith("action-"):
         return _evaluate_action(args)
@@ -87,6 +109,31 @@ def _evaluate(args: argparse.Namespace) -> int:
     model, exp = load_checkpoint(args.run, device=args.device)
     exp = exp.override({"data.name": args.data or exp.data.name})
     print(json.dumps(_errors(model, exp, args), indent=1))
+
+    return 0
+
+
+def _evaluate_weights(args: argparse.Namespace) -> int:
+    """A checkpoint of a system's authors, by their unit and metric frame."""
+    from m2v_lib.cli.options import pair
+    from m2v_lib.data.store import open_store
+    from m2v_lib.evaluation.authors_weights import evaluate_authors_weights
+    from m2v_lib.models.authors_files import load_baseline
+
+    if args.run is not None or not args.model:
+        raise ConfigError("--weights must come with --model NAME and without a run")
+
+    settings = dict(pair(text) for text in args.settings)
+    model = load_baseline(
+        args.model,
+        args.weights,
+        **{key.removeprefix("model."): value for key, value in settings.items()},
+    )
+    store = open_store(args.data or "h36m")
+    found = evaluate_authors_weights(model, store, args.split, device=args.device)
+    head = {"model": args.model, "data": store.meta.name, "protocol": store.meta.protocol}
+    head |= {"unit": model.output_unit, "root": model.root_in_figure}
+    print(json.dumps(head | found, indent=1))
 
     return 0
 

@@ -67,6 +67,8 @@ class Lifter(nn.Module):
     own_recipe: ClassVar[dict[str, Any]] = {}
     #: Unit of the outputs; another with weights that the authors trained in theirs.
     output_unit: Unit = IMAGE_UNITS
+    #: The root in the errors that the authors print: set to 0, or as the network gives it.
+    root_in_figure: ClassVar[Literal["zero", "as predicted"]] = "zero"
     #: Buffers that the authors' files lack: they keep them elsewhere.
     not_in_authors_file: ClassVar[tuple[str, ...]] = ()
     #: Tensors that `read_authors_file` takes for what a file may lack.

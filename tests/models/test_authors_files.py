@@ -200,13 +200,18 @@ def test_units_of_authors_weights(name: str) -> None:
     assert made_by.output_unit == "image units"
 
 
-def test_the_page_says_the_unit_of_every_system() -> None:
+def test_the_page_says_unit_and_root_of_every_system() -> None:
     page = Path(__file__).parents[2] / "docs" / "authors_weights.md"
-    lines = (line.split(" | ") for line in page.read_text("utf-8").splitlines() if line[:2] == "| ")
-    said = {cells[0].strip("|` "): cells[2].split(",")[0].split(";")[0] for cells in lines}
+    lines = [line.split(" | ") for line in page.read_text("utf-8").splitlines() if line[:2] == "| "]
+    said = {
+        cells[0].strip("|` "): [cells[i].split(",")[0].split(";")[0] for i in (2, 3)]
+        for cells in lines
+    }
+    roots = {"zero": "0", "as predicted": "as predicted"}
     others = [name for name in model_names() if name != "dual_stream"]
     assert {name: said.get(name) for name in others} == {
-        name: UNITS.get(name, "metres") for name in others
+        name: [UNITS.get(name, "metres"), roots[model_class(name).root_in_figure]]
+        for name in others
     }
 
 

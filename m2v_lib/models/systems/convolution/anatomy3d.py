@@ -61,6 +61,7 @@ class Anatomy3D(Lifter):
 
     output = "centre"
     reads_confidence = True  # their visibility score
+    root_in_figure = "as predicted"
     n_joints_required = 17
     fixed_length = False
     published_sizes = {"243": {}, "81": {"n_frames": 81}, "27": {"n_frames": 27}}

@@ -63,6 +63,7 @@ class SRNet(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = 17
     fixed_length = False  # but in strided form
     published_sizes = {

@@ -55,6 +55,7 @@ class VideoPose3D(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = 17
     fixed_length = False  # but in strided form
     published_sizes = {

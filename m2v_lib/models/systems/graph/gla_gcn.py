@@ -57,6 +57,7 @@ class GLAGCN(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = N_JOINTS
     fixed_length = True
     draws_in_loss = True

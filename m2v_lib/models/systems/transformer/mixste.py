@@ -60,6 +60,7 @@ class MixSTE(Lifter):
 
     output = "all"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = N_JOINTS
     fixed_length = True
     has_encoder = True

@@ -48,6 +48,7 @@ class PAA(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = 17
     tensors_beside_file = ("dictionary",)
     published_sizes = {

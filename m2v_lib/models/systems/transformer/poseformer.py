@@ -47,6 +47,7 @@ class PoseFormer(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = N_JOINTS
     fixed_length = True
     published_sizes = {"81": {}, "27": {"n_frames": 27}, "9": {"n_frames": 9}}

@@ -70,6 +70,7 @@ class PoseFormerV2(Lifter):
 
     output = "centre"
     reads_confidence = False
+    root_in_figure = "as predicted"
     n_joints_required = N_JOINTS
     fixed_length = True
     published_sizes = {
