@@ -52,7 +52,7 @@ def checkpoint(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
 def by_hand(model: Lifter, store: Store, step: int, root_zero: bool, centre: bool) -> float:
     """The mean of actions of every frame's error, a window a time."""
     split = store.split("test")
-    errors = defaultdict(list)
+    errors: dict[str, list[float]] = defaultdict(list)
     for video in split.videos:
         here = slice(video.start, video.start + video.n_frames)
         pixels, truth = split.joint_2d[here], split.truth_mm[here]
