@@ -6,7 +6,7 @@ person at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +16,7 @@ import numpy as np
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.data.keypoints.formats.files import NoPersonError
 from m2v_lib.data.keypoints.timeline import dense, fill, n_at_rate, sample, unbroken
 from m2v_lib.data.limits import (
     MAX_LIFTED_FRAMES,
@@ -94,6 +95,11 @@ class Motion:
     #: the world that was found; None where the camera is assumed to be level
     found_world: World | None = None
 
+    def __post_init__(self) -> None:
+        """Raise DataError for a pose that is none, before anything is written of it."""
+        for person in self.people:
+            check_finite(person.pose_mm, person.root_mm, f"{self.source}: person {person.name}")
+
     @cached_property
     def world(self) -> World:
         """Where up and the floor are."""
@@ -115,6 +121,16 @@ class Motion:
             for p in self.people
         ]
         return sum(a.nbytes for person in arrays for a in person if a is not None)
+
+
+def check_finite(pose_mm: np.ndarray, root_mm: np.ndarray, where: str) -> None:
+    """Raise DataError where poses (n,J,3) or places (n,3) are not finite."""
+    odd = ~(np.isfinite(pose_mm).all((-1, -2)) & np.isfinite(root_mm).all(-1))
+    if odd.any():
+        raise DataError(
+            f"{where}: poses must be finite, got {odd.sum()} of {odd.size} that are not; are the "
+            "model's weights whole (--model)?"
+        )
 
 
 def by_person(path: Path, motion: Motion) -> Iterator[tuple[Path, list[Lifted]]]:
@@ -159,6 +175,7 @@ def lift_tracks(
     as_number(stature, f"{tracks.source}: stature (m)", MIN_STATURE_M, MAX_STATURE_M)
     if smooth is not None:
         as_number(smooth, f"{tracks.source}: smooth (Hz)", MIN_HZ, MAX_HZ)
+    tracks = without_unsure(tracks, min_confidence)
     _check_length(tracks, fps)
 
     people = []
@@ -211,6 +228,30 @@ def lift_tracks(
         skeleton=skeleton,
         found_world=found.world,
     )
+
+
+def without_unsure(tracks: Tracks, min_confidence: float) -> Tracks:
+    """Frames in which no joint of a person is trusted are frames in which they are not seen. Raises
+    NoPersonError where nobody is left.
+    """
+    sure = [(person.confidence > min_confidence).any(1) for person in tracks.people]
+    if all(rows.all() for rows in sure):
+        return tracks
+
+    people = [
+        Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
+        for person, rows in zip(tracks.people, sure, strict=True)
+        if rows.any()
+    ]
+    why = f"no joint has a score above {min_confidence:g}"
+    if not people:
+        raise NoPersonError(f"{tracks.source}: nobody can be lifted, in all frames {why}")
+
+    notes = [f"{sum(int((~rows).sum()) for rows in sure)} detections were left out, {why}"]
+    if gone := len(sure) - len(people):
+        notes.append(f"{gone} of {len(sure)} people were left out, in all their frames {why}")
+    people.sort(key=lambda person: -len(person.frames))
+    return replace(tracks, people=tuple(people), notes=(*tracks.notes, *notes))
 
 
 def _check_length(tracks: Tracks, fps: float) -> None:

@@ -231,3 +231,21 @@ def test_the_command_streams(
     assert "a stream needs --size 1280x720 and --fps 25" in capsys.readouterr().err
     assert cli.main(["lift", "x.json", "--model", str(tmp_path)]) == 2
     assert "x.json: no file to write, name one with -o" in capsys.readouterr().err
+
+
+def test_a_first_frame_without_a_trusted_joint_is_not_a_sighting() -> None:
+    source = lines(60)
+    unsure = json.loads(source[0])
+    unsure["people"][0]["keypoints"][2::3] = [0.05] * 17
+    poses = lifted([json.dumps(unsure), *source[1:]])
+    assert [pose["frame"] for pose in poses] == list(range(1, 60))
+    assert np.isfinite([pose["pose_mm"] for pose in poses]).all()
+
+
+def test_a_gap_longer_than_a_window_gives_no_pose() -> None:
+    """With a long latency a person is waited for longer than a window is."""
+    source = [*lines(60)[:20], *["{}"] * 30, *lines(60)[50:]]
+    poses = lifted(source, latency=40)
+    frames = [pose["frame"] for pose in poses]
+    assert {*range(20), *range(50, 60)} <= set(frames) and 30 not in frames
+    assert np.isfinite([pose["pose_mm"] for pose in poses]).all()
