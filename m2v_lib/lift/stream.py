@@ -121,9 +121,7 @@ class Stream:
         is trusted is not seen.
         """
         self.now += 1
-        people = {
-            name: seen for name, seen in people.items() if (seen[1] > MIN_CONFIDENCE).any()
-        }
+        people = {name: seen for name, seen in people.items() if (seen[1] > MIN_CONFIDENCE).any()}
         n_joints = len(self.lifter.skeleton)
         for name in people.keys() - self.bodies.keys():
             self.bodies[name] = Body(self.now, self.now, n_joints)

@@ -243,7 +243,9 @@ def test_frames_without_a_trusted_joint_are_frames_without_the_person() -> None:
     low = low_scores(np.r_[:3, 20:38])  # 18 frames are a gap, the last two a piece of their own
     motion = lift_tracks(low, Lifter(Flat(), 27))
     assert [(p.start, p.n_frames) for p in motion.people] == [(3, 17), (38, 2)]
-    assert any("21 detections were left out, no joint has a score above 0.1" in n for n in motion.notes)
+    assert any(
+        "21 detections were left out, no joint has a score above 0.1" in n for n in motion.notes
+    )
 
 
 def test_a_person_without_a_trusted_joint_is_left_out_and_nobody_left_is_refused() -> None:
