@@ -98,7 +98,7 @@ def read_keypoints(
     contradicts the file is a DataError, as is everything else that is not as it should be: one
     sentence with file, place, expectation.
     """
-    found = read_detections(path)
+    found = read_detections(path, layout)
     where, notes = str(path), [*found.header.notes]
     head = _completed(found.header, size, fps, where)
     scores, said = unit_scores(found.confidence, where)

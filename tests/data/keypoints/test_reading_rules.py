@@ -307,3 +307,27 @@ def test_joints_by_number_with_holes_keep_their_number(tmp_path: Path) -> None:
     tracks = read_keypoints(_csv(lines, tmp_path), size=(1280, 720), fps=25)
     assert tracks.layout == "mediapipe33"
     np.testing.assert_allclose(tracks.people[0].xy[:, 13], XY[:, 13], atol=0.01)
+
+
+# ---- depth in a score's place ----
+
+
+def test_the_depth_of_landmarks_is_not_taken_for_their_visibility(tmp_path: Path) -> None:
+    points = keypoints("mediapipe33")
+    points[..., 2] = np.random.default_rng(0).normal(-0.1, 0.15, points.shape[:2])
+    tracks = read_keypoints(saved(tmp_path / "k.npz", points))
+    assert any("is its depth" in note for note in tracks.notes)
+    assert tracks.people[0].confidence.min() > 0
+
+    frames = [[[float(v) for v in mark] for mark in person] for person in points]
+    (tmp_path / "k.json").write_text(json.dumps({**SIZE, "frames": frames}))
+    assert read_keypoints(tmp_path / "k.json").people[0].confidence.min() > 0
+
+
+def test_scores_mostly_below_zero_are_refused(tmp_path: Path) -> None:
+    points = keypoints("coco17")
+    points[..., 2] = np.random.default_rng(0).normal(-0.1, 0.15, points.shape[:2])
+    with pytest.raises(DataError, match="scores must be 0 or more, got .* its depth"):
+        read_keypoints(saved(tmp_path / "k.npz", points))
+
+    assert "taken as missing" in unit_scores(np.array([[0.9, -0.02, -0.03]]), "k")[1][0]

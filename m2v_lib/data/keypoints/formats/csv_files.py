@@ -1,10 +1,10 @@
 """Keypoints in text tables: a line a keypoint, or a line a frame as DeepLabCut and SLEAP write.
 
-- a line a keypoint: columns `frame, joint, x, y` and perhaps `person`, `confidence` (or
-  `visibility`, `score`, `likelihood`), any order; `joint` is a number or a name. `#` lines at the
+- a line a keypoint: columns `frame, joint, x, y` and perhaps `person`, `confidence` (or another of
+  SCORES), any order; `joint` is a number or a name. `#` lines at the
   top may hold `width=1280 height=720 fps=25 layout=coco17`
 - SLEAP: `track, frame_idx, instance.score, nose.x, nose.y, nose.score, ...`; other programs write
-  `nose_x`, `x_nose`
+  `nose_x`, `x_nose`, and `nose_` with any of SCORES
 - DeepLabCut: three or four lines `scorer`, (`individuals`,) `bodyparts`, `coords`, then a line a
   frame
 
@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,17 +31,22 @@ from m2v_lib.data.keypoints.formats.files import (
     size_of,
     text_of,
 )
+from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.limits import MAX_FRAME_NUMBER, MAX_KEYPOINTS
 
-SCORES: Final = ("confidence", "visibility", "score", "likelihood", "conf", "probability", "c")
+SCORES: Final = (
+    *("confidence", "visibility", "score", "likelihood", "conf", "probability", "prob", "vis"),
+    *("visible", "presence", "c", "v", "p"),
+)
 FRAMES: Final = ("frame", "frame_idx", "frame_id", "frame_number", "image_id")
 PEOPLE: Final = ("person", "track", "individual", "id", "person_id", "track_id")
 JOINTS: Final = ("joint", "keypoint", "bodypart", "landmark", "joint_id", "keypoint_id")
 #: columns of one keypoint in a line a frame
-WIDE: Final = re.compile(r"(?P<name>.+?)[._ -](?P<axis>x|y|score|likelihood|confidence|conf|c|v)")
-WIDE_BEFORE: Final = re.compile(
-    r"(?P<axis>x|y|score|likelihood|confidence|conf|c|v)[._ -](?P<name>.+)"
-)
+_AXIS: Final = rf"(?P<axis>x|y|{'|'.join(SCORES)})"
+WIDE: Final = re.compile(rf"(?P<name>.+?)[._ -]{_AXIS}")
+WIDE_BEFORE: Final = re.compile(rf"{_AXIS}[._ -](?P<name>.+)")
+#: a first line by which Excel is told the separator
+SEPARATOR: Final = re.compile(r'"?sep=(?P<separator>[,;\t])"?,*')
 #: cells of a keypoint that was not found
 MISSING: Final = ("", "nan")
 MAX_COLUMNS: Final = 3 * MAX_KEYPOINTS + 100
@@ -58,14 +63,18 @@ class Table:
     number: Callable[[str], float]
 
     name: str = ""
+    #: the layout that the caller asks for
+    layout: str | None = None
 
     def where(self, line: int) -> str:
         return f"{self.name}: line {line}"
 
 
-def read_csv(path: Path) -> Detections:
-    """A table of any of these kinds. Raises DataError."""
-    table = _parsed(path)
+def read_csv(path: Path, layout: str | None = None) -> Detections:
+    """A table of any of these kinds. Joints by number may lack some of the `layout` asked for, which
+    are then never seen. Raises DataError.
+    """
+    table = replace(_parsed(path), layout=layout)
     columns = table.columns
     if columns[:1] == ["scorer"] or columns[:1] == ["bodyparts"]:
         return _deeplabcut(table)
@@ -87,11 +96,14 @@ def read_csv(path: Path) -> Detections:
 def _parsed(path: Path) -> Table:
     lines = text_of(path).splitlines()
     comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
-    words = " ".join(comments).split()
+    words = " ".join(comments).replace(",", " ").replace(";", " ").split()
     head: dict[str, Any] = dict(word.split("=", 1) for word in words if "=" in word)
+    stated = SEPARATOR.fullmatch(lines[0]) if lines else None
+    if stated:
+        lines[0] = ""
     numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
     first = numbered[0][1] if numbered else ""
-    separator = max(",;\t", key=first.count)
+    separator = stated["separator"] if stated else max(",;\t", key=first.count)
 
     try:
         rows = list(csv.reader((line for _, line in numbered), delimiter=separator))
@@ -131,14 +143,16 @@ def _row(table: Table, line: int, cells: Sequence[str]) -> dict[str, str]:
 def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     """A line a keypoint."""
     score = next((name for name in SCORES if name in table.columns), None)
-    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    person_column, unlike_people = _person_column(table, several_frames=True)
+    used = {frame_column, joint_column, "x", "y", score, person_column}
 
     cells: dict[tuple[int, str], dict[str, list[float]]] = {}
     for line, values in table.lines:
         row = _row(table, line, values)
         where = table.where(line)
         frame = _frame(row[frame_column], where)
-        one = cells.setdefault((frame, row.get(person_column, "")), {})
+        person = row[person_column] if person_column else ""
+        one = cells.setdefault((frame, person), {})
         joint = row[joint_column]
         if joint in one:
             raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
@@ -146,12 +160,32 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
         one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
 
     joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
-    order, names, notes = _order(table.path, joints)
+    order, names, notes = _order(table, joints)
     rows = DetectionBuilder(table.path)
     for (frame, person), one in sorted(cells.items()):
         rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
 
+    notes += [*unlike_people, *_unused(table, used)]
     return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
+
+
+def _person_column(table: Table, *, several_frames: bool) -> tuple[str | None, list[str]]:
+    """The column that says who somebody is, and a note of one that does not: it numbers the rows."""
+    notes = list[str]()
+    for name in (name for name in PEOPLE if name in table.columns):
+        at = table.columns.index(name)
+        values = [cells[at] for _, cells in table.lines if at < len(cells)]
+        if not several_frames or len(values) < 2 or len(set(values)) < len(values):
+            return name, notes
+        notes.append(f"column {shown(name)} differs in every row, it was not taken for people")
+    return None, notes
+
+
+def _unused(table: Table, used: Collection[str | None]) -> list[str]:
+    """A note of the columns that were not read."""
+    known = {*used, "instance.score"}  # SLEAP's, of the person as a whole
+    unused = [name or "(without a name)" for name in table.columns if name not in known]
+    return [f"columns not read: {listed(unused, 6)}"] if unused else []
 
 
 def _frame(text: str, where: str) -> int:
@@ -160,8 +194,11 @@ def _frame(text: str, where: str) -> int:
     return as_whole(text, f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
 
 
-def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
-    """The joints in their order, their names where they have some, and what was assumed."""
+def _order(table: Table, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
+    """The joints in their order ("" for one that is never given), their names where they have some,
+    and what was assumed.
+    """
+    path = table.path
     if len(joints) > MAX_KEYPOINTS:
         raise DataError(f"{path}: must have at most {MAX_KEYPOINTS} joints, got {len(joints)}")
     if not all(joint.isascii() and joint.isdigit() for joint in joints):
@@ -171,6 +208,9 @@ def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | 
         as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS, text=True): joint for joint in joints
     }
     first, last = min(by_number, default=0), max(by_number, default=-1)
+    layout = LAYOUTS.get(str(table.layout or table.head.get("layout")))
+    if layout is not None and last < layout.n_keypoints:
+        return [by_number.get(i, "") for i in range(layout.n_keypoints)], None, []
     if first == 1 and len(by_number) == last:
         return [by_number[i] for i in range(1, last + 1)], None, ["joints are counted from 1"]
 
@@ -190,16 +230,20 @@ def _wide_columns(columns: Sequence[str]) -> dict[str, dict[str, int]]:
 
 def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]) -> Detections:
     """A line a frame and person."""
-    rows = DetectionBuilder(table.path)
-    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    rows, frame_at = DetectionBuilder(table.path), table.columns.index(frame_column)
+    frames = {cells[frame_at] for _, cells in table.lines if frame_at < len(cells)}
+    person_column, unlike_people = _person_column(table, several_frames=len(frames) > 1)
+    used = {frame_column, person_column}
+    used |= {table.columns[at] for axes in wide.values() for at in axes.values()}
 
     for line, values in table.lines:
         row = _row(table, line, values)
         frame = _frame(row[frame_column], table.where(line))
-        person = row.get(person_column) or None
+        person = (row[person_column] if person_column else "") or None
         rows.add(frame, person, _triples(table, line, values, wide.values()))
 
-    order, names, notes = _order(table.path, list(wide))
+    order, names, notes = _order(table, list(wide))
+    notes += [*unlike_people, *_unused(table, used)]
     if names is None:
         notes = [*notes, "keypoints by the number in their columns"]
         wanted = [list(wide).index(name) if name else None for name in order]
