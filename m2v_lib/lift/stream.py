@@ -240,3 +240,4 @@ def stream_lines(
         yield from (pose.line() for pose in stream.push(people))
 
     yield from (pose.line() for pose in stream.flush())
+    reader.finish()

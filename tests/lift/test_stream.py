@@ -18,6 +18,7 @@ from m2v_lib import cli
 from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints.layouts import LAYOUTS
+from m2v_lib.lift.camera import Camera
 from m2v_lib.lift.stream import Stream, stream_lines
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
@@ -249,3 +250,53 @@ def test_a_gap_longer_than_a_window_gives_no_pose() -> None:
     frames = [pose["frame"] for pose in poses]
     assert {*range(20), *range(50, 60)} <= set(frames) and 30 not in frames
     assert np.isfinite([pose["pose_mm"] for pose in poses]).all()
+
+
+@pytest.mark.parametrize("n", [10, 60])
+@pytest.mark.parametrize("size", [(320, 180), (720, 1280)])
+def test_a_size_that_the_people_do_not_lie_in_is_refused(n: int, size: tuple[int, int]) -> None:
+    camera = Camera(1000.0, *size)
+    source = [json.dumps({"people": [{"keypoints": one}]}) for one in moved(n, (500, 0))]
+    with pytest.raises(DataError, match=f"outside {size[0]} x {size[1]}"):
+        list(stream_lines(source, LIFTER, camera, 25.0, layout="h36m17"))
+
+
+def moved(n: int, by: tuple[int, int]) -> list[list[float]]:
+    xy = seen(body(n, 25.0)) + by
+    return [np.c_[row, np.full(17, 0.9)].ravel().round(4).tolist() for row in xy]
+
+
+def test_a_place_that_marks_what_is_missing_is_learnt() -> None:
+    source = moved(40, (0, 0))
+    for one in source:
+        one[13 * 3 : 13 * 3 + 2] = one[16 * 3 : 16 * 3 + 2] = [-50.0, -50.0]
+    poses = lifted([json.dumps({"people": [{"keypoints": one}]}) for one in source], latency=0)
+    assert {13, 16} <= set(poses[-1]["filled"]) and not poses[0]["filled"]
+
+
+def test_lines_of_another_format_are_refused_and_marks_of_programs_understood() -> None:
+    result = json.dumps({"image_id": 0, "keypoints": moved(1, (0, 0))[0]})
+    with pytest.raises(DataError, match="line 1: has no list `people`, it has image_id, keypoints"):
+        lifted([result])
+
+    two = [{"pose_keypoints_2d": moved(1, by)[0], "person_id": [-1]} for by in ((0, 0), (300, 0))]
+    first = "\ufeff" + json.dumps({"people": two})
+    assert {pose["person"] for pose in lifted([first])} == {"0", "1"}
+    two = [{"keypoints": person["pose_keypoints_2d"], "id": -1} for person in two]
+    assert len(lifted([json.dumps({"people": two})])) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--smooth", "5"], ["--joints", "all"], ["--start", "1"], ["--up", "z"]]
+)
+def test_an_option_that_a_stream_would_not_obey_is_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = ["lift", "-", "--size", "1280x720", "--fps", "25", "--layout", "h36m17"]
+    assert cli.main([*stream, *options]) == 2
+    assert f"{options[0]} must be left out of a stream" in capsys.readouterr().err
+
+
+def test_latency_is_refused_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lift", "kp.json", "-o", "x.npz", "--latency", "3"]) == 2
+    assert "--latency is of a stream" in capsys.readouterr().err

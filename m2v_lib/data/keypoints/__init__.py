@@ -19,12 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from m2v_lib.data.checks import DataError, printable
-from m2v_lib.data.foreign_values import as_number, as_whole, shown
+from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.formats.files import Detections, Header, NoPersonError, read_detections
 from m2v_lib.data.keypoints.formats.folders import recordings as recordings
 from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
 from m2v_lib.data.keypoints.missing import mark_missing
+from m2v_lib.data.keypoints.pixels import check_size, in_pixels
 from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.data.keypoints.skeleton_map import joints_of, mapped, skeleton_of_layout
 from m2v_lib.data.limits import MAX_FPS, MAX_IMAGE_SIDE, MAX_NAME_LENGTH, MAX_PEOPLE, MIN_FPS
@@ -112,8 +113,8 @@ def read_keypoints(
         skeleton = skeleton_of_layout(chosen, where)
         chosen = mapped(chosen, skeleton, where)
     points, confidence = found.points[:, : chosen.n_keypoints], confidence[:, : chosen.n_keypoints]
-    points = _in_pixels(points, confidence, head, where, notes)
-    _check_size(points[confidence > 0], head, where)
+    points = in_pixels(points, confidence, head, where, notes)
+    check_size(points[confidence > 0], head.width, head.height, where)
     xy, confidence = joints_of(chosen, points, confidence)
     seen = np.asarray((confidence > 0).any(1))
     if not seen.any():
@@ -153,71 +154,6 @@ def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, wh
         raise DataError(f"{where}: says it has {said.fps:g} frames a second, not {fps:g}")
 
     return replace(said, width=width, height=height, fps=fps or said.fps)
-
-
-def _in_pixels(
-    points: np.ndarray,
-    confidence: np.ndarray,
-    head: Header,
-    where: str,
-    notes: list[str],
-) -> np.ndarray:
-    """Pixels, converted from shares of width and height where the file has these."""
-    seen = points[confidence > 0]
-    if head.units not in (None, "pixels", "normalised"):
-        raise DataError(f"{where}: units are {shown(head.units)}, expected pixels or normalised")
-    if not len(seen):
-        return points
-
-    looks = float(np.quantile(np.abs(seen), 0.9)) <= 2.0  # nobody stands in two pixels
-    if looks != (head.units == "normalised") and head.units:
-        raise DataError(
-            f"{where}: says its coordinates are {head.units}, but they reach "
-            f"{np.abs(seen).max():.4g}"
-        )
-    if not looks:
-        return points
-    if (seen < 0).any(1).mean() > 0.2:
-        raise DataError(
-            f"{where}: coordinates lie in {seen.min():.2f} .. {seen.max():.2f}, scaled in a way "
-            "that the "
-            "file does not say; expected pixels, or 0 to 1 over the image"
-        )
-    if not head.width or not head.height:
-        raise DataError(
-            f"{where}: coordinates are shares of the image (up to {seen.max():.2f}), not pixels; "
-            "give its width and height"
-        )
-
-    notes.append(f"coordinates were shares of the image, taken times {head.width} x {head.height}")
-    return points * (head.width, head.height)
-
-
-def _check_size(seen: np.ndarray, head: Header, where: str) -> None:
-    """Refuse pixels that are not of an image of this size: many joints may lie a little outside,
-    few far.
-    """
-    if not head.width or not head.height or not len(seen):
-        return
-
-    outside, swapped = (
-        _share_outside(seen, *wh) for wh in ((head.width, head.height), (head.height, head.width))
-    )
-    reach = (
-        f"joints reach x = {seen[:, 0].max():.0f}, y = {seen[:, 1].max():.0f}, outside "
-        f"{head.width} x {head.height}"
-    )
-    if outside > 0.02 and swapped < 0.2 * outside:
-        raise DataError(
-            f"{where}: {reach} but inside {head.height} x {head.width}: width and height swapped?"
-        )
-    if outside > 0.5:
-        raise DataError(f"{where}: {reach} pixels; expected the size of the image the detector saw")
-
-
-def _share_outside(seen: np.ndarray, width: int, height: int) -> float:
-    margin = 0.02 * max(width, height)
-    return float(((seen < -margin) | (seen > (width + margin, height + margin))).any(1).mean())
 
 
 def _people(
