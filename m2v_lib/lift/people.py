@@ -25,6 +25,7 @@ from m2v_lib.data.limits import (
     MIN_STATURE_M,
 )
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.input_check import input_doubts
 from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.lift.motion.smooth import MAX_HZ, MIN_HZ
 from m2v_lib.lift.motion.treatment import treat
@@ -192,7 +193,7 @@ def lift_tracks(
     checks = [
         self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera, skeleton) for p in lifted
     ]
-    check = worst(checks)
+    check, doubts = worst(checks), input_doubts(tracks, fps)
     found = treat(lifted, skeleton, fps, tracks.absent, smooth)
     about = {
         "units": "mm",
@@ -221,9 +222,11 @@ def lift_tracks(
             **reading_lines(tracks),
             **motion_lines(tracks, lifted, camera, stature, focal, predicted=bool(lifter.hidden)),
             **treatment_lines(found, smooth),
-            **certainty_lines(tracks, lifted, check, fps, measured=lifter.measured),
+            **certainty_lines(
+                tracks, lifted, check, fps, measured=lifter.measured, doubtful=bool(doubts)
+            ),
         },
-        warnings=warnings(tracks, lifted, check, fps),
+        warnings=warnings(tracks, lifted, check, fps, doubts),
         absent=() if lifter.hidden else tracks.absent,
         skeleton=skeleton,
         found_world=found.world,
