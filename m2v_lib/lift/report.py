@@ -151,6 +151,9 @@ def warnings(
             "layout (--layout), and the image size (--size)?"
         )
 
+    if any((person.joints_mm[..., 2] <= 0).any() for person in people):
+        found.append("people reach behind the camera: is the focal length right (--focal, --fov)?")
+
     unseen = [person.filled.mean(0) > 1 - RARELY_SEEN for person in people]
     rare = np.mean(unseen, axis=0) > 0.5
 
