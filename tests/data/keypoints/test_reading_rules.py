@@ -331,3 +331,53 @@ def test_scores_mostly_below_zero_are_refused(tmp_path: Path) -> None:
         read_keypoints(saved(tmp_path / "k.npz", points))
 
     assert "taken as missing" in unit_scores(np.array([[0.9, -0.02, -0.03]]), "k")[1][0]
+
+
+# ---- who is no person ----
+
+
+def coco(**more: Any) -> list[dict[str, Any]]:
+    """The body as entries of COCO, and one beside it of the second category."""
+    points = keypoints("coco17")
+    moved = points + np.array([300.0, 50.0, 0.0])
+    return [
+        {"image_id": t, "category_id": c, "keypoints": one[t].ravel().tolist(), **more}
+        for t in range(N)
+        for c, one in ((1, points), (18, moved))
+    ]
+
+
+@pytest.mark.parametrize("others", ["dog", "lynx"])
+def test_animals_of_annotations_are_left_out(others: str, tmp_path: Path) -> None:
+    images = [{"id": t, "width": 1280, "height": 720} for t in range(N)]
+    categories = [
+        {"id": 18, "name": others, "keypoints": [f"paw {i}" for i in range(17)]},
+        {"id": 1, "name": "athlete", "keypoints": list(LAYOUTS["coco17"].keypoints)},
+    ]
+    file = tmp_path / "k.json"
+    content = {"images": images, "annotations": coco(), "categories": categories}
+    file.write_text(json.dumps(content))
+    tracks = read_keypoints(file, fps=25)
+    assert len(tracks.people) == 1 and f"{N} " in tracks.notes[0] and "left out" in tracks.notes[0]
+
+
+def test_results_of_several_categories_are_of_people_alone(tmp_path: Path) -> None:
+    (tmp_path / "k.json").write_text(json.dumps(coco()))
+    tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
+    assert len(tracks.people) == 1 and tracks.notes == (f"{N} detections were left out: 18",)
+
+    one = [entry for entry in coco() if entry["category_id"] == 18]
+    (tmp_path / "k.json").write_text(json.dumps(one))
+    assert len(read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25).people) == 1
+
+
+def test_ultralytics_says_what_is_no_person(tmp_path: Path) -> None:
+    columns = [dict(zip("xy", one.T.tolist(), strict=False)) for one in keypoints("coco17")]
+    dogs = [{key: [v + 200 for v in one[key]] for key in "xy"} for one in columns]
+    frames = [
+        [{"name": "dog", "keypoints": dog}, {"name": "person", "keypoints": person}]
+        for dog, person in zip(dogs, columns, strict=True)
+    ]
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
+    assert len(tracks.people) == 1 and f"{N} detections were left out: dog" in tracks.notes
