@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.data.keypoints.skeleton_map import joints_of, mapped, skeleton_of_layout
 from m2v_lib.data.limits import MAX_FPS, MAX_IMAGE_SIDE, MAX_NAME_LENGTH, MAX_PEOPLE, MIN_FPS
 from m2v_lib.skeletons import H36M17, Skeleton
+
+#: share of all detections that may be of a person already there: some detectors give each thrice
+MAX_SHARE_DOUBLE: Final = 0.7
 
 
 @dataclass(frozen=True)
@@ -171,6 +175,11 @@ def _people(
 
     keep = first_of_duplicates(frame, xy, confidence)
     if not keep.all():
+        if (~keep).mean() > MAX_SHARE_DOUBLE:
+            raise DataError(
+                f"{where}: {(~keep).sum()} of {len(keep)} detections lie on another of their frame; "
+                "are frames people, or people frames? Expected (frames, people, keypoints, 3)"
+            )
         notes.append(f"{(~keep).sum()} detections of a person already there were left out")
         ids = [name for name, kept in zip(ids, keep, strict=True) if kept]
 

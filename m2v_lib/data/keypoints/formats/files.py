@@ -206,6 +206,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text_of(path))
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:
+            raise DataError(
+                f"{path}: holds more than one JSON value (line {error.lineno}); a file of a line a "
+                f"frame is lifted as a stream (m2v lift - < {path.name})"
+            ) from error
         cut = ", truncated?" if error.pos >= len(error.doc.rstrip()) - 1 else ""
         raise DataError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}{cut}"
