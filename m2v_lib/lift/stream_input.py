@@ -18,6 +18,7 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError, printable
 from m2v_lib.data.foreign_values import as_table, as_tables, listed
+from m2v_lib.data.keypoints import Person, Tracks
 from m2v_lib.data.keypoints.formats.files import DetectionBuilder, Detections, Header
 from m2v_lib.data.keypoints.formats.frames_json import OPENPOSE
 from m2v_lib.data.keypoints.identity import first_of_duplicates
@@ -25,10 +26,11 @@ from m2v_lib.data.keypoints.layout_choice import choose_layout, known_layout
 from m2v_lib.data.keypoints.layouts import Layout, begins_with
 from m2v_lib.data.keypoints.missing import mark_missing, repeated_places
 from m2v_lib.data.keypoints.pixels import check_size
-from m2v_lib.data.keypoints.scores import unit_scores
+from m2v_lib.data.keypoints.scores import DEPTH_NOTE, unit_scores
 from m2v_lib.data.keypoints.skeleton_map import joints_of
 from m2v_lib.data.keypoints.tracking import Tracker
 from m2v_lib.data.limits import MAX_COORDINATE, MAX_SHOWN
+from m2v_lib.lift.input_check import input_doubts
 from m2v_lib.skeletons import H36M17, Skeleton
 
 #: characters of a line: a thousand people of a hundred keypoints
@@ -65,6 +67,9 @@ class LineReader:
     #: the last detections, and the places that mark a keypoint as missing so far
     recent: deque[Detections] = field(default_factory=lambda: deque(maxlen=N_CHECKED))
     marks: set[tuple[float, float]] = field(default_factory=set)
+    #: the first people as joints of the skeleton
+    first: list[Seen] = field(default_factory=list)
+    has_depth: bool = False
 
     def __post_init__(self) -> None:
         self.tracker = Tracker(self.fps)
@@ -86,7 +91,7 @@ class LineReader:
             return {}
 
         found = rows.make("stream", Header())
-        scores, _ = unit_scores(found.confidence, where)
+        scores = self._scores(found.confidence, where)
         confidence = self._without_marked(replace(found, confidence=scores), where)
         found = replace(found, confidence=confidence)
         layout = self._layout(found, where)
@@ -102,12 +107,42 @@ class LineReader:
         if len(set(names)) < len(names):
             raise DataError(f"{where}: has two people of the same id")
 
+        if len(self.first) < N_CHECKED:
+            self.first += zip(xy, confidence, strict=True)
+            if len(self.first) >= N_CHECKED:
+                self._say_doubts()
+
         return {str(name): (xy[i], confidence[i]) for i, name in enumerate(names)}
 
     def finish(self) -> None:
         """What the first lines together have to fit, where the stream ended before so many came."""
         if 0 < len(self.checked) < N_CHECKED:
             self._check_place("the stream")
+        if 0 < len(self.first) < N_CHECKED:
+            self._say_doubts()
+
+    def _say_doubts(self) -> None:
+        """What speaks against the first people, as of files."""
+        xy, confidence = (np.stack(values) for values in zip(*self.first, strict=True))
+        person = Person("", np.arange(len(xy)), xy, confidence)
+        size, name = (self.width, self.height), self.layout.name if self.layout else ""
+        tracks = Tracks(
+            *("stream", "stream", name, (person,), len(xy)),
+            *(*size, self.fps),
+            skeleton=self.skeleton,
+        )
+        for doubt in input_doubts(tracks, self.fps):
+            self.note(f"warning: {doubt}")
+
+    def _scores(self, raw: np.ndarray, where: str) -> np.ndarray:
+        """In [0, 1]; a stream whose third numbers are depths once has depths to its end."""
+        if self.has_depth:
+            return np.isfinite(raw).astype(float)
+        scores, notes = unit_scores(raw, where)
+        self.has_depth = DEPTH_NOTE in notes
+        if self.has_depth:
+            self.note(DEPTH_NOTE)
+        return scores
 
     def _without_marked(self, found: Detections, where: str) -> np.ndarray:
         """Confidence, 0 for what the points mark as missing: here, or in the lines before."""

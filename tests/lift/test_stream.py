@@ -20,6 +20,7 @@ from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.lift.camera import Camera
 from m2v_lib.lift.stream import Stream, stream_lines
+from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
@@ -300,3 +301,20 @@ def test_an_option_that_a_stream_would_not_obey_is_refused(
 def test_latency_is_refused_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lift", "kp.json", "-o", "x.npz", "--latency", "3"]) == 2
     assert "--latency is of a stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_a_stream_that_is_upside_down_is_warned_of_once(n: int) -> None:
+    xy, notes = seen(body(n, 25.0)) * (1, -1) + (0, 720), list[str]()
+    triples = [np.c_[row, np.full(17, 0.9)].ravel().tolist() for row in xy]
+    lifted([json.dumps({"people": [{"keypoints": one}]}) for one in triples], note=notes.append)
+    assert len(notes) == 1 and "people are upside down" in notes[0]
+
+
+def test_depths_are_depths_to_the_end_of_a_stream() -> None:
+    reader = LineReader(1280, 720, 25.0, "mediapipe33")
+    points, _ = LAYOUTS["mediapipe33"].from_h36m(seen(body(2, 25.0)), np.full((2, 17), 0.9))
+    for number, depth in enumerate((-0.3, 0.3)):
+        triples = np.c_[points[number], np.full(33, depth)].ravel().tolist()
+        people = reader.read(json.dumps({"people": [{"keypoints": triples}]}), number)
+        assert people["0"][1].min() == 1.0

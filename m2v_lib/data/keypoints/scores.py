@@ -26,6 +26,7 @@ MIN_DEPTHS: Final = 0.2
 #: MediaPipe's number of landmarks, and how far from the hips (widths of the image) their depth goes
 MEDIAPIPE: Final = 33
 MAX_DEPTH: Final = 2.0
+DEPTH_NOTE: Final = "the third number of a landmark is its depth, all are taken as seen"
 #: the score of a keypoint found well, as a quantile of those above 0
 GOOD: Final = 0.9
 
@@ -47,8 +48,7 @@ def unit_scores(scores: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
 
     mostly_below = (scores < DEPTH).mean() > MIN_DEPTHS
     if mostly_below and scores.shape[-1] == MEDIAPIPE and np.abs(scores).max() <= MAX_DEPTH:
-        notes.append("the third number of a landmark is its depth, all are taken as seen")
-        return known.astype(float), notes
+        return known.astype(float), [DEPTH_NOTE]
     if mostly_below and scores.min() >= LOGIT:
         raise DataError(
             f"{where}: scores must be 0 or more, got {negative.mean():.0%} below; is the third "
