@@ -5,11 +5,13 @@ numbers of frames that are times lift without an error to a motion that is wrong
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.data.keypoints.formats.files import NoPersonError
 from m2v_lib.data.keypoints.timeline import MAX_GAP
 from m2v_lib.skeletons import Skeleton
 from m2v_lib.skeletons.body import standing
@@ -29,6 +31,30 @@ def input_doubts(tracks: Tracks, fps: float) -> tuple[str, ...]:
     """What speaks against the recording, a sentence each, with what may be the cause."""
     found = [_turned(tracks), _in_a_corner(tracks), _far_between(tracks, fps)]
     return tuple(text for text in found if text)
+
+
+def without_unsure(tracks: Tracks, min_confidence: float) -> Tracks:
+    """Frames in which no joint of a person is trusted are frames in which they are not seen. Raises
+    NoPersonError where nobody is left.
+    """
+    sure = [(person.confidence > min_confidence).any(1) for person in tracks.people]
+    if all(rows.all() for rows in sure):
+        return tracks
+
+    people = [
+        Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
+        for person, rows in zip(tracks.people, sure, strict=True)
+        if rows.any()
+    ]
+    why = f"no joint has a score above {min_confidence:g}"
+    if not people:
+        raise NoPersonError(f"{tracks.source}: nobody can be lifted, in all frames {why}")
+
+    notes = [f"{sum(int((~rows).sum()) for rows in sure)} detections were left out, {why}"]
+    if gone := len(sure) - len(people):
+        notes.append(f"{gone} of {len(sure)} people were left out, in all their frames {why}")
+    people.sort(key=lambda person: -len(person.frames))
+    return replace(tracks, people=tuple(people), notes=(*tracks.notes, *notes))
 
 
 def lean(person: Person, skeleton: Skeleton) -> np.ndarray:

@@ -6,7 +6,7 @@ person at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,6 @@ import numpy as np
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_number
 from m2v_lib.data.keypoints import Person, Tracks
-from m2v_lib.data.keypoints.formats.files import NoPersonError
 from m2v_lib.data.keypoints.timeline import dense, fill, n_at_rate, sample, unbroken
 from m2v_lib.data.limits import (
     MAX_LIFTED_FRAMES,
@@ -25,7 +24,7 @@ from m2v_lib.data.limits import (
     MIN_STATURE_M,
 )
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
-from m2v_lib.lift.input_check import input_doubts
+from m2v_lib.lift.input_check import input_doubts, without_unsure
 from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.lift.motion.smooth import MAX_HZ, MIN_HZ
 from m2v_lib.lift.motion.treatment import treat
@@ -231,30 +230,6 @@ def lift_tracks(
         skeleton=skeleton,
         found_world=found.world,
     )
-
-
-def without_unsure(tracks: Tracks, min_confidence: float) -> Tracks:
-    """Frames in which no joint of a person is trusted are frames in which they are not seen. Raises
-    NoPersonError where nobody is left.
-    """
-    sure = [(person.confidence > min_confidence).any(1) for person in tracks.people]
-    if all(rows.all() for rows in sure):
-        return tracks
-
-    people = [
-        Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
-        for person, rows in zip(tracks.people, sure, strict=True)
-        if rows.any()
-    ]
-    why = f"no joint has a score above {min_confidence:g}"
-    if not people:
-        raise NoPersonError(f"{tracks.source}: nobody can be lifted, in all frames {why}")
-
-    notes = [f"{sum(int((~rows).sum()) for rows in sure)} detections were left out, {why}"]
-    if gone := len(sure) - len(people):
-        notes.append(f"{gone} of {len(sure)} people were left out, in all their frames {why}")
-    people.sort(key=lambda person: -len(person.frames))
-    return replace(tracks, people=tuple(people), notes=(*tracks.notes, *notes))
 
 
 def _check_length(tracks: Tracks, fps: float) -> None:

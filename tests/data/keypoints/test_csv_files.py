@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fakes.lifting import CAMERA, body, seen
 
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Tracks, read_keypoints
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 
@@ -91,10 +92,23 @@ def test_a_numbered_joint_that_is_never_given_is_missing_of_a_layout(
     assert not person.confidence[:, missing].any() and person.confidence[:, given].all()
 
 
-@pytest.mark.parametrize("head", ["sep=;\n", '"sep=;"\n', "# width=1280, height=720, fps=25\n"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        "sep=;\n",
+        '"sep=;"\n',
+        "# width=1280, height=720, fps=25\n",
+        "# fps=25,width=1280;height=720\n",
+    ],
+)
 def test_first_lines_of_spreadsheets_and_of_people(head: str, tmp_path: Path) -> None:
     tracks = read(head + text_of(wide_rows(), ";"), tmp_path)
     assert len(tracks.people) == 1 and tracks.width == 1280
+
+
+def test_a_rate_with_a_decimal_comma_is_not_cut(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="fps must be a number .* got '29,97'"):
+        read("# fps=29,97\n" + text_of(wide_rows(), ";"), tmp_path)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])

@@ -13,10 +13,8 @@ Separated by commas, semicolons (with decimal commas) or tabs.
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,8 +27,8 @@ from m2v_lib.data.keypoints.formats.files import (
     UnrecognisedFile,
     rate_of,
     size_of,
-    text_of,
 )
+from m2v_lib.data.keypoints.formats.text_tables import Table, cell, read_table
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.limits import MAX_FRAME_NUMBER, MAX_KEYPOINTS
 
@@ -45,36 +43,13 @@ JOINTS: Final = ("joint", "keypoint", "bodypart", "landmark", "joint_id", "keypo
 _AXIS: Final = rf"(?P<axis>x|y|{'|'.join(SCORES)})"
 WIDE: Final = re.compile(rf"(?P<name>.+?)[._ -]{_AXIS}")
 WIDE_BEFORE: Final = re.compile(rf"{_AXIS}[._ -](?P<name>.+)")
-#: a first line by which Excel is told the separator
-SEPARATOR: Final = re.compile(r'"?sep=(?P<separator>[,;\t])"?,*')
-#: cells of a keypoint that was not found
-MISSING: Final = ("", "nan")
-MAX_COLUMNS: Final = 3 * MAX_KEYPOINTS + 100
-
-
-@dataclass(frozen=True)
-class Table:
-    """Lines of cells with their numbers in the file, and what `#` lines say."""
-
-    path: Path
-    head: dict[str, Any]
-    columns: list[str]
-    lines: list[tuple[int, list[str]]]
-    number: Callable[[str], float]
-
-    name: str = ""
-    #: the layout that the caller asks for
-    layout: str | None = None
-
-    def where(self, line: int) -> str:
-        return f"{self.name}: line {line}"
 
 
 def read_csv(path: Path, layout: str | None = None) -> Detections:
     """A table of any of these kinds. Joints by number may lack some of the `layout` asked for, which
     are then never seen. Raises DataError.
     """
-    table = replace(_parsed(path), layout=layout)
+    table = read_table(path, layout)
     columns = table.columns
     if columns[:1] == ["scorer"] or columns[:1] == ["bodyparts"]:
         return _deeplabcut(table)
@@ -91,45 +66,6 @@ def read_csv(path: Path, layout: str | None = None) -> Detections:
     raise UnrecognisedFile(
         f"{path}: its first line has no columns frame, joint, x, y; found {listed(columns, 6)}"
     )
-
-
-def _parsed(path: Path) -> Table:
-    lines = text_of(path).splitlines()
-    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
-    words = " ".join(comments).replace(",", " ").replace(";", " ").split()
-    head: dict[str, Any] = dict(word.split("=", 1) for word in words if "=" in word)
-    stated = SEPARATOR.fullmatch(lines[0]) if lines else None
-    if stated:
-        lines[0] = ""
-    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    first = numbered[0][1] if numbered else ""
-    separator = stated["separator"] if stated else max(",;\t", key=first.count)
-
-    try:
-        rows = list(csv.reader((line for _, line in numbered), delimiter=separator))
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error})") from error
-
-    if len(rows) != len(numbered):
-        raise DataError(f"{path}: has a quoted cell that goes over several lines")
-    if rows and len(rows[0]) > MAX_COLUMNS:
-        raise DataError(f"{path}: must have at most {MAX_COLUMNS} columns, got {len(rows[0])}")
-
-    columns = [name.strip().lower() for name in rows[0]] if rows else []
-    if len(set(columns)) < len(columns) and columns[:1] not in (["scorer"], ["bodyparts"]):
-        raise DataError(f"{path}: two columns have the same name, expected each once")
-
-    body = [
-        (number, [cell.strip() for cell in row])
-        for (number, _), row in zip(numbered[1:], rows[1:], strict=True)
-    ]
-    return Table(
-        path, head, columns, body, _decimal_comma if separator == ";" else float, str(path)
-    )
-
-
-def _decimal_comma(text: str) -> float:
-    return float(text.replace(",", "."))
 
 
 def _row(table: Table, line: int, cells: Sequence[str]) -> dict[str, str]:
@@ -157,7 +93,7 @@ def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
         if joint in one:
             raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
 
-        one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
+        one[joint] = cell(table, where, row["x"], row["y"], row[score] if score else "1")
 
     joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
     order, names, notes = _order(table, joints)
@@ -257,9 +193,9 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
 def _triples(table: Table, line: int, values: Sequence[str], axes: Any) -> list[list[float]]:
     where = table.where(line)
     return [
-        _cell(table, where, values[at["x"]], values[at["y"]], values[at["score"]])
+        cell(table, where, values[at["x"]], values[at["y"]], values[at["score"]])
         if "score" in at
-        else _cell(table, where, values[at["x"]], values[at["y"]], "1")
+        else cell(table, where, values[at["x"]], values[at["y"]], "1")
         for at in axes
     ]
 
@@ -306,25 +242,6 @@ def _deeplabcut_frame(table: Table, line: int, text: str) -> int:
     digits = re.findall(r"\d+", text)
     where = f"{table.where(line)}: frame"
     return as_whole(digits[-1] if digits else text, where, 0, MAX_FRAME_NUMBER, text=True)
-
-
-def _cell(table: Table, where: str, x: str, y: str, score: str) -> list[float]:
-    """x, y and confidence of one keypoint; both coordinates left blank or nan: it is missing."""
-    try:
-        if x.lower() in MISSING and y.lower() in MISSING:
-            return [0.0, 0.0, 0.0]
-        return [table.number(x), table.number(y), table.number(score) if score else 0.0]
-    except ValueError as error:
-        odd = next((text for text in (x, y, score) if not _is_number(table, text)), "")
-        raise DataError(f"{where} holds something that is no number ({shown(odd)})") from error
-
-
-def _is_number(table: Table, text: str) -> bool:
-    try:
-        table.number(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _header(
