@@ -96,7 +96,7 @@ class Motion:
     found_world: World | None = None
 
     def __post_init__(self) -> None:
-        """Raise DataError for a pose that is none, before anything is written of it."""
+        """Raise DataError for a pose that is none, whoever made it, before it is written."""
         for person in self.people:
             check_finite(person.pose_mm, person.root_mm, f"{self.source}: person {person.name}")
 
@@ -302,6 +302,7 @@ def lift_person(
         known=known,
         skeleton=lifter.skeleton,
     )
+    check_finite(pose, root, f"person {person.name}")
     np.maximum(spread, 0.0, out=spread)  # a cubic through them may reach below
     spread *= root[:, 2:] / camera.focal  # mm
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled, spread)

@@ -266,3 +266,8 @@ def test_a_pose_that_is_not_finite_is_never_a_motion() -> None:
 
     with pytest.raises(DataError, match="poses must be finite, got 40 of 40 that are not"):
         lift_tracks(tracks(40), Lifter(Broken(), 27))
+
+    motion = lift_tracks(tracks(40), Lifter(Flat(), 27))
+    broken = replace(motion.people[0], root_mm=motion.people[0].root_mm * np.inf)
+    with pytest.raises(DataError, match="made: person 1: poses must be finite"):
+        replace(motion, people=(broken,))
