@@ -23,13 +23,16 @@ UPSIDE_DOWN: Final = 120.0
 MIN_SHARE: Final = 0.9
 #: joints of a frame that it takes to tell
 MIN_JOINTS: Final = 6
+#: frames of a person looked at
+SAMPLE: Final = 500
 #: share of width and height that people have to reach beyond
 CORNER: Final = 0.51
 
 
 def input_doubts(tracks: Tracks, fps: float) -> tuple[str, ...]:
     """What speaks against the recording, a sentence each, with what may be the cause."""
-    found = [_turned(tracks), _in_a_corner(tracks), _far_between(tracks, fps)]
+    sampled = replace(tracks, people=tuple(_sample(person) for person in tracks.people))
+    found = [_turned(sampled), _in_a_corner(sampled), _far_between(tracks, fps)]
     return tuple(text for text in found if text)
 
 
@@ -55,6 +58,11 @@ def without_unsure(tracks: Tracks, min_confidence: float) -> Tracks:
         notes.append(f"{gone} of {len(sure)} people were left out, in all their frames {why}")
     people.sort(key=lambda person: -len(person.frames))
     return replace(tracks, people=tuple(people), notes=(*tracks.notes, *notes))
+
+
+def _sample(person: Person) -> Person:
+    rows = slice(None, None, -(-len(person.frames) // SAMPLE))
+    return Person(person.name, person.frames[rows], person.xy[rows], person.confidence[rows])
 
 
 def lean(person: Person, skeleton: Skeleton) -> np.ndarray:

@@ -125,7 +125,8 @@ class Motion:
 
 def check_finite(pose_mm: np.ndarray, root_mm: np.ndarray, where: str) -> None:
     """Raise DataError where poses (n,J,3) or places (n,3) are not finite."""
-    odd = ~(np.isfinite(pose_mm).all((-1, -2)) & np.isfinite(root_mm).all(-1))
+    with np.errstate(invalid="ignore"):  # sums, so that no memory is taken for each number
+        odd = ~np.isfinite(pose_mm.sum((1, 2), np.float64) + root_mm.sum(1, np.float64))
     if odd.any():
         raise DataError(
             f"{where}: poses must be finite, got {odd.sum()} of {odd.size} that are not; are the "
