@@ -41,7 +41,7 @@ def report_unexpected(error: Exception) -> int:
     except OSError:
         place = "a report could not be written"
 
-    print(f"m2v: an unexpected error ({kind}); nothing was saved, {place}", file=sys.stderr)
+    print(f"m2v: an unexpected error ({kind}); {place}", file=sys.stderr)
     return EX_SOFTWARE
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -36,6 +37,8 @@ Command = Callable[[argparse.Namespace], int]
 
 #: What a shell shows for a command that SIGPIPE ended.
 BROKEN_PIPE_EXIT_CODE: Final = 141
+#: A value that is no option although it begins with a minus.
+NEGATIVE: Final = re.compile(r"-\.?\d")
 #: Characters of an error's sentence on the terminal.
 MAX_SENTENCE: Final = 800
 
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     same command goes on.
     """
     _print_any_character()
-    args = parser().parse_args(argv)
+    args = parser().parse_args(joined_values(sys.argv[1:] if argv is None else argv))
     command: Command = args.command
 
     try:
@@ -67,6 +70,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end_by(signal.SIGINT)
     except Exception as error:
         return report_unexpected(error)
+
+
+def joined_values(argv: Sequence[str]) -> list[str]:
+    """Options with a value that begins with a minus as one word, as argparse wants them:
+    `--distortion -0.1,0,0,0` as `--distortion=-0.1,0,0,0`.
+    """
+    joined = list[str]()
+    for word in argv:
+        before = joined[-1] if joined else ""
+        if NEGATIVE.match(word) and before.startswith("--") and "=" not in before:
+            joined[-1] = f"{before}={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _end_by(number: signal.Signals) -> int:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
 from m2v_lib.cli.options import pair
+from m2v_lib.data.checks import DataError, printable
+from m2v_lib.data.limits import MAX_MESSAGE
 
 
 def add(commands: Any) -> None:
@@ -85,13 +88,15 @@ def _data_list(args: argparse.Namespace) -> int:
     from m2v_lib.data.store import default_root, list_stores
     from m2v_lib.data.store.action_store import list_action_stores
 
-    found: list[tuple[Any, str]] = [
-        (store.meta, f"{store.meta.fps:g} fps") for store in list_stores()
-    ]
-    found += [(store.meta, "actions") for store in list_action_stores()]
+    damaged = list[DataError]()
+    stores, actions = list_stores(None, damaged.append), list_action_stores(None, damaged.append)
+    found: list[tuple[Any, str]] = [(store.meta, f"{store.meta.fps:g} fps") for store in stores]
+    found += [(store.meta, "actions") for store in actions]
     for meta, what in found:
         print(f"{meta.name:16} {meta.protocol:24} {what}  {meta.fingerprint[:12]}")
 
-    if not found:
+    for error in damaged:
+        print(f"m2v: {printable(str(error), MAX_MESSAGE)}", file=sys.stderr)
+    if not found and not damaged:
         print(f"no store under {default_root()}; make one with `m2v data prepare synthetic`")
-    return 0
+    return 2 if damaged else 0

@@ -56,7 +56,10 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
     }
     changes |= {key: value for key, value in given.items() if value is not None}
 
-    return exp.override(changes)
+    changed = exp.override(changes)
+    if changed.run.seed < 0:
+        raise ConfigError(f"run.seed must not be negative, got {changed.run.seed}")
+    return changed
 
 
 def pair(text: str) -> tuple[str, Any]:

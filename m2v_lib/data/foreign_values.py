@@ -8,6 +8,7 @@ container: `kind_of` says what it is, `shown` quotes numbers and short text only
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import stat
@@ -33,6 +34,8 @@ _KINDS: Final = {
     complex: "a complex number",
     type(None): "nothing",
 }
+#: how a text in UTF-16 begins
+UTF16: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 #: what an array may consist of where numbers are expected
 REAL: Final = "fiu"
 
@@ -208,9 +211,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def as_decoded(raw: bytes, path: Path, encoding: str = "utf-8-sig") -> str:
-    """Text with \\n between its lines, whatever stands there. Raises DataError."""
+    """Text with \\n between its lines, whatever stands there; UTF-16 where it begins so (Excel,
+    PowerShell). Raises DataError.
+    """
     try:
-        text = raw.decode(encoding)
+        text = raw.decode("utf-16" if raw.startswith(UTF16) else encoding)
     except UnicodeError as error:
         raise DataError(f"{path}: cannot be read as text (not UTF-8)") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")

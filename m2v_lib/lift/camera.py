@@ -60,10 +60,16 @@ class Camera:
 
 def assumed_camera(width: int, height: int, focal: float | None = None) -> Camera:
     """The camera of an image, with the training cameras' angle of view unless `focal` (px) is
-    given.
+    given. Raises DataError for one of no lens: it sees MIN_VIEW to MAX_VIEW degrees across the width.
     """
     if focal is not None:
+        shortest, longest = (focal_of_view(view, width) for view in (MAX_VIEW, MIN_VIEW))
         as_number(focal, "focal length (px)", 1.0, MAX_FOCAL_PX)
+        if not shortest <= focal <= longest:
+            raise DataError(
+                f"focal length must be {shortest:.0f} to {longest:.0f} px of {width} x {height} px, "
+                f"got {focal:g}; is it in mm? Of a lens that is known in mm give the view (--fov)"
+            )
     return Camera(focal or FOCAL * max(width, height), width, height)
 
 

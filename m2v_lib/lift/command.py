@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: these begin with the recording's first frame, whenever somebody is first seen
 FROM_FIRST_FRAME: Final = (".bvh", ".trc", ".glb", ".coco.json", ".mp4", ".gif", ".html")
+#: options that a stream cannot obey
+ONLY_OF_FILES: Final = ("joints", "detector", "start", "end")
 #: how other programs take a file whose format does not say it, by ending and upward axis
 IMPORT_HINTS: Final = {
     (".bvh", "y"): "lengths are mm; into Blender with scale 0.001, -Z forward, Y up",
@@ -123,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
         return _stream(args)
     if not args.out:
         raise DataError(f"{args.input}: no file to write, name one with -o")
+    if args.latency is not None:
+        raise DataError("--latency is of a stream (m2v lift -), of a file it must be left out")
 
     check_outputs(args.input, args.out)
     motion = lift(
@@ -189,6 +193,16 @@ def check_timeline(out: Path, motion: Motion) -> None:
         )
 
 
+def refuse_for_stream(args: argparse.Namespace) -> None:
+    """Raise DataError for options that a stream would not obey."""
+    given = [name for name in ONLY_OF_FILES if getattr(args, name) is not None]
+    given += ["smooth"] if args.smooth not in (None, SMOOTH_HZ) else []
+    given += ["up"] if args.up != "y" else []
+    if given:
+        names = " and ".join(f"--{name}" for name in given)
+        raise DataError(f"{names} must be left out of a stream (m2v lift -), it is for files")
+
+
 def _stream(args: argparse.Namespace) -> int:
     """Lines from stdin to lines on stdout, each as soon as it is known."""
     from m2v_lib.data.sources.unlabelled import parse_size
@@ -203,6 +217,7 @@ def _stream(args: argparse.Namespace) -> int:
             "a stream needs --size 1280x720 and --fps 25, and writes to stdout, not to -o"
         )
 
+    refuse_for_stream(args)
     if args.distortion:
         raise DataError("a stream takes keypoints without distortion, --distortion is for files")
     check_lens(args.focal, args.fov, ())

@@ -18,6 +18,8 @@ N_COEFFICIENTS: Final = (4, 5)
 MAX_COEFFICIENT: Final = 10.0
 #: px that a point may be off once it is distorted again
 MAX_OFF_PX: Final = 0.5
+#: share of the joints that may lie where the distortion cannot be undone: they are taken as unseen
+MAX_SHARE_LOST: Final = 0.05
 
 
 def parse_distortion(text: str) -> tuple[float, ...]:
@@ -52,24 +54,30 @@ def undistorted(tracks: Tracks, coefficients: tuple[float, ...], camera: Camera)
         camera.width,
         camera.height,
     )
-    return replace(tracks, people=tuple(_straight(one, lens, tracks) for one in tracks.people))
+    straight = [_straight(person, lens) for person in tracks.people]
+    lost = sum(n for _, n in straight)
+    n_seen = sum(int((person.confidence > 0).sum()) for person in tracks.people)
+    if lost > MAX_SHARE_LOST * n_seen:
+        raise DataError(
+            f"{tracks.source}: the distortion given cannot be undone at {lost} of {n_seen} joints; "
+            "are the coefficients and the focal length those of this camera?"
+        )
+
+    note = f"{lost} joints lie where the distortion cannot be undone, they were taken as unseen"
+    people = tuple(person for person, _ in straight)
+    return replace(tracks, people=people, notes=(*tracks.notes, *([note] if lost else [])))
 
 
-def _straight(person: Person, lens: cameras.Camera, tracks: Tracks) -> Person:
+def _straight(person: Person, lens: cameras.Camera) -> tuple[Person, int]:
+    """The person without the distortion, and how many joints were lost to it."""
     seen = person.confidence > 0
     pixels = person.xy[seen].astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         rays = cameras.unproject(pixels, np.ones(len(pixels)), lens)
         again = cameras.distort(rays[:, :2], lens) * lens.f + lens.c
-        off = np.linalg.norm(again - pixels, axis=-1)
+        kept = np.linalg.norm(again - pixels, axis=-1) <= MAX_OFF_PX
 
-    if not (off <= MAX_OFF_PX).all():
-        x, y = pixels[np.argmax(~(off <= MAX_OFF_PX))]
-        raise DataError(
-            f"{tracks.source}: the distortion given cannot be undone at ({x:.0f}, {y:.0f}); are the "
-            "coefficients and the focal length those of this camera?"
-        )
-
-    xy = person.xy.copy()
-    xy[seen] = rays[:, :2] * lens.f + lens.c
-    return replace(person, xy=xy)
+    xy, confidence = person.xy.copy(), person.confidence.copy()
+    xy[seen] = np.where(kept[:, None], rays[:, :2] * lens.f + lens.c, 0.0)
+    confidence[seen] = np.where(kept, person.confidence[seen], 0.0)
+    return replace(person, xy=xy, confidence=confidence), int((~kept).sum())

@@ -24,6 +24,7 @@ from m2v_lib.data.limits import (
     MIN_STATURE_M,
 )
 from m2v_lib.lift.camera import BLOCK, STATURE, Camera, assumed_camera, place
+from m2v_lib.lift.input_check import input_doubts, without_unsure
 from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.lift.motion.smooth import MAX_HZ, MIN_HZ
 from m2v_lib.lift.motion.treatment import treat
@@ -94,6 +95,11 @@ class Motion:
     #: the world that was found; None where the camera is assumed to be level
     found_world: World | None = None
 
+    def __post_init__(self) -> None:
+        """Raise DataError for a pose that is none, whoever made it, before it is written."""
+        for person in self.people:
+            check_finite(person.pose_mm, person.root_mm, f"{self.source}: person {person.name}")
+
     @cached_property
     def world(self) -> World:
         """Where up and the floor are."""
@@ -115,6 +121,17 @@ class Motion:
             for p in self.people
         ]
         return sum(a.nbytes for person in arrays for a in person if a is not None)
+
+
+def check_finite(pose_mm: np.ndarray, root_mm: np.ndarray, where: str) -> None:
+    """Raise DataError where poses (n,J,3) or places (n,3) are not finite."""
+    with np.errstate(invalid="ignore"):  # sums, so that no memory is taken for each number
+        odd = ~np.isfinite(pose_mm.sum((1, 2), np.float64) + root_mm.sum(1, np.float64))
+    if odd.any():
+        raise DataError(
+            f"{where}: poses must be finite, got {odd.sum()} of {odd.size} that are not; are the "
+            "model's weights whole (--model)?"
+        )
 
 
 def by_person(path: Path, motion: Motion) -> Iterator[tuple[Path, list[Lifted]]]:
@@ -159,6 +176,7 @@ def lift_tracks(
     as_number(stature, f"{tracks.source}: stature (m)", MIN_STATURE_M, MAX_STATURE_M)
     if smooth is not None:
         as_number(smooth, f"{tracks.source}: smooth (Hz)", MIN_HZ, MAX_HZ)
+    tracks = without_unsure(tracks, min_confidence)
     _check_length(tracks, fps)
 
     people = []
@@ -175,7 +193,7 @@ def lift_tracks(
     checks = [
         self_check(p.pose_mm, p.root_mm, p.seen_px, p.filled, camera, skeleton) for p in lifted
     ]
-    check = worst(checks)
+    check, doubts = worst(checks), input_doubts(tracks, fps)
     found = treat(lifted, skeleton, fps, tracks.absent, smooth)
     about = {
         "units": "mm",
@@ -204,9 +222,11 @@ def lift_tracks(
             **reading_lines(tracks),
             **motion_lines(tracks, lifted, camera, stature, focal, predicted=bool(lifter.hidden)),
             **treatment_lines(found, smooth),
-            **certainty_lines(tracks, lifted, check, fps, measured=lifter.measured),
+            **certainty_lines(
+                tracks, lifted, check, fps, measured=lifter.measured, doubtful=bool(doubts)
+            ),
         },
-        warnings=warnings(tracks, lifted, check, fps),
+        warnings=warnings(tracks, lifted, check, fps, doubts),
         absent=() if lifter.hidden else tracks.absent,
         skeleton=skeleton,
         found_world=found.world,
@@ -283,6 +303,7 @@ def lift_person(
         known=known,
         skeleton=lifter.skeleton,
     )
+    check_finite(pose, root, f"person {person.name}")
     np.maximum(spread, 0.0, out=spread)  # a cubic through them may reach below
     spread *= root[:, 2:] / camera.focal  # mm
     return Lifted(person.name, int(person.frames[0]), pose, root, xy, confidence, filled, spread)

@@ -100,16 +100,26 @@ def treatment_lines(found: Found, smooth: float | None) -> dict[str, str]:
 
 
 def certainty_lines(
-    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float, *, measured: bool
+    tracks: Tracks,
+    people: tuple[Lifted, ...],
+    check: SelfCheck,
+    fps: float,
+    *,
+    measured: bool,
+    doubtful: bool = False,
 ) -> dict[str, str]:
     """How sure the result is: the measured error for such input, of the network that was `measured`,
-    and the lift's own check.
+    and the lift's own check. Of a `doubtful` recording no error is known.
     """
     longest = max(person.n_frames for person in people)
     error = expected_error(fps, longest) if measured and tracks.skeleton == H36M17 else None
 
     lines = {}
-    if error is not None:
+    if error is not None and (doubtful or check.doubts):
+        lines["expected error"] = (
+            "not known, what was measured is of other input (see the warnings)"
+        )
+    elif error is not None:
         lines["expected error"] = (
             f"{error:.0f} mm a joint (mean over motion capture seen by a simulated detector, a "
             "fifth of the joints missing)"
@@ -125,15 +135,24 @@ def certainty_lines(
 
 
 def warnings(
-    tracks: Tracks, people: tuple[Lifted, ...], check: SelfCheck, fps: float
+    tracks: Tracks,
+    people: tuple[Lifted, ...],
+    check: SelfCheck,
+    fps: float,
+    doubts: tuple[str, ...] = (),
 ) -> tuple[str, ...]:
-    """Where the input leaves what the network knows, or the result does not fit it."""
-    found = []
+    """Where the input leaves what the network knows, or the result does not fit it; `doubts` are
+    those of the recording itself.
+    """
+    found = [f"warning: {doubt}" for doubt in doubts]
     if check.doubts:
         found.append(
             f"the result is doubtful: {'; '.join(check.doubts)}. Is {tracks.layout} the right "
             "layout (--layout), and the image size (--size)?"
         )
+
+    if any((person.joints_mm[..., 2] <= 0).any() for person in people):
+        found.append("people reach behind the camera: is the focal length right (--focal, --fov)?")
 
     unseen = [person.filled.mean(0) > 1 - RARELY_SEEN for person in people]
     rare = np.mean(unseen, axis=0) > 0.5

@@ -25,7 +25,7 @@ from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.timeline import MAX_GAP, fill, sample
 from m2v_lib.data.limits import MAX_FPS, MAX_LATENCY, MIN_FPS
 from m2v_lib.lift.camera import STATURE, Camera, place
-from m2v_lib.lift.people import MIN_CONFIDENCE
+from m2v_lib.lift.people import MIN_CONFIDENCE, check_finite
 from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import Lifter, SingleFrameLifter
 
@@ -117,8 +117,11 @@ class Stream:
     absent: tuple[int, ...] = ()
 
     def push(self, people: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[Pose]:
-        """People of the next frame by name: xy (J,2) px and confidence (J,)."""
+        """People of the next frame by name: xy (J,2) px and confidence (J,); who has no joint that
+        is trusted is not seen.
+        """
         self.now += 1
+        people = {name: seen for name, seen in people.items() if (seen[1] > MIN_CONFIDENCE).any()}
         n_joints = len(self.lifter.skeleton)
         for name in people.keys() - self.bodies.keys():
             self.bodies[name] = Body(self.now, self.now, n_joints)
@@ -173,7 +176,10 @@ class Stream:
 
         n = body.last_seen + 1 - body.start
         xy, confidence, filled = self._filled(body, n)
-        pose_px = body.total[:n] / body.weight[:n, None, None]
+        lifted = np.flatnonzero(body.weight[:n] > 0)  # a gap may be longer than a window
+        nearest = lifted[np.searchsorted(lifted, np.arange(n)).clip(max=len(lifted) - 1)]
+        pose_px = body.total[nearest] / body.weight[nearest, None, None]
+        wanted = [i for i in wanted if nearest[i] == i]
         known = np.asarray(~filled.all(0))
         pose, root = place(
             pose_px,
@@ -186,6 +192,7 @@ class Stream:
             skeleton=self.lifter.skeleton,
         )
 
+        check_finite(pose[wanted], root[wanted], f"person {name}")
         absent = list(self.absent)
         return [Pose(body.start + i, name, pose[i], root[i], filled[i], absent) for i in wanted]
 
@@ -233,3 +240,4 @@ def stream_lines(
         yield from (pose.line() for pose in stream.push(people))
 
     yield from (pose.line() for pose in stream.flush())
+    reader.finish()

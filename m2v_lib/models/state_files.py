@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -36,17 +37,32 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = file.keys()
-            return {name: file.get_tensor(name) for name in names}, json.loads(
-                metadata.get("state", "{}")
-            )
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from error
 
+    return tensors, _state_of(metadata.get("state", "{}"), path)
+
+
+def _state_of(text: str, path: Path) -> dict[str, Any]:
+    try:
+        state = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: its state is not JSON; is the file whole?") from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: its state must be an object, got {type(state).__name__}")
+    return state
+
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Strict load; CheckpointError names the first tensors that are missing, unknown or of
-    another shape.
+    """Strict load of what `check_tensors` finds fit."""
+    check_tensors(module, tensors, path)
+    module.load_state_dict(dict(tensors))
+
+
+def check_tensors(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CheckpointError naming the first tensors that are missing, unknown, of another shape or
+    kind of number, or not finite. Nothing is taken of the module but names and shapes.
     """
     own = module.state_dict()
     missing = sorted(own.keys() - tensors.keys())
@@ -70,4 +86,10 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], path: Path) -
             f"{'; '.join(p for p in parts if p)}"
         )
 
-    module.load_state_dict(dict(tensors))
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() != own[name].is_floating_point():
+            raise CheckpointError(
+                f"{path}: {name} must be of the kind {own[name].dtype}, got {tensor.dtype}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} must be finite; is the file whole?")

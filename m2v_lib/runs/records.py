@@ -4,9 +4,12 @@ torch here.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
+import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -53,23 +56,46 @@ def runs_root() -> Path:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file beside `path`, then move it into place; on failure the old file
-    stays as it was.
+    stays as it was. Of two that write the same file at a time the later one stays, whole.
 
     Raises OSError with one sentence that names the file when the disk is full or not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".tmp")
+    _remove_left_behind(path)
+    beside = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
 
     try:
         write(beside)
         os.replace(beside, path)
-    except Exception as error:
+    except BaseException as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) or "os error" in str(error).lower():
             raise OSError(
                 f"{path}: could not be saved ({error}); an older version is untouched"
             ) from error
         raise
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what killed processes of this machine left beside `path`."""
+    ours = re.compile(re.escape(path.name) + r"\.(?P<process>\d+)-[0-9a-f]{8}\.tmp")
+    for file in path.parent.iterdir():
+        if (found := ours.fullmatch(file.name)) and not _is_running(int(found["process"])):
+            with contextlib.suppress(OSError):  # Windows refuses to remove what is open
+                file.unlink()
+
+
+def _is_running(process: int) -> bool:
+    """Whether there is a process of that number; on Windows nobody is asked."""
+    if os.name != "posix":
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,8 +21,14 @@ from m2v_lib.data.store import open_store
 from m2v_lib.evaluation.protocols import action_scores, score_actions
 from m2v_lib.models.action_classifier import ActionModel, build_action_model
 from m2v_lib.models.registry import require_encoder
-from m2v_lib.models.state_files import CheckpointError, load_weights, read_tensors
+from m2v_lib.models.state_files import (
+    CheckpointError,
+    check_tensors,
+    load_weights,
+    read_tensors,
+)
 from m2v_lib.runs.records import WEIGHTS_FILE, read_metrics
+from m2v_lib.training.checkpoint import experiment_of
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import prepare_blocks, uncompiled
 from m2v_lib.training.engine.distributed import ProcessGroup
@@ -239,8 +245,11 @@ def load_action(path: Path | str, device: str = "cpu") -> tuple[ActionModel, Exp
             f"{path}: is no action model; expected a file that `m2v action` wrote"
         )
 
-    exp = Experiment.from_dict(state["experiment"])
-    model = build_action_model(exp.model, exp.action, len(tensors["fc2.bias"]))
+    exp = experiment_of(state, path)
+    n_actions = len(tensors["fc2.bias"])
+    with torch.device("meta"):  # as in load_checkpoint
+        check_tensors(build_action_model(exp.model, exp.action, n_actions), tensors, path)
+    model = build_action_model(exp.model, exp.action, n_actions)
     load_weights(model, tensors, path)
 
     return model.to(device).eval(), exp

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import torch
 from torch import Tensor
 
 from m2v_lib.config import Experiment
@@ -12,6 +13,7 @@ from m2v_lib.config.fields import ModelSettings
 from m2v_lib.models.base import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import CheckpointError as CheckpointError
+from m2v_lib.models.state_files import check_tensors as check_tensors
 from m2v_lib.models.state_files import load_weights as load_weights
 from m2v_lib.models.state_files import on_cpu as on_cpu
 from m2v_lib.models.state_files import read_tensors as read_tensors
@@ -28,16 +30,23 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> tuple[Lifter, Expe
     if path.is_dir():
         path = path / WEIGHTS_FILE
     tensors, state = read_tensors(path)
-    if "experiment" not in state:
+    exp = experiment_of(state, path)
+    weights = {k: v for k, v in tensors.items() if k != "mask_emb"}
+    with torch.device("meta"):  # a small file may claim a network that fills the memory
+        check_tensors(build_model(exp.model), weights, path)
+    model = build_model(exp.model)
+    load_weights(model, weights, path)
+
+    return model.to(device).eval(), exp
+
+
+def experiment_of(state: dict[str, Any], path: Path) -> Experiment:
+    """What a checkpoint's state says of its settings. Raises CheckpointError, ConfigError."""
+    if not isinstance(state.get("experiment"), dict):
         raise CheckpointError(
             f"{path}: says nothing of its experiment; expected a file that `m2v finetune` wrote"
         )
-
-    exp = Experiment.from_dict(state["experiment"])
-    model = build_model(exp.model)
-    load_weights(model, {k: v for k, v in tensors.items() if k != "mask_emb"}, path)
-
-    return model.to(device).eval(), exp
+    return Experiment.from_dict(state["experiment"])
 
 
 def transfer_weights(model: Lifter, path: Path) -> int:
@@ -48,11 +57,7 @@ def transfer_weights(model: Lifter, path: Path) -> int:
     not fit.
     """
     tensors, state = read_tensors(path)
-    if "experiment" not in state:
-        raise CheckpointError(
-            f"{path}: says nothing of its experiment; expected a file that `m2v finetune` wrote"
-        )
-    theirs = _embedded_words(Experiment.from_dict(state["experiment"]).model)
+    theirs = _embedded_words(experiment_of(state, path).model)
     mine = _embedded_words(model.settings)
     kept = [word for word in mine if word in theirs]
 

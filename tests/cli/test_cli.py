@@ -203,3 +203,9 @@ def test_ctrl_c_is_a_sentence_and_ends_the_process_by_the_signal() -> None:
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "m2v: interrupted\n")
+
+
+@pytest.mark.parametrize("given", [["--seed", "-1"], ["--set", "run.seed=-1"]])
+def test_a_negative_seed_is_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["finetune", "--preset", "smoke", "--data", "synthetic", *given]) == 2
+    assert "run.seed must not be negative, got -1" in capsys.readouterr().err

@@ -18,6 +18,7 @@ import pytest
 from fakes.lifting import CAMERA, Flat, body, seen, tracks
 
 from m2v_lib import cli
+from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person, read_keypoints
 from m2v_lib.lift import windows as lift_model
 from m2v_lib.lift.people import lift_tracks
@@ -227,3 +228,46 @@ def test_a_still_in_4k_is_a_motion_of_one_frame(
         about = json.loads(str(file["about"]))
         assert (about["width"], about["height"], about["n_frames"]) == (3840, 2160, 1)
         assert np.isfinite(file["pose_mm"]).all() and file["pose_mm"].shape == (1, 17, 3)
+
+
+def low_scores(rows: Any) -> Any:
+    """A walk of 40 frames of which some are scored 0.05."""
+    made = tracks(40)
+    person = made.people[0]
+    confidence = person.confidence.copy()
+    confidence[rows] = 0.05
+    return replace(made, people=(replace(person, confidence=confidence),))
+
+
+def test_frames_without_a_trusted_joint_are_frames_without_the_person() -> None:
+    low = low_scores(np.r_[:3, 20:38])  # 18 frames are a gap, the last two a piece of their own
+    motion = lift_tracks(low, Lifter(Flat(), 27))
+    assert [(p.start, p.n_frames) for p in motion.people] == [(3, 17), (38, 2)]
+    assert any(
+        "21 detections were left out, no joint has a score above 0.1" in n for n in motion.notes
+    )
+
+
+def test_a_person_without_a_trusted_joint_is_left_out_and_nobody_left_is_refused() -> None:
+    ghost = replace(low_scores(slice(None)).people[0], name="ghost")
+    both = replace(tracks(40), people=(ghost, *tracks(40).people))
+    motion = lift_tracks(both, Lifter(Flat(), 27))
+    assert {person.name for person in motion.people} == {"1"}
+    assert any("1 of 2 people were left out" in note for note in motion.notes)
+
+    with pytest.raises(DataError, match="nobody can be lifted, in all frames no joint has a score"):
+        lift_tracks(low_scores(slice(None)), Lifter(Flat(), 27))
+
+
+def test_a_pose_that_is_not_finite_is_never_a_motion() -> None:
+    class Broken(Flat):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) * float("nan")
+
+    with pytest.raises(DataError, match="poses must be finite, got 40 of 40 that are not"):
+        lift_tracks(tracks(40), Lifter(Broken(), 27))
+
+    motion = lift_tracks(tracks(40), Lifter(Flat(), 27))
+    broken = replace(motion.people[0], root_mm=motion.people[0].root_mm * np.inf)
+    with pytest.raises(DataError, match="made: person 1: poses must be finite"):
+        replace(motion, people=(broken,))

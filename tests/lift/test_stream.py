@@ -18,7 +18,9 @@ from m2v_lib import cli
 from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints.layouts import LAYOUTS
+from m2v_lib.lift.camera import Camera
 from m2v_lib.lift.stream import Stream, stream_lines
+from m2v_lib.lift.stream_input import LineReader
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
 from m2v_lib.models.state_files import save_tensors
@@ -231,3 +233,88 @@ def test_the_command_streams(
     assert "a stream needs --size 1280x720 and --fps 25" in capsys.readouterr().err
     assert cli.main(["lift", "x.json", "--model", str(tmp_path)]) == 2
     assert "x.json: no file to write, name one with -o" in capsys.readouterr().err
+
+
+def test_a_first_frame_without_a_trusted_joint_is_not_a_sighting() -> None:
+    source = lines(60)
+    unsure = json.loads(source[0])
+    unsure["people"][0]["keypoints"][2::3] = [0.05] * 17
+    poses = lifted([json.dumps(unsure), *source[1:]])
+    assert [pose["frame"] for pose in poses] == list(range(1, 60))
+    assert np.isfinite([pose["pose_mm"] for pose in poses]).all()
+
+
+def test_a_gap_longer_than_a_window_gives_no_pose() -> None:
+    """With a long latency a person is waited for longer than a window is."""
+    source = [*lines(60)[:20], *["{}"] * 30, *lines(60)[50:]]
+    poses = lifted(source, latency=40)
+    frames = [pose["frame"] for pose in poses]
+    assert {*range(20), *range(50, 60)} <= set(frames) and 30 not in frames
+    assert np.isfinite([pose["pose_mm"] for pose in poses]).all()
+
+
+@pytest.mark.parametrize("n", [10, 60])
+@pytest.mark.parametrize("size", [(320, 180), (720, 1280)])
+def test_a_size_that_the_people_do_not_lie_in_is_refused(n: int, size: tuple[int, int]) -> None:
+    camera = Camera(1000.0, *size)
+    source = [json.dumps({"people": [{"keypoints": one}]}) for one in moved(n, (500, 0))]
+    with pytest.raises(DataError, match=f"outside {size[0]} x {size[1]}"):
+        list(stream_lines(source, LIFTER, camera, 25.0, layout="h36m17"))
+
+
+def moved(n: int, by: tuple[int, int]) -> list[list[float]]:
+    xy = seen(body(n, 25.0)) + by
+    return [np.c_[row, np.full(17, 0.9)].ravel().round(4).tolist() for row in xy]
+
+
+def test_a_place_that_marks_what_is_missing_is_learnt() -> None:
+    source = moved(40, (0, 0))
+    for one in source:
+        one[13 * 3 : 13 * 3 + 2] = one[16 * 3 : 16 * 3 + 2] = [-50.0, -50.0]
+    poses = lifted([json.dumps({"people": [{"keypoints": one}]}) for one in source], latency=0)
+    assert {13, 16} <= set(poses[-1]["filled"]) and not poses[0]["filled"]
+
+
+def test_lines_of_another_format_are_refused_and_marks_of_programs_understood() -> None:
+    result = json.dumps({"image_id": 0, "keypoints": moved(1, (0, 0))[0]})
+    with pytest.raises(DataError, match="line 1: has no list `people`, it has image_id, keypoints"):
+        lifted([result])
+
+    two = [{"pose_keypoints_2d": moved(1, by)[0], "person_id": [-1]} for by in ((0, 0), (300, 0))]
+    first = "\ufeff" + json.dumps({"people": two})
+    assert {pose["person"] for pose in lifted([first])} == {"0", "1"}
+    two = [{"keypoints": person["pose_keypoints_2d"], "id": -1} for person in two]
+    assert len(lifted([json.dumps({"people": two})])) == 2
+
+
+@pytest.mark.parametrize(
+    "options", [["--smooth", "5"], ["--joints", "all"], ["--start", "1"], ["--up", "z"]]
+)
+def test_an_option_that_a_stream_would_not_obey_is_refused(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = ["lift", "-", "--size", "1280x720", "--fps", "25", "--layout", "h36m17"]
+    assert cli.main([*stream, *options]) == 2
+    assert f"{options[0]} must be left out of a stream" in capsys.readouterr().err
+
+
+def test_latency_is_refused_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lift", "kp.json", "-o", "x.npz", "--latency", "3"]) == 2
+    assert "--latency is of a stream" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [10, 60])
+def test_a_stream_that_is_upside_down_is_warned_of_once(n: int) -> None:
+    xy, notes = seen(body(n, 25.0)) * (1, -1) + (0, 720), list[str]()
+    triples = [np.c_[row, np.full(17, 0.9)].ravel().tolist() for row in xy]
+    lifted([json.dumps({"people": [{"keypoints": one}]}) for one in triples], note=notes.append)
+    assert len(notes) == 1 and "people are upside down" in notes[0]
+
+
+def test_depths_are_depths_to_the_end_of_a_stream() -> None:
+    reader = LineReader(1280, 720, 25.0, "mediapipe33")
+    points, _ = LAYOUTS["mediapipe33"].from_h36m(seen(body(2, 25.0)), np.full((2, 17), 0.9))
+    for number, depth in enumerate((-0.3, 0.3)):
+        triples = np.c_[points[number], np.full(33, depth)].ravel().tolist()
+        people = reader.read(json.dumps({"people": [{"keypoints": triples}]}), number)
+        assert people["0"][1].min() == 1.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -199,3 +200,40 @@ def test_commit_outside_a_checkout_is_unknown(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(subprocess, "run", no_git)
     assert records.commit() == "unknown"
+
+
+def test_two_that_write_a_file_at_a_time_do_not_meet_and_the_users_own_file_stays(
+    tmp_path: Path,
+) -> None:
+    file, own = tmp_path / "out.json", tmp_path / "out.json.tmp"
+    own.write_text("somebody's")
+
+    def write(beside: Path) -> None:
+        with beside.open("w") as stream:
+            stream.write("one ")
+            write_text(file, "another")
+            stream.write("whole")
+
+    write_atomically(file, write)
+    assert file.read_text() == "one whole" and own.read_text() == "somebody's"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["out.json", "out.json.tmp"]
+
+
+def test_what_a_killed_process_left_behind_is_removed_and_an_interrupt_leaves_nothing(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    (tmp_path / f"out.json.{gone.pid}-0123abcd.tmp").write_text("half")
+    running = tmp_path / f"out.json.{os.getppid()}-0123abcd.tmp"
+    running.write_text("half")
+    write_text(tmp_path / "out.json", "whole")
+    assert {p.name for p in tmp_path.iterdir()} == {"out.json", running.name}
+
+    def interrupted(beside: Path) -> None:
+        beside.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "new.json", interrupted)
+    assert {p.name for p in tmp_path.iterdir()} == {"out.json", running.name}

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
 from m2v_lib.config import ConfigError, Experiment
@@ -391,3 +392,48 @@ def test_another_layout_is_one_sentence(content: Any, tmp_path: Path) -> None:
 def test_a_missing_file_is_one_sentence(tmp_path: Path) -> None:
     sentence(lambda: load_released(tmp_path / "absent.pth.tr"), "absent.pth.tr: no such file")
     sentence(lambda: load_released(tmp_path), str(tmp_path))
+
+
+def checkpoint_of(path: Path, change: Callable[[Tensor], Tensor], **settings: Any) -> Path:
+    """A small network's weights, one of them changed, that says to be of these settings."""
+    exp = Experiment.preset("smoke")
+    tensors = build_model(exp.model, seed=0).state_dict()
+    name = next(name for name, tensor in tensors.items() if tensor.is_floating_point())
+    tensors[name] = change(tensors[name].clone())
+    state = {"experiment": exp.override(settings).to_dict()}
+    save_tensors(path, tensors, state)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.index_fill(0, torch.tensor([0]), float("nan")), "must be finite"),
+        (lambda w: w.mul(float("inf")), "must be finite"),
+        (lambda w: w.to(torch.int8), "must be of the kind torch.float32, got torch.int8"),
+    ],
+)
+def test_weights_that_are_none_are_refused_by_name(
+    change: Callable[[Tensor], Tensor], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(checkpoint_of(tmp_path / "w.safetensors", change))
+
+
+def test_a_small_file_that_claims_a_huge_network_is_refused_before_it_is_built(
+    tmp_path: Path,
+) -> None:
+    claim = {"model.dim": 8192, "model.n_layers": 4, "model.mlp_ratio": 64}
+    path = checkpoint_of(tmp_path / "w.safetensors", lambda w: w, **claim)
+    with pytest.raises(CheckpointError, match="holds another model"):
+        load_checkpoint(path)
+
+
+@pytest.mark.parametrize("state", ["{", "3", "[" * 100_000, '{"experiment": []}'])
+def test_a_state_that_is_none_is_refused(state: str, tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    save_file({"w": torch.zeros(3)}, file, {"state": state})
+    with pytest.raises(
+        CheckpointError, match=r"w.safetensors: (its state|says nothing of its exp)"
+    ):
+        load_checkpoint(file)

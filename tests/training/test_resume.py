@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -188,7 +189,8 @@ def test_killed_and_resumed_equals_uninterrupted(
     root, folder, files = killed[stage, moment]
     assert "result.json" not in files
     assert ("checkpoint.safetensors" in files) == (moment != "before any checkpoint")
-    assert ("checkpoint.safetensors.tmp" in files) == ("inside the second" in moment)
+    halves = [name for name in files if re.fullmatch(r"checkpoint.safetensors\..*\.tmp", name)]
+    assert bool(halves) == ("inside the second" in moment)
     assert ("weights.safetensors" in files) == ("after the last" in moment)
     if "inside a line" in moment:
         assert not (folder / "metrics.jsonl").read_text().endswith("\n")

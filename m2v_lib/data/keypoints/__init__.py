@@ -15,20 +15,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
 from m2v_lib.data.checks import DataError, printable
-from m2v_lib.data.foreign_values import as_number, as_whole, shown
+from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.formats.files import Detections, Header, NoPersonError, read_detections
 from m2v_lib.data.keypoints.formats.folders import recordings as recordings
 from m2v_lib.data.keypoints.identity import first_of_duplicates, person_names
 from m2v_lib.data.keypoints.layout_choice import choose_layout
 from m2v_lib.data.keypoints.missing import mark_missing
+from m2v_lib.data.keypoints.pixels import check_size, in_pixels
 from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.data.keypoints.skeleton_map import joints_of, mapped, skeleton_of_layout
 from m2v_lib.data.limits import MAX_FPS, MAX_IMAGE_SIDE, MAX_NAME_LENGTH, MAX_PEOPLE, MIN_FPS
 from m2v_lib.skeletons import H36M17, Skeleton
+
+#: share of all detections that may be of a person already there: some detectors give each thrice
+MAX_SHARE_DOUBLE: Final = 0.7
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def read_keypoints(
     contradicts the file is a DataError, as is everything else that is not as it should be: one
     sentence with file, place, expectation.
     """
-    found = read_detections(path)
+    found = read_detections(path, layout)
     where, notes = str(path), [*found.header.notes]
     head = _completed(found.header, size, fps, where)
     scores, said = unit_scores(found.confidence, where)
@@ -112,8 +117,8 @@ def read_keypoints(
         skeleton = skeleton_of_layout(chosen, where)
         chosen = mapped(chosen, skeleton, where)
     points, confidence = found.points[:, : chosen.n_keypoints], confidence[:, : chosen.n_keypoints]
-    points = _in_pixels(points, confidence, head, where, notes)
-    _check_size(points[confidence > 0], head, where)
+    points = in_pixels(points, confidence, head, where, notes)
+    check_size(points[confidence > 0], head.width, head.height, where)
     xy, confidence = joints_of(chosen, points, confidence)
     seen = np.asarray((confidence > 0).any(1))
     if not seen.any():
@@ -155,71 +160,6 @@ def _completed(said: Header, size: tuple[int, int] | None, fps: float | None, wh
     return replace(said, width=width, height=height, fps=fps or said.fps)
 
 
-def _in_pixels(
-    points: np.ndarray,
-    confidence: np.ndarray,
-    head: Header,
-    where: str,
-    notes: list[str],
-) -> np.ndarray:
-    """Pixels, converted from shares of width and height where the file has these."""
-    seen = points[confidence > 0]
-    if head.units not in (None, "pixels", "normalised"):
-        raise DataError(f"{where}: units are {shown(head.units)}, expected pixels or normalised")
-    if not len(seen):
-        return points
-
-    looks = float(np.quantile(np.abs(seen), 0.9)) <= 2.0  # nobody stands in two pixels
-    if looks != (head.units == "normalised") and head.units:
-        raise DataError(
-            f"{where}: says its coordinates are {head.units}, but they reach "
-            f"{np.abs(seen).max():.4g}"
-        )
-    if not looks:
-        return points
-    if (seen < 0).any(1).mean() > 0.2:
-        raise DataError(
-            f"{where}: coordinates lie in {seen.min():.2f} .. {seen.max():.2f}, scaled in a way "
-            "that the "
-            "file does not say; expected pixels, or 0 to 1 over the image"
-        )
-    if not head.width or not head.height:
-        raise DataError(
-            f"{where}: coordinates are shares of the image (up to {seen.max():.2f}), not pixels; "
-            "give its width and height"
-        )
-
-    notes.append(f"coordinates were shares of the image, taken times {head.width} x {head.height}")
-    return points * (head.width, head.height)
-
-
-def _check_size(seen: np.ndarray, head: Header, where: str) -> None:
-    """Refuse pixels that are not of an image of this size: many joints may lie a little outside,
-    few far.
-    """
-    if not head.width or not head.height or not len(seen):
-        return
-
-    outside, swapped = (
-        _share_outside(seen, *wh) for wh in ((head.width, head.height), (head.height, head.width))
-    )
-    reach = (
-        f"joints reach x = {seen[:, 0].max():.0f}, y = {seen[:, 1].max():.0f}, outside "
-        f"{head.width} x {head.height}"
-    )
-    if outside > 0.02 and swapped < 0.2 * outside:
-        raise DataError(
-            f"{where}: {reach} but inside {head.height} x {head.width}: width and height swapped?"
-        )
-    if outside > 0.5:
-        raise DataError(f"{where}: {reach} pixels; expected the size of the image the detector saw")
-
-
-def _share_outside(seen: np.ndarray, width: int, height: int) -> float:
-    margin = 0.02 * max(width, height)
-    return float(((seen < -margin) | (seen > (width + margin, height + margin))).any(1).mean())
-
-
 def _people(
     found: Detections,
     seen: np.ndarray,
@@ -235,6 +175,11 @@ def _people(
 
     keep = first_of_duplicates(frame, xy, confidence)
     if not keep.all():
+        if (~keep).mean() > MAX_SHARE_DOUBLE:
+            raise DataError(
+                f"{where}: {(~keep).sum()} of {len(keep)} detections lie on another of their frame; "
+                "are frames people, or people frames? Expected (frames, people, keypoints, 3)"
+            )
         notes.append(f"{(~keep).sum()} detections of a person already there were left out")
         ids = [name for name, kept in zip(ids, keep, strict=True) if kept]
 

@@ -24,7 +24,7 @@ def first_of_duplicates(
     frame: np.ndarray, points: np.ndarray, confidence: np.ndarray
 ) -> np.ndarray:
     """Which detections (m,) bool to keep: of several of one person in a frame the surest."""
-    keep = np.ones(len(frame), bool)
+    keep, seen = np.ones(len(frame), bool), confidence > 0
     order = np.argsort(frame, kind="stable")
     if (np.diff(frame[order]) > 0).all():
         return keep
@@ -33,20 +33,22 @@ def first_of_duplicates(
         if len(rows) < 2:
             continue
         surest = sorted(rows.tolist(), key=lambda row: (-confidence[row].sum(), row))
-        for i, row in enumerate(surest):
-            better = [other for other in surest[:i] if keep[other]]
-            keep[row] = not any(_same(points, confidence, row, other) for other in better)
+        kept = list[int]()
+        for row in surest:
+            keep[row] = not _same(points, seen, row, np.array(kept, int)).any()
+            kept += [row] if keep[row] else []
 
     return keep
 
 
-def _same(points: np.ndarray, confidence: np.ndarray, one: int, other: int) -> bool:
-    both = (confidence[one] > 0) & (confidence[other] > 0)
-    if both.sum() < MIN_SHARED:
-        return False
-    size = float(np.linalg.norm(np.ptp(points[one][both], axis=0)))
-    apart = np.linalg.norm(points[one][both] - points[other][both], axis=-1).mean()
-    return bool(apart <= SAME_PERSON * size)
+def _same(points: np.ndarray, seen: np.ndarray, one: int, others: np.ndarray) -> np.ndarray:
+    """Which of the `others` (n,) are the person that detection `one` is (n,) bool."""
+    both = (seen[one] & seen[others])[..., None]
+    place, n_both = points[one], both.sum(1)[:, 0]
+    low, high = (np.where(both, place, edge) for edge in (np.inf, -np.inf))
+    size = np.linalg.norm(np.maximum(high.max(1) - low.min(1), 0), axis=-1)
+    apart = np.linalg.norm(np.where(both, place - points[others], 0.0), axis=-1).sum(1)
+    return np.asarray((n_both >= MIN_SHARED) & (apart <= SAME_PERSON * size * n_both))
 
 
 def person_names(

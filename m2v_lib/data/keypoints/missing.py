@@ -8,6 +8,7 @@ place tells, looked at over the whole recording.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -26,9 +27,14 @@ MIN_DISTANCE: Final = 0.5
 SAMPLE: Final = 500
 
 
-def mark_missing(points: np.ndarray, confidence: np.ndarray, where: str) -> tuple[np.ndarray, int]:
+def mark_missing(
+    points: np.ndarray,
+    confidence: np.ndarray,
+    where: str,
+    marks: Sequence[tuple[float, float]] = (),
+) -> tuple[np.ndarray, int]:
     """Confidence (m,K), 0 for what points (m,K,2) mark as missing, and how many were so marked
-    that had a score. Raises DataError for places that are none.
+    that had a score; `marks` are places that are known to. Raises DataError for places that are none.
     """
     bare = ~np.isfinite(points).all(-1)
     endless = np.isinf(points).any(-1) & (confidence > 0)
@@ -39,19 +45,17 @@ def mark_missing(points: np.ndarray, confidence: np.ndarray, where: str) -> tupl
         raise DataError(f"{where}: coordinates must lie within {MAX_COORDINATE:g} px of the image")
 
     missing = bare.copy()
-    for mark in (*MARKS, *_repeated_places(points, confidence, bare)):
+    for mark in (*MARKS, *marks, *repeated_places(points, confidence)):
         missing |= (points == mark).all(-1)
 
     believed = missing & (confidence > 0)
     return np.where(missing, 0.0, confidence), int(believed.sum())
 
 
-def _repeated_places(
-    points: np.ndarray, confidence: np.ndarray, bare: np.ndarray
-) -> list[tuple[float, float]]:
+def repeated_places(points: np.ndarray, confidence: np.ndarray) -> list[tuple[float, float]]:
     """Places outside the body that several keypoints take exactly, again and again."""
     step = -(-len(points) // SAMPLE) if len(points) else 1
-    points, usable = points[::step], (~bare & (confidence > 0))[::step]
+    points, usable = points[::step], (np.isfinite(points).all(-1) & (confidence > 0))[::step]
     flat = points[usable]
     if not len(flat):
         return []

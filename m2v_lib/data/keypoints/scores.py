@@ -20,6 +20,13 @@ MAX_PEAK: Final = 2.0
 #: negative scores beyond this, in more than this share, are logits
 LOGIT: Final = -1.0
 MIN_NEGATIVE: Final = 0.02
+#: negative scores beyond this, in more than this share, are no heat map's
+DEPTH: Final = -0.05
+MIN_DEPTHS: Final = 0.2
+#: MediaPipe's number of landmarks, and how far from the hips (widths of the image) their depth goes
+MEDIAPIPE: Final = 33
+MAX_DEPTH: Final = 2.0
+DEPTH_NOTE: Final = "the third number of a landmark is its depth, all are taken as seen"
 #: the score of a keypoint found well, as a quantile of those above 0
 GOOD: Final = 0.9
 
@@ -38,6 +45,15 @@ def unit_scores(scores: np.ndarray, where: str) -> tuple[np.ndarray, list[str]]:
     marks = negative & (scores == -1)
     if negative.any() and not (negative & ~marks).any():
         return unit_scores(np.where(marks, 0.0, scores), where)
+
+    mostly_below = (scores < DEPTH).mean() > MIN_DEPTHS
+    if mostly_below and scores.shape[-1] == MEDIAPIPE and np.abs(scores).max() <= MAX_DEPTH:
+        return known.astype(float), [DEPTH_NOTE]
+    if mostly_below and scores.min() >= LOGIT:
+        raise DataError(
+            f"{where}: scores must be 0 or more, got {negative.mean():.0%} below; is the third "
+            "number of a keypoint its depth? Expected x, y, score"
+        )
 
     if scores.min(initial=0) < LOGIT and negative.mean() > MIN_NEGATIVE:
         notes.append(

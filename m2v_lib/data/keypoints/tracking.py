@@ -61,10 +61,10 @@ class Tracker:
         """
         seen, names = confidence > 0, np.full(len(joints), -1)
         self.tracks = [track for track in self.tracks if frame - track.frame <= self.max_gap]
-        pairs = [(track, b) for track in self.tracks for b in range(len(joints))]
-        cost = np.array([_distance(track, frame, joints[b], seen[b]) for track, b in pairs])
+        cost, sizes = np.empty((len(self.tracks), len(joints))), _sizes(joints, seen)
+        for a, track in enumerate(self.tracks):
+            cost[a] = _distances(track, frame, joints, seen, sizes)
 
-        cost = cost.reshape(len(self.tracks), len(joints))
         for a, b in assign(np.minimum(cost, 10 * GATE)) if cost.size else []:
             if cost[a, b] <= GATE:
                 self.tracks[a].move(frame, joints[b], seen[b])
@@ -91,21 +91,28 @@ def link(
     return names
 
 
-def _distance(track: _Track, frame: int, joints: np.ndarray, seen: np.ndarray) -> float:
-    """Mean joint distance in body sizes; between the bodies' middles where no joint is seen in
-    both.
+def _distances(
+    track: _Track, frame: int, joints: np.ndarray, seen: np.ndarray, sizes: np.ndarray
+) -> np.ndarray:
+    """Mean joint distances (B,) in body sizes to detections (B,J,2) of `sizes` (B,) that see the
+    joints (B,J); between the bodies' middles where no joint is seen in both.
     """
     expected = track.expected(frame)
-    size = max(_size(expected[track.seen]), _size(joints[seen]), 1.0)
+    size = np.maximum(np.maximum(sizes, _sizes(expected, track.seen)), 1.0)
     both = track.seen & seen
-    if both.any():
-        return float(np.linalg.norm((joints - expected)[both], axis=-1).mean()) / size
-    return float(np.linalg.norm(joints[seen].mean(0) - expected[track.seen].mean(0))) / size
+    apart = np.linalg.norm(joints - expected, axis=-1)
+    mean = np.where(both, apart, 0.0).sum(1) / np.maximum(both.sum(1), 1)
+
+    middle = np.where(seen[..., None], joints, 0.0).sum(1) / np.maximum(seen.sum(1), 1)[:, None]
+    between = np.linalg.norm(middle - expected[track.seen].mean(0), axis=-1)
+    return np.asarray(np.where(both.any(1), mean, between) / size)
 
 
-def _size(points: np.ndarray) -> float:
-    """Diagonal of the box around the points, px."""
-    return float(np.linalg.norm(np.ptp(points, axis=0))) if len(points) else 0.0
+def _sizes(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Diagonals (...,) of the boxes around the points (...,J,2) that are seen, px."""
+    low, high = (np.where(seen[..., None], points, edge) for edge in (np.inf, -np.inf))
+    sides = np.maximum(high.max(-2) - low.min(-2), 0)
+    return np.asarray(np.linalg.norm(sides, axis=-1))
 
 
 def assign(cost: np.ndarray) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ all frames of its first person, then of its second.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from m2v_lib.data.store.description import (
 from m2v_lib.data.store.folders import (
     building_folder,
     check_store_name,
+    open_each,
     store_folder,
     swap_in,
 )
@@ -152,13 +153,12 @@ def open_action_store(name: str, root: Path | None = None) -> ActionStore:
     return ActionStore(path, ActionMeta(**_read_description(path)["meta"]))
 
 
-def list_action_stores(root: Path | None = None) -> list[ActionStore]:
-    """All action data under ``root``, by name."""
+def list_action_stores(
+    root: Path | None = None, on_damaged: Callable[[DataError], object] | None = None
+) -> list[ActionStore]:
+    """All action data under ``root``, by name; damaged ones as in `list_stores`."""
     root = Path(root) if root else default_root()
-    return [
-        open_action_store(path.parent.name, root)
-        for path in sorted(root.glob(f"[!.]*/{DESCRIPTION}"))
-    ]
+    return open_each(open_action_store, root, DESCRIPTION, on_damaged)
 
 
 def write_actions(root: Path, meta: ActionMeta, data: ActionData) -> Path:

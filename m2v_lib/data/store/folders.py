@@ -13,14 +13,15 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.limits import MAX_NAME_LENGTH
 from m2v_lib.runs.locks import folder_lock
 
+S = TypeVar("S")
 #: what says of a store what it holds -> all files of such a store
 DESCRIPTIONS: Final = {
     "meta.json": ("meta.json", "train.safetensors", "test.safetensors", "world.safetensors"),
@@ -40,6 +41,26 @@ def check_store_name(name: object) -> str:
             f"store name must be one folder name of letters, digits and . _ + = @ -, got '{shown}'"
         )
     return name
+
+
+def open_each(
+    open_one: Callable[[str, Path], S],
+    root: Path,
+    description: str,
+    on_damaged: Callable[[DataError], object] | None,
+) -> list[S]:
+    """The stores below `root` that have such a description, by name; the error of a damaged one goes
+    to `on_damaged`, and is raised where that is None.
+    """
+    opened = []
+    for path in sorted(root.glob(f"[!.]*/{description}")):
+        try:
+            opened.append(open_one(path.parent.name, root))
+        except DataError as error:
+            if on_damaged is None:
+                raise
+            on_damaged(error)
+    return opened
 
 
 def store_folder(root: Path, name: str) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,6 +31,7 @@ from m2v_lib.data.store.description import (
 from m2v_lib.data.store.folders import (
     building_folder,
     check_store_name,
+    open_each,
     store_folder,
     swap_in,
 )
@@ -187,10 +189,14 @@ def default_root() -> Path:
     return Path(os.environ.get("M2V_STORE") or project_root() / "reports" / "stores")
 
 
-def list_stores(root: Path | None = None) -> list[Store]:
-    """Every complete store under ``root``, by name."""
+def list_stores(
+    root: Path | None = None, on_damaged: Callable[[DataError], object] | None = None
+) -> list[Store]:
+    """Every complete store under ``root``, by name; a damaged one is left out where `on_damaged`
+    takes the error.
+    """
     root = Path(root) if root else default_root()
-    return [open_store(meta.parent.name, root) for meta in sorted(root.glob("[!.]*/meta.json"))]
+    return open_each(open_store, root, "meta.json", on_damaged)
 
 
 def open_store(name: str, root: Path | None = None) -> Store:

@@ -179,6 +179,11 @@ def test_names_decide_and_not_the_number(tmp_path: Path) -> None:
         (["f1_t0.jpg", "f2_t40.jpg", "f3_t80.jpg"], [1, 2, 3]),
         (["walk.json", "run.json"], [0, 1]),
         (["12.jpg"], [12]),
+        (
+            [f"{1700000000 + t // 25}.{t % 25 * 40000:06d}.jpg" for t in (0, 30, 1, 26)],
+            [0, 3, 1, 2],
+        ),
+        ([f"walk_{t // 25:02d}s{t % 25 * 40:03d}ms.jpg" for t in (0, 1, 25, 26)], [0, 1, 2, 3]),
     ],
 )
 def test_the_digits_that_move_are_the_frame(names: list[str], numbers: list[int]) -> None:
@@ -190,6 +195,7 @@ def test_the_digits_that_move_are_the_frame(names: list[str], numbers: list[int]
     [
         [f"cam{c}_{t:03d}.json" for c in (1, 2) for t in range(3)],
         [f"{t:03d}_cam{c}.json" for c in (1, 2) for t in range(3)],
+        [f"cam{c}_{t}s0ms.json" for c in (1, 2) for t in range(3)],
         [f"{side}_{t:03d}.json" for side in ("left", "right") for t in range(3)],
     ],
 )
@@ -234,6 +240,17 @@ def test_people_first_is_told_by_motion() -> None:
     assert is_people_first(one[None]) and not is_people_first(one[:, None])
     crowd = one[:1, None].repeat(3, 1) + np.array([0, 300, 600])[:, None, None]
     assert not is_people_first(crowd)
+    many = np.stack([one[:10] + (300 * i, 0, 0) for i in range(12)])
+    assert is_people_first(many) and not is_people_first(many.swapaxes(0, 1))
+    assert not is_people_first(np.stack([one, one], axis=1)), "a person twice in each frame"
+
+
+def test_an_array_in_which_nearly_all_are_doubles_is_refused(tmp_path: Path) -> None:
+    still = np.repeat(keypoints("coco17")[:1], 10, axis=0)  # who stands still, ten frames of them
+    people = np.stack([still + (30 * i, 0, 0) for i in range(12)])
+    path = saved(tmp_path / "k.npz", people, layout="coco17", frames=np.arange(12))
+    with pytest.raises(DataError, match=r"108 of 120 detections lie on another of their frame"):
+        read_keypoints(path)
 
 
 def test_the_order_of_people_in_an_array_is_no_identity(tmp_path: Path) -> None:
@@ -307,3 +324,98 @@ def test_joints_by_number_with_holes_keep_their_number(tmp_path: Path) -> None:
     tracks = read_keypoints(_csv(lines, tmp_path), size=(1280, 720), fps=25)
     assert tracks.layout == "mediapipe33"
     np.testing.assert_allclose(tracks.people[0].xy[:, 13], XY[:, 13], atol=0.01)
+
+
+# ---- depth in a score's place ----
+
+
+def test_the_depth_of_landmarks_is_not_taken_for_their_visibility(tmp_path: Path) -> None:
+    points = keypoints("mediapipe33")
+    points[..., 2] = np.random.default_rng(0).normal(-0.1, 0.15, points.shape[:2])
+    tracks = read_keypoints(saved(tmp_path / "k.npz", points))
+    assert any("is its depth" in note for note in tracks.notes)
+    assert tracks.people[0].confidence.min() > 0
+
+    frames = [[[float(v) for v in mark] for mark in person] for person in points]
+    (tmp_path / "k.json").write_text(json.dumps({**SIZE, "frames": frames}))
+    assert read_keypoints(tmp_path / "k.json").people[0].confidence.min() > 0
+
+
+def test_scores_mostly_below_zero_are_refused(tmp_path: Path) -> None:
+    points = keypoints("coco17")
+    points[..., 2] = np.random.default_rng(0).normal(-0.1, 0.15, points.shape[:2])
+    with pytest.raises(DataError, match="scores must be 0 or more, got .* its depth"):
+        read_keypoints(saved(tmp_path / "k.npz", points))
+
+    assert "taken as missing" in unit_scores(np.array([[0.9, -0.02, -0.03]]), "k")[1][0]
+
+
+# ---- who is no person ----
+
+
+def coco(**more: Any) -> list[dict[str, Any]]:
+    """The body as entries of COCO, and one beside it of the second category."""
+    points = keypoints("coco17")
+    moved = points + np.array([300.0, 50.0, 0.0])
+    return [
+        {"image_id": t, "category_id": c, "keypoints": one[t].ravel().tolist(), **more}
+        for t in range(N)
+        for c, one in ((1, points), (18, moved))
+    ]
+
+
+@pytest.mark.parametrize("others", ["dog", "lynx"])
+def test_animals_of_annotations_are_left_out(others: str, tmp_path: Path) -> None:
+    images = [{"id": t, "width": 1280, "height": 720} for t in range(N)]
+    categories = [
+        {"id": 18, "name": others, "keypoints": [f"paw {i}" for i in range(17)]},
+        {"id": 1, "name": "athlete", "keypoints": list(LAYOUTS["coco17"].keypoints)},
+    ]
+    file = tmp_path / "k.json"
+    content = {"images": images, "annotations": coco(), "categories": categories}
+    file.write_text(json.dumps(content))
+    tracks = read_keypoints(file, fps=25)
+    assert len(tracks.people) == 1 and f"{N} " in tracks.notes[0] and "left out" in tracks.notes[0]
+
+
+def test_results_of_several_categories_are_of_people_alone(tmp_path: Path) -> None:
+    (tmp_path / "k.json").write_text(json.dumps(coco()))
+    tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
+    assert len(tracks.people) == 1 and tracks.notes == (f"{N} detections were left out: 18",)
+
+    one = [entry for entry in coco() if entry["category_id"] == 18]
+    (tmp_path / "k.json").write_text(json.dumps(one))
+    assert len(read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25).people) == 1
+
+
+def test_ultralytics_says_what_is_no_person(tmp_path: Path) -> None:
+    columns = [dict(zip("xy", one.T.tolist(), strict=False)) for one in keypoints("coco17")]
+    dogs = [{key: [v + 200 for v in one[key]] for key in "xy"} for one in columns]
+    frames = [
+        [{"name": "dog", "keypoints": dog}, {"name": "person", "keypoints": person}]
+        for dog, person in zip(dogs, columns, strict=True)
+    ]
+    (tmp_path / "k.json").write_text(json.dumps(frames))
+    tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
+    assert len(tracks.people) == 1 and f"{N} detections were left out: dog" in tracks.notes
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("extra", [[], [0.9], [0.9, 7.0]])
+def test_labels_with_score_and_track_and_of_two_numbers(
+    dims: int, extra: list[float], tmp_path: Path
+) -> None:
+    shares = keypoints("coco17") / (CAMERA.width, CAMERA.height, 1)
+    shares[:, 3, :2] = 0
+    for t, one in enumerate(shares[:, :, :dims]):
+        line = [0, 0.5, 0.5, 0.1, 0.1, *one.ravel(), *extra]
+        (tmp_path / f"walk_{t}.txt").write_text(" ".join(map(str, line)))
+    tracks = read_keypoints(tmp_path, size=(CAMERA.width, CAMERA.height), fps=25)
+    (person,) = tracks.people
+    assert tracks.layout == "coco17" and person.name == ("7" if len(extra) == 2 else "0")
+
+
+def test_a_file_of_a_line_a_frame_is_said_to_be_a_stream(tmp_path: Path) -> None:
+    (tmp_path / "k.jsonl").write_text('{"people": []}\n' * 3)
+    with pytest.raises(DataError, match=r"more than one JSON value .* a stream \(m2v lift -"):
+        read_keypoints(tmp_path / "k.jsonl")

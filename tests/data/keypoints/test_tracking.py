@@ -4,10 +4,13 @@ and goes.
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from m2v_lib.data.keypoints.tracking import assign, link
+from m2v_lib.data.keypoints.identity import _same, first_of_duplicates
+from m2v_lib.data.keypoints.tracking import _distances, _sizes, _Track, assign, link
 
 SHAPE = np.array(
     [
@@ -136,3 +139,49 @@ def test_missing_joints_do_not_lose_a_person() -> None:
 def test_numbers_follow_the_order_of_appearance() -> None:
     frame, joints, _ = people(np.full((3, 1), 100.0))
     assert link(frame[::-1].copy(), joints, np.ones(joints.shape[:2])).tolist() == [0, 0, 0]
+
+
+def crowd(n_people: int, n_frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames, places and scores of people who stand about, a fifth of their joints missing."""
+    rng = np.random.default_rng(0)
+    base = SHAPE + rng.uniform(0, 4000, (n_people, 1, 2))
+    xy = np.concatenate([base + rng.normal(0, 1, base.shape) + t for t in range(n_frames)])
+    score = rng.uniform(0, 1, xy.shape[:2])
+    return np.repeat(np.arange(n_frames), n_people), xy, np.where(score < 0.2, 0, score)
+
+
+def test_distances_and_doubles_are_those_of_joint_after_joint() -> None:
+    """Against one pair and one joint at a time."""
+    _, xy, score = crowd(12, 1)
+    xy[3] = xy[2] + 0.5
+    score[5, :] = [0.5] * 3 + [0.0] * 14
+    score[6, :3] = 0  # no joint in common with detection 5
+    score[6, 3:] = np.maximum(score[6, 3:], 0.1) * (np.arange(14) > 10)
+    seen = score > 0
+
+    def box(points: np.ndarray) -> float:
+        return float(np.hypot(*(points.max(0) - points.min(0))))
+
+    for one in range(12):
+        track = _Track(0, 0, xy[one], seen[one], np.zeros(2))
+        found = _distances(track, 1, xy, seen, _sizes(xy, seen))
+        same = _same(xy, seen, one, np.arange(12))
+        for other in range(12):
+            both = [j for j in range(17) if seen[one, j] and seen[other, j]]
+            size = max(box(xy[one][seen[one]]), box(xy[other][seen[other]]), 1.0)
+            apart = [np.hypot(*(xy[one, j] - xy[other, j])) for j in both]
+            middles = (xy[i][seen[i]].mean(0) for i in (one, other))
+            between = np.hypot(*np.subtract(*middles))
+            expected = np.mean(apart) if both else between
+            np.testing.assert_allclose(found[other], expected / size, atol=1e-12)
+            alike = len(both) >= 4 and np.mean(apart) <= 0.05 * box(xy[one][both])
+            assert same[other] == alike
+    assert _same(xy, seen, 2, np.array([3])).all()
+
+
+def test_a_crowd_is_told_apart_in_seconds() -> None:
+    frame, xy, score = crowd(150, 4)
+    start = time.process_time()
+    assert first_of_duplicates(frame, xy, score).all()
+    np.testing.assert_array_equal(link(frame, xy, score, 25.0), np.tile(np.arange(150), 4))
+    assert time.process_time() - start < 4, "150 people in 4 frames"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from m2v_lib import cli
 from m2v_lib.data.store import (
     DataError,
     Meta,
@@ -217,3 +218,18 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     (path / "test.safetensors").write_bytes(raw)
     with pytest.raises(DataError, match=r"contents have sha256"):
         open_store("toy", tmp_path).verify()
+
+
+def test_a_damaged_store_does_not_hide_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("broken", "toy"):
+        write_store(tmp_path, replace(META, name=name), make_split(), make_split())
+    (tmp_path / "broken" / "meta.json").write_text("{")
+    with pytest.raises(DataError, match="broken"):
+        list_stores(tmp_path)
+
+    monkeypatch.setenv("M2V_STORE", str(tmp_path))
+    assert cli.main(["data", "list"]) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("toy ") and said.err.count("\n") == 1 and "broken" in said.err

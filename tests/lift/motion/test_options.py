@@ -10,12 +10,12 @@ import pytest
 from fakes.lifting import CAMERA, Flat, tracks
 from fakes.walking import camera_world, person, seen_from, walk
 
-from m2v_lib.cli import main
+from m2v_lib.cli import joined_values, main
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.keypoints import Person
 from m2v_lib.geometry import cameras
 from m2v_lib.lift import SAMPLE, lift
-from m2v_lib.lift.camera import focal_of_view
+from m2v_lib.lift.camera import MAX_VIEW, MIN_VIEW, Camera, assumed_camera, focal_of_view
 from m2v_lib.lift.command import smoothing
 from m2v_lib.lift.lens import parse_distortion, undistorted
 from m2v_lib.lift.motion.treatment import steps, treat
@@ -127,3 +127,32 @@ def test_distortion_is_undone() -> None:
     seen = confidence > 0
     np.testing.assert_allclose(found.xy[seen], one.xy[seen], atol=0.01)
     assert not found.xy[:, 5].any(), "what was not seen stays where it is"
+
+
+def test_a_value_that_begins_with_a_minus_is_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["lift", "nowhere.json", "-o", "x.npz", "--fov", "60", "--distortion", "-0.2,.05,0,0"]
+    assert main(given) == 2
+    assert "nowhere.json" in capsys.readouterr().err
+    joined = joined_values(["--a", "-.5", "--b=1", "-2", "-o", "-3", "--c", "-x"])
+    assert joined == ["--a=-.5", "--b=1", "-2", "-o", "-3", "--c", "-x"]
+
+
+def test_a_joint_where_the_distortion_cannot_be_undone_is_unseen() -> None:
+    camera = Camera(500.0, 1280, 720)
+    made = tracks(40)
+    person = made.people[0]
+    xy = person.xy.copy()
+    xy[3, 9] = 1900, 400
+    bent = replace(made, people=(replace(person, xy=xy),))
+    straight = undistorted(bent, (-0.3, 0.1, 0.0, 0.0), camera)
+    assert straight.people[0].confidence[3, 9] == 0 and np.isfinite(straight.people[0].xy).all()
+    assert (straight.people[0].confidence > 0).sum() == 40 * 17 - 1
+    assert "1 joints lie where the distortion cannot be undone" in straight.notes[-1]
+
+
+@pytest.mark.parametrize("focal", [26.0, 1e6])
+def test_a_focal_length_of_no_lens_is_refused(focal: float) -> None:
+    with pytest.raises(DataError, match=r"focal length must be 56 to 73337 px of 1280 x 720 px"):
+        assumed_camera(1280, 720, focal)
+    for view, width in ((MIN_VIEW, 720), (MAX_VIEW, 720), (MAX_VIEW, 1280)):
+        assumed_camera(width, 1280, focal_of_view(view, width))

@@ -15,6 +15,7 @@ from typing import Any
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import as_list, as_names, as_tables, as_whole, listed, shown
+from m2v_lib.data.keypoints.formats.categories import are_people
 from m2v_lib.data.keypoints.formats.files import (
     DetectionBuilder,
     Detections,
@@ -31,12 +32,16 @@ MAX_FIRST = 1000
 def read_results(path: Path, content: list[Any]) -> Detections:
     """COCO's results, or AlphaPose's."""
     rows, items = DetectionBuilder(path), as_tables(content, str(path))
+    categories = [_category(item) for item in items]
+    kept, notes = are_people(categories) if len(set(categories)) > 1 else ([True] * len(items), [])
     images = [entry_of(path, item, "image_id") for item in items]
     numbers = _numbers_of(path, images)
     first = min(numbers.values(), default=0)
     offset = first if first > MAX_FIRST + 10 * len(numbers) else 0
 
-    for item, image in zip(items, images, strict=True):
+    for item, image, is_person in zip(items, images, kept, strict=True):
+        if not is_person:
+            continue
         person = item.get("idx", item.get("track_id"))
         rows.add(numbers[_key(image)] - offset, person, entry_of(path, item, "keypoints"))
 
@@ -50,7 +55,8 @@ def read_results(path: Path, content: list[Any]) -> Detections:
     alphapose = any("idx" in item for item in items) or any(isinstance(i, str) for i in images)
     n_keypoints = len(rows.values[0]) if rows.values and isinstance(rows.values[0], list) else 0
 
-    header = Header(n_frames=n_frames, usual_layout="coco17" if n_keypoints == 17 else None)
+    usual = "coco17" if n_keypoints == 17 else None
+    header = Header(n_frames=n_frames, usual_layout=usual, notes=tuple(notes))
     return rows.make("AlphaPose" if alphapose else "COCO results", header)
 
 
@@ -59,9 +65,12 @@ def read_annotations(path: Path, content: Mapping[str, Any]) -> Detections:
     images = as_tables(content.get("images"), f"{path}: images")
     _check_one_video(path, images)
     numbers = _image_numbers(path, images)
-    rows = DetectionBuilder(path)
+    rows, items = DetectionBuilder(path), as_tables(content["annotations"], f"{path}: annotations")
+    kept, names, notes = _of_people(path, items, content.get("categories"))
 
-    for item in as_tables(content["annotations"], f"{path}: annotations"):
+    for item, is_person in zip(items, kept, strict=True):
+        if not is_person:
+            continue
         keypoints = item.get("keypoints")
         if not keypoints:  # a crowd, or a person without marked joints
             continue
@@ -77,12 +86,17 @@ def read_annotations(path: Path, content: Mapping[str, Any]) -> Detections:
 
         rows.add(numbers[image], item.get("track_id"), keypoints)
 
-    names = _keypoint_names(path, content.get("categories"))
     width, height = size_of(images[0], f"{path}: images") if images else (None, None)
     n_frames = max(numbers.values(), default=-1) + 1
     usual = None if names else "coco17"
 
-    header = Header(None, width, height, n_frames=n_frames, names=names, usual_layout=usual)
+    header = Header(
+        *(None, width, height),
+        n_frames=n_frames,
+        names=names,
+        usual_layout=usual,
+        notes=tuple(notes),
+    )
     return rows.make("COCO annotations", header)
 
 
@@ -135,13 +149,40 @@ def _image_numbers(path: Path, images: Sequence[Mapping[Any, Any]]) -> dict[str,
     return {key: number - first for key, number in zip(keys, numbers, strict=True)}
 
 
-def _keypoint_names(path: Path, categories: Any) -> tuple[str, ...] | None:
-    if not categories:
-        return None
-    for category in as_tables(categories, f"{path}: categories"):
-        if category.get("keypoints"):
-            return tuple(as_names(category["keypoints"], f"{path}: keypoints of the category"))
-    return None
+def _of_people(
+    path: Path, items: Sequence[Mapping[Any, Any]], categories: Any
+) -> tuple[list[bool], tuple[str, ...] | None, list[str]]:
+    """Which annotations are of people, the names of their keypoints, and a note of the others: of
+    another category, or of one whose keypoints have other names.
+    """
+    known = as_tables(categories, f"{path}: categories") if categories else []
+    names = {shown(one.get("id")): str(one.get("name", "")) or None for one in known}
+    keypoints = {
+        shown(one.get("id")): tuple(
+            as_names(one["keypoints"], f"{path}: keypoints of the category")
+        )
+        for one in known
+        if one.get("keypoints")
+    }
+    ids = [_category(item) or "" for item in items]
+    kept, notes = are_people([names.get(category) for category in ids])
+
+    used = [category for category, keep in zip(ids, kept, strict=True) if keep]
+    chosen = next((keypoints[one] for one in used if one in keypoints), None)
+    if chosen is None and len(keypoints) == 1:
+        (chosen,) = keypoints.values()
+    others = [
+        keep and keypoints.get(one, chosen) != chosen for one, keep in zip(ids, kept, strict=True)
+    ]
+    if any(others):
+        notes.append(f"{sum(others)} annotations were left out, their keypoints have other names")
+        kept = [keep and not other for keep, other in zip(kept, others, strict=True)]
+    return kept, chosen, notes
+
+
+def _category(item: Mapping[Any, Any]) -> str | None:
+    category = item.get("category_id")
+    return None if category is None else shown(category)
 
 
 def _check_one_video(path: Path, images: Sequence[Mapping[Any, Any]]) -> None:

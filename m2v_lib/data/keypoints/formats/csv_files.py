@@ -1,10 +1,10 @@
 """Keypoints in text tables: a line a keypoint, or a line a frame as DeepLabCut and SLEAP write.
 
-- a line a keypoint: columns `frame, joint, x, y` and perhaps `person`, `confidence` (or
-  `visibility`, `score`, `likelihood`), any order; `joint` is a number or a name. `#` lines at the
+- a line a keypoint: columns `frame, joint, x, y` and perhaps `person`, `confidence` (or another of
+  SCORES), any order; `joint` is a number or a name. `#` lines at the
   top may hold `width=1280 height=720 fps=25 layout=coco17`
 - SLEAP: `track, frame_idx, instance.score, nose.x, nose.y, nose.score, ...`; other programs write
-  `nose_x`, `x_nose`
+  `nose_x`, `x_nose`, and `nose_` with any of SCORES
 - DeepLabCut: three or four lines `scorer`, (`individuals`,) `bodyparts`, `coords`, then a line a
   frame
 
@@ -13,10 +13,8 @@ Separated by commas, semicolons (with decimal commas) or tabs.
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,43 +27,29 @@ from m2v_lib.data.keypoints.formats.files import (
     UnrecognisedFile,
     rate_of,
     size_of,
-    text_of,
 )
+from m2v_lib.data.keypoints.formats.text_tables import Table, cell, read_table
+from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.limits import MAX_FRAME_NUMBER, MAX_KEYPOINTS
 
-SCORES: Final = ("confidence", "visibility", "score", "likelihood", "conf", "probability", "c")
+SCORES: Final = (
+    *("confidence", "visibility", "score", "likelihood", "conf", "probability", "prob", "vis"),
+    *("visible", "presence", "c", "v", "p"),
+)
 FRAMES: Final = ("frame", "frame_idx", "frame_id", "frame_number", "image_id")
 PEOPLE: Final = ("person", "track", "individual", "id", "person_id", "track_id")
 JOINTS: Final = ("joint", "keypoint", "bodypart", "landmark", "joint_id", "keypoint_id")
 #: columns of one keypoint in a line a frame
-WIDE: Final = re.compile(r"(?P<name>.+?)[._ -](?P<axis>x|y|score|likelihood|confidence|conf|c|v)")
-WIDE_BEFORE: Final = re.compile(
-    r"(?P<axis>x|y|score|likelihood|confidence|conf|c|v)[._ -](?P<name>.+)"
-)
-#: cells of a keypoint that was not found
-MISSING: Final = ("", "nan")
-MAX_COLUMNS: Final = 3 * MAX_KEYPOINTS + 100
+_AXIS: Final = rf"(?P<axis>x|y|{'|'.join(SCORES)})"
+WIDE: Final = re.compile(rf"(?P<name>.+?)[._ -]{_AXIS}")
+WIDE_BEFORE: Final = re.compile(rf"{_AXIS}[._ -](?P<name>.+)")
 
 
-@dataclass(frozen=True)
-class Table:
-    """Lines of cells with their numbers in the file, and what `#` lines say."""
-
-    path: Path
-    head: dict[str, Any]
-    columns: list[str]
-    lines: list[tuple[int, list[str]]]
-    number: Callable[[str], float]
-
-    name: str = ""
-
-    def where(self, line: int) -> str:
-        return f"{self.name}: line {line}"
-
-
-def read_csv(path: Path) -> Detections:
-    """A table of any of these kinds. Raises DataError."""
-    table = _parsed(path)
+def read_csv(path: Path, layout: str | None = None) -> Detections:
+    """A table of any of these kinds. Joints by number may lack some of the `layout` asked for, which
+    are then never seen. Raises DataError.
+    """
+    table = read_table(path, layout)
     columns = table.columns
     if columns[:1] == ["scorer"] or columns[:1] == ["bodyparts"]:
         return _deeplabcut(table)
@@ -84,42 +68,6 @@ def read_csv(path: Path) -> Detections:
     )
 
 
-def _parsed(path: Path) -> Table:
-    lines = text_of(path).splitlines()
-    comments = (line.lstrip("# ") for line in lines if line.startswith("#"))
-    words = " ".join(comments).split()
-    head: dict[str, Any] = dict(word.split("=", 1) for word in words if "=" in word)
-    numbered = [(i, line) for i, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    first = numbered[0][1] if numbered else ""
-    separator = max(",;\t", key=first.count)
-
-    try:
-        rows = list(csv.reader((line for _, line in numbered), delimiter=separator))
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error})") from error
-
-    if len(rows) != len(numbered):
-        raise DataError(f"{path}: has a quoted cell that goes over several lines")
-    if rows and len(rows[0]) > MAX_COLUMNS:
-        raise DataError(f"{path}: must have at most {MAX_COLUMNS} columns, got {len(rows[0])}")
-
-    columns = [name.strip().lower() for name in rows[0]] if rows else []
-    if len(set(columns)) < len(columns) and columns[:1] not in (["scorer"], ["bodyparts"]):
-        raise DataError(f"{path}: two columns have the same name, expected each once")
-
-    body = [
-        (number, [cell.strip() for cell in row])
-        for (number, _), row in zip(numbered[1:], rows[1:], strict=True)
-    ]
-    return Table(
-        path, head, columns, body, _decimal_comma if separator == ";" else float, str(path)
-    )
-
-
-def _decimal_comma(text: str) -> float:
-    return float(text.replace(",", "."))
-
-
 def _row(table: Table, line: int, cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(table.columns):
         raise DataError(
@@ -131,27 +79,49 @@ def _row(table: Table, line: int, cells: Sequence[str]) -> dict[str, str]:
 def _long(table: Table, frame_column: str, joint_column: str) -> Detections:
     """A line a keypoint."""
     score = next((name for name in SCORES if name in table.columns), None)
-    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    person_column, unlike_people = _person_column(table, several_frames=True)
+    used = {frame_column, joint_column, "x", "y", score, person_column}
 
     cells: dict[tuple[int, str], dict[str, list[float]]] = {}
     for line, values in table.lines:
         row = _row(table, line, values)
         where = table.where(line)
         frame = _frame(row[frame_column], where)
-        one = cells.setdefault((frame, row.get(person_column, "")), {})
+        person = row[person_column] if person_column else ""
+        one = cells.setdefault((frame, person), {})
         joint = row[joint_column]
         if joint in one:
             raise DataError(f"{where} gives joint {listed([joint])} of frame {frame} a second time")
 
-        one[joint] = _cell(table, where, row["x"], row["y"], row[score] if score else "1")
+        one[joint] = cell(table, where, row["x"], row["y"], row[score] if score else "1")
 
     joints = list(dict.fromkeys(joint for one in cells.values() for joint in one))
-    order, names, notes = _order(table.path, joints)
+    order, names, notes = _order(table, joints)
     rows = DetectionBuilder(table.path)
     for (frame, person), one in sorted(cells.items()):
         rows.add(frame, person or None, [one.get(joint, [0.0, 0.0, 0.0]) for joint in order])
 
+    notes += [*unlike_people, *_unused(table, used)]
     return rows.make("CSV", _header(table, max(rows.frame, default=-1) + 1, names, notes))
+
+
+def _person_column(table: Table, *, several_frames: bool) -> tuple[str | None, list[str]]:
+    """The column that says who somebody is, and a note of one that does not: it numbers the rows."""
+    notes = list[str]()
+    for name in (name for name in PEOPLE if name in table.columns):
+        at = table.columns.index(name)
+        values = [cells[at] for _, cells in table.lines if at < len(cells)]
+        if not several_frames or len(values) < 2 or len(set(values)) < len(values):
+            return name, notes
+        notes.append(f"column {shown(name)} differs in every row, it was not taken for people")
+    return None, notes
+
+
+def _unused(table: Table, used: Collection[str | None]) -> list[str]:
+    """A note of the columns that were not read."""
+    known = {*used, "instance.score"}  # SLEAP's, of the person as a whole
+    unused = [name or "(without a name)" for name in table.columns if name not in known]
+    return [f"columns not read: {listed(unused, 6)}"] if unused else []
 
 
 def _frame(text: str, where: str) -> int:
@@ -160,8 +130,11 @@ def _frame(text: str, where: str) -> int:
     return as_whole(text, f"{where}: frame", 0, MAX_FRAME_NUMBER, text=True)
 
 
-def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
-    """The joints in their order, their names where they have some, and what was assumed."""
+def _order(table: Table, joints: list[str]) -> tuple[list[str], tuple[str, ...] | None, list[str]]:
+    """The joints in their order ("" for one that is never given), their names where they have some,
+    and what was assumed.
+    """
+    path = table.path
     if len(joints) > MAX_KEYPOINTS:
         raise DataError(f"{path}: must have at most {MAX_KEYPOINTS} joints, got {len(joints)}")
     if not all(joint.isascii() and joint.isdigit() for joint in joints):
@@ -171,6 +144,9 @@ def _order(path: Path, joints: list[str]) -> tuple[list[str], tuple[str, ...] | 
         as_whole(joint, f"{path}: joint", 0, MAX_KEYPOINTS, text=True): joint for joint in joints
     }
     first, last = min(by_number, default=0), max(by_number, default=-1)
+    layout = LAYOUTS.get(str(table.layout or table.head.get("layout")))
+    if layout is not None and last < layout.n_keypoints:
+        return [by_number.get(i, "") for i in range(layout.n_keypoints)], None, []
     if first == 1 and len(by_number) == last:
         return [by_number[i] for i in range(1, last + 1)], None, ["joints are counted from 1"]
 
@@ -190,16 +166,20 @@ def _wide_columns(columns: Sequence[str]) -> dict[str, dict[str, int]]:
 
 def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]) -> Detections:
     """A line a frame and person."""
-    rows = DetectionBuilder(table.path)
-    person_column = next((name for name in PEOPLE if name in table.columns), "")
+    rows, frame_at = DetectionBuilder(table.path), table.columns.index(frame_column)
+    frames = {cells[frame_at] for _, cells in table.lines if frame_at < len(cells)}
+    person_column, unlike_people = _person_column(table, several_frames=len(frames) > 1)
+    used = {frame_column, person_column}
+    used |= {table.columns[at] for axes in wide.values() for at in axes.values()}
 
     for line, values in table.lines:
         row = _row(table, line, values)
         frame = _frame(row[frame_column], table.where(line))
-        person = row.get(person_column) or None
+        person = (row[person_column] if person_column else "") or None
         rows.add(frame, person, _triples(table, line, values, wide.values()))
 
-    order, names, notes = _order(table.path, list(wide))
+    order, names, notes = _order(table, list(wide))
+    notes += [*unlike_people, *_unused(table, used)]
     if names is None:
         notes = [*notes, "keypoints by the number in their columns"]
         wanted = [list(wide).index(name) if name else None for name in order]
@@ -213,9 +193,9 @@ def _wide(table: Table, frame_column: str, wide: Mapping[str, Mapping[str, int]]
 def _triples(table: Table, line: int, values: Sequence[str], axes: Any) -> list[list[float]]:
     where = table.where(line)
     return [
-        _cell(table, where, values[at["x"]], values[at["y"]], values[at["score"]])
+        cell(table, where, values[at["x"]], values[at["y"]], values[at["score"]])
         if "score" in at
-        else _cell(table, where, values[at["x"]], values[at["y"]], "1")
+        else cell(table, where, values[at["x"]], values[at["y"]], "1")
         for at in axes
     ]
 
@@ -262,25 +242,6 @@ def _deeplabcut_frame(table: Table, line: int, text: str) -> int:
     digits = re.findall(r"\d+", text)
     where = f"{table.where(line)}: frame"
     return as_whole(digits[-1] if digits else text, where, 0, MAX_FRAME_NUMBER, text=True)
-
-
-def _cell(table: Table, where: str, x: str, y: str, score: str) -> list[float]:
-    """x, y and confidence of one keypoint; both coordinates left blank or nan: it is missing."""
-    try:
-        if x.lower() in MISSING and y.lower() in MISSING:
-            return [0.0, 0.0, 0.0]
-        return [table.number(x), table.number(y), table.number(score) if score else 0.0]
-    except ValueError as error:
-        odd = next((text for text in (x, y, score) if not _is_number(table, text)), "")
-        raise DataError(f"{where} holds something that is no number ({shown(odd)})") from error
-
-
-def _is_number(table: Table, text: str) -> bool:
-    try:
-        table.number(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _header(

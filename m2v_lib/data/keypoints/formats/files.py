@@ -22,6 +22,7 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import (
+    UTF16,
     as_decoded,
     as_number,
     as_text,
@@ -205,6 +206,11 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(text_of(path))
     except json.JSONDecodeError as error:
+        if error.msg == "Extra data" and error.lineno > 1:
+            raise DataError(
+                f"{path}: holds more than one JSON value (line {error.lineno}); a file of a line a "
+                f"frame is lifted as a stream (m2v lift - < {path.name})"
+            ) from error
         cut = ", truncated?" if error.pos >= len(error.doc.rstrip()) - 1 else ""
         raise DataError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}{cut}"
@@ -236,8 +242,10 @@ def text_of(path: Path) -> str:
     return as_decoded(unpacked, path)
 
 
-def read_detections(path: Path | str) -> Detections:
-    """Whatever a detector wrote: a file of any known kind, or a folder with one file a frame."""
+def read_detections(path: Path | str, layout: str | None = None) -> Detections:
+    """Whatever a detector wrote: a file of any known kind, or a folder with one file a frame;
+    `layout` is what the caller asks for.
+    """
     from m2v_lib.data.keypoints.formats import csv_files, folders, json_files, tables
 
     path = Path(path)
@@ -249,7 +257,7 @@ def read_detections(path: Path | str) -> Detections:
     if head.startswith(b"PK"):
         return tables.read_npz(path)
 
-    if head.startswith(GZIP):
+    if head.startswith((GZIP, *UTF16)):
         head = text_of(path)[:64].encode()
     if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"["):
         return json_files.read(path)
@@ -258,7 +266,7 @@ def read_detections(path: Path | str) -> Detections:
     if path.suffix.lower() == ".trc" or head.startswith(b"PathFileType"):
         raise DataError(f"{path}: is a .trc file, whose markers are in space already")
 
-    return csv_files.read_csv(path)
+    return csv_files.read_csv(path, layout)
 
 
 def kind_of(head: bytes) -> str:

@@ -20,6 +20,7 @@ from m2v_lib.data.keypoints.formats.frames_json import (
     one_frame,
     openpose_header,
 )
+from m2v_lib.data.keypoints.layouts import LAYOUTS, candidates
 from m2v_lib.data.limits import MAX_FILES, MAX_TEXT_BYTES
 
 ENDINGS = (".json", ".npz", ".csv", ".gz")
@@ -69,8 +70,8 @@ def _read_frames(folder: Path, files: list[Path], first: Any) -> Detections:
 
 
 def _read_labels(folder: Path, files: list[Path]) -> Detections:
-    """Ultralytics' labels: a line a person, `class x y w h` and x, y, visibility a keypoint, all
-    as shares of the image.
+    """Ultralytics' labels: a line a person, `class x y w h`, x, y and perhaps visibility a keypoint,
+    all as shares of the image, and perhaps a score and a track's number.
     """
     numbers = frame_numbers([file.name for file in files], str(folder))
     rows, start = DetectionBuilder(folder), min(numbers)
@@ -85,19 +86,32 @@ def _read_labels(folder: Path, files: list[Path]) -> Detections:
             if not values:
                 continue
 
-            extra = (len(values) - 5) % 3  # a score, or a track's number, at the end
-            keypoints = values[5 : len(values) - extra]
-            if len(values) < 8 or extra > 1:
+            numbers_a_keypoint, extra = _form_of_label(len(values) - 5)
+            if not numbers_a_keypoint:
                 raise DataError(
                     f"{file}: line {i} has {len(values)} numbers, expected class, box and x, y, "
                     "visibility for each keypoint (Ultralytics labels)"
                 )
 
-            rows.add(number - start, None, keypoints)
+            keypoints = values[5 : len(values) - extra]
+            if numbers_a_keypoint == 2:
+                pairs = zip(keypoints[::2], keypoints[1::2], strict=True)
+                keypoints = [v for x, y in pairs for v in (x, y, float(bool(x or y)))]
+            rows.add(number - start, values[-1] if extra == 2 else None, keypoints)
 
     n_frames = max(numbers) - start + 1
     header = Header(units="normalised", n_frames=n_frames, usual_layout="coco17")
     return rows.make("Ultralytics labels", header)
+
+
+def _form_of_label(n: int) -> tuple[int, int]:
+    """How many numbers a keypoint has, and how many follow the last one, where a label has `n` of both
+    together: COCO's 17 keypoints if they can be, else those of another layout; (0, 0) for neither.
+    """
+    forms = [(each, extra) for each in (3, 2) for extra in range(3) if (n - extra) % each == 0]
+    counts = {form: (n - form[1]) // form[0] for form in forms}
+    usual = (form for form in forms if counts[form] == len(LAYOUTS["coco17"].keypoints))
+    return next(usual, next((form for form in forms if candidates(counts[form])), (0, 0)))
 
 
 def recordings(folder: Path | str) -> Iterator[Path]:

@@ -15,6 +15,8 @@ from m2v_lib.data.checks import DataError
 from m2v_lib.data.foreign_values import listed, shown
 
 _DIGITS: Final = re.compile(r"\d+")
+#: names of images by their time: 1700000000.040000, walk_00s040ms
+_TIME: Final = re.compile(r"((?<!\d)\d{9,11}[._]\d{1,9}|\d+s_?\d+ms)$")
 #: digits of a number that is counted: longer ones are ids or time stamps
 MAX_DIGITS: Final = 15
 
@@ -34,6 +36,11 @@ def frame_numbers(names: Sequence[str], where: str) -> list[int]:
         return [number_in(names[0]) or 0]
 
     stems = [_stem(name) for name in names]
+    if all(_TIME.search(stem) for stem in stems):
+        times = [tuple(int(digits) for digits in _DIGITS.findall(stem)) for stem in stems]
+        if len(set(times)) == len(times) and len({_TIME.sub("", stem) for stem in stems}) == 1:
+            return [sorted(times).index(time) for time in times]
+
     patterns = [_DIGITS.sub("#", stem) for stem in stems]
     if len(set(patterns)) > 1:
         return _of_several_patterns(names, patterns, where)

@@ -27,6 +27,7 @@ from m2v_lib.data.foreign_values import (
     as_whole,
     kind_of,
 )
+from m2v_lib.data.keypoints.formats.categories import are_people
 from m2v_lib.data.keypoints.formats.coco_json import entry_of
 from m2v_lib.data.keypoints.formats.files import (
     DetectionBuilder,
@@ -130,9 +131,14 @@ def mmpose_names(path: Path, meta: Any) -> tuple[str, ...] | None:
 def ultralytics(path: Path, frames: list[Any]) -> Detections:
     """What Ultralytics' `to_json` gives, gathered frame by frame."""
     rows = DetectionBuilder(path)
-    for number, frame in enumerate(frames):
-        for person in as_tables(frame, f"{path}: frame {number}"):
-            if not person.get("keypoints"):
+    tables = [as_tables(frame, f"{path}: frame {number}") for number, frame in enumerate(frames)]
+    classes = [one.get("name") for frame in tables for one in frame]
+    kept, notes = are_people([name if isinstance(name, str) else None for name in classes])
+    is_person = iter(kept)
+
+    for number, frame in enumerate(tables):
+        for person in frame:
+            if not next(is_person) or not person.get("keypoints"):
                 continue
 
             keypoints = as_table(person["keypoints"], f"{path}: keypoints")
@@ -148,7 +154,8 @@ def ultralytics(path: Path, frames: list[Any]) -> Detections:
             triples = [list(triple) for triple in zip(x, y, seen, strict=True)]
             rows.add(number, person.get("track_id"), triples)
 
-    return rows.make("Ultralytics", Header(n_frames=len(frames), usual_layout="coco17"))
+    header = Header(n_frames=len(frames), usual_layout="coco17", notes=tuple(notes))
+    return rows.make("Ultralytics", header)
 
 
 def mediapipe(path: Path, head: Mapping[str, Any], frames: Any) -> Detections:

@@ -38,6 +38,11 @@ KEYS: Final = ("keypoints", "landmarks", "reconstruction")
 SCORES: Final = ("confidence", "scores", "score", "keypoint_scores", "keypoint_score", "likelihood")
 
 
+#: body sizes that nobody moves from one frame to the next, and that people stand apart
+NEAR: Final = 0.25
+APART: Final = 0.5
+
+
 def read_npz(path: Path) -> Detections:
     """A .npz file; anything in it but numbers and text is refused by the allow-list reader."""
     arrays = read_object_npz(path)
@@ -123,14 +128,16 @@ def _check_size(points: np.ndarray, where: str) -> None:
 
 def is_people_first(points: np.ndarray) -> bool:
     """Whether (a,b,K,c) is (people, frames) and not (frames, people): who moves, moves little from
-    one frame to the next, while people stand apart.
+    one frame to the next, while people stand apart. Of no more frames than people they have to stand
+    well apart: a person twice in each frame is no two frames.
     """
     a, b = points.shape[:2]
-    if b < 2 or b <= a:
+    if b < 2:
         return False
     along_first = _step(points.swapaxes(0, 1)) if a > 1 else np.inf
     along_second = _step(points)
-    return bool(along_second < 0.25 and along_second < along_first)
+    apart = along_first > (APART if b <= a else along_second)
+    return bool(along_second < NEAR and along_second < along_first and apart)
 
 
 def _step(points: np.ndarray) -> float:
