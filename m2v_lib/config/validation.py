@@ -56,6 +56,7 @@ POSITIVE: Final = (
 )
 NOT_NEGATIVE: Final = (
     "pretrain.lr",
+    "run.seed",
     "run.max_steps",
     "action.max_steps",
     "run.eval_every",
