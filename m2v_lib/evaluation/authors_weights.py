@@ -9,10 +9,9 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from m2v_lib.data.augment import flip
 from m2v_lib.data.clips import Clips, evaluation_clips
 from m2v_lib.data.store import DataError, Store
-from m2v_lib.evaluation.protocols import evaluate_predictions, in_millimetres
+from m2v_lib.evaluation.protocols import evaluate_predictions, in_millimetres, with_mirror
 from m2v_lib.models.base import IMAGE_UNITS, Lifter
 
 # B batch, T frames, J joints, C clips
@@ -78,9 +77,7 @@ def predict_as_published(model: Lifter, clips: Clips) -> np.ndarray:
     parts = []
     for chosen in torch.arange(len(clips), device=clips.index_CT.device).split(BATCH):
         x_BTJ3 = clips.input_nJ3[clips.index_CT[chosen]]
-        pose = model(x_BTJ3)
-        if mirrored:
-            pose = 0.5 * (pose + flip(model(flip(x_BTJ3, clips.skeleton)), clips.skeleton))
+        pose = with_mirror(model, x_BTJ3, skeleton=clips.skeleton) if mirrored else model(x_BTJ3)
         if model.root_in_figure == "zero":
             pose[:, :, clips.skeleton.root] = 0.0
         parts.append(pose.float())

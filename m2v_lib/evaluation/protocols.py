@@ -45,11 +45,18 @@ def predict(
     if isinstance(model, Lifter):
         model.require_image_units()
     there = () if present_BT is None else (present_BT,)
-    pred = model(x_BTJ3, *there)
-    if flip_test:
-        pred = 0.5 * (pred + flip(model(flip(x_BTJ3, skeleton), *there), skeleton))
+    pred = (
+        with_mirror(model, x_BTJ3, *there, skeleton=skeleton)
+        if flip_test
+        else model(x_BTJ3, *there)
+    )
     pred[:, :, skeleton.root] = 0.0
     return pred
+
+
+def with_mirror(model: nn.Module, x_BTJ3: Tensor, *there: Tensor, skeleton: Skeleton) -> Tensor:
+    """The mean of what the model gives of clips and, turned back, of their mirror images."""
+    return 0.5 * (model(x_BTJ3, *there) + flip(model(flip(x_BTJ3, skeleton), *there), skeleton))
 
 
 def predict_clips(

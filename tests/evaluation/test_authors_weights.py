@@ -42,7 +42,7 @@ def checkpoint(name: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     torch.manual_seed(3)
     model = made_by(made_by.Settings(**TINY[name]))
     for weight in model.parameters():
-        torch.nn.init.normal_(weight, std=0.1)
+        torch.nn.init.normal_(weight, std=0.5)  # frames must matter
     weights = {f"module.{k}": v for k, v in model.state_dict().items()}
     path = folder / f"{name}.bin"
     torch.save(weights if name == "stcformer" else {"model_pos": weights}, path)
@@ -61,25 +61,18 @@ def by_hand(model: Lifter, store: Store, step: int, root_zero: bool, centre: boo
         seen = np.concatenate([seen, np.ones_like(seen[..., :1])], -1).astype(np.float32)
         n, last = model.settings.n_frames, video.n_frames - 1
 
-        for phase in range(1 if centre else step):
-            frames = np.arange(phase, video.n_frames, step)
-            windows = (
-                [np.clip(np.arange(f - n // 2, f + n // 2 + 1), 0, last) for f in range(last + 1)]
-                if centre
-                else [
-                    np.pad(f, (0, n - len(f)), "edge")
-                    for f in np.split(frames, range(n, len(frames), n))
-                ]
-            )
-            for window in windows:
-                pose = predicted(model, seen[window])
-                if root_zero:
-                    pose[:, 0] = 0
-                shown = window[n // 2 : n // 2 + 1] if centre else window
-                wanted = truth[shown] - truth[shown, :1]
-                error = np.linalg.norm(pose - wanted, axis=-1).mean(-1)
-                first = [i for i, f in enumerate(shown) if f not in shown[:i]]
-                errors[video.action] += list(error[first])
+        around = step * (np.arange(n) - n // 2)
+        whole = [np.minimum(np.arange(f, f + n), last) for f in range(0, last + 1, n)]
+        about_each = [np.clip(f + around, 0, last) for f in range(last + 1)]
+        for window in about_each if centre else whole:
+            pose = predicted(model, seen[window])
+            if root_zero:
+                pose[:, 0] = 0
+            shown = window[n // 2 : n // 2 + 1] if centre else window
+            wanted = truth[shown] - truth[shown, :1]
+            error = np.linalg.norm(pose - wanted, axis=-1).mean(-1)
+            first = [i for i, f in enumerate(shown) if f not in shown[:i]]
+            errors[video.action] += list(error[first])
 
     return float(np.mean([np.mean(e) for e in errors.values()]))
 
@@ -94,7 +87,7 @@ def predicted(model: Lifter, window_TJ3: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "step", "root_zero", "centre"),
-    [("mixste", 1, False, False), ("stcformer", 3, True, False), ("videopose3d", 1, False, True)],
+    [("mixste", 1, False, False), ("stcformer", 3, True, True), ("videopose3d", 1, False, True)],
 )
 def test_from_file_to_number(
     name: str,
@@ -121,7 +114,7 @@ def test_from_file_to_number(
     assert (found["unit"], found["data"]) == ("metres", "h36m")
     model = load_baseline(name, path, **settings)
     expected = by_hand(model, store, step, root_zero, centre)
-    assert found["mpjpe"] == pytest.approx(expected, rel=1e-4)
+    assert found["mpjpe"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_units_and_labels_must_fit(
