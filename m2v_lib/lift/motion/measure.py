@@ -20,9 +20,11 @@ from m2v_lib.data.store import Store
 from m2v_lib.evaluation import metrics
 from m2v_lib.evaluation.camera_grid import Cell
 from m2v_lib.lift.camera import assumed_camera, bone_lengths
+from m2v_lib.lift.motion import SMOOTH_HZ
 from m2v_lib.lift.motion.anatomy import legs
 from m2v_lib.lift.motion.filmed import Film, chosen_clips, films
 from m2v_lib.lift.motion.gravity import Found
+from m2v_lib.lift.motion.smooth import smooth
 from m2v_lib.lift.motion.spread import calibrate
 from m2v_lib.lift.motion.treatment import steps
 from m2v_lib.lift.motion.world import LEVEL_UP
@@ -110,11 +112,14 @@ def _all_steps(person: Lifted, film: Film, skeleton: Skeleton) -> Iterator[tuple
     yield from steps([person], skeleton, film.fps)
 
 
-def motion_errors(film: Film, person: Lifted, skeleton: Skeleton) -> dict[str, float]:
+def motion_errors(
+    film: Film, person: Lifted, skeleton: Skeleton, cutoff: float = SMOOTH_HZ
+) -> dict[str, float]:
     """Of one motion: mpjpe, p_mpjpe and root (mm, the root's distance from its true place), accel
     (m/s^2, error of the acceleration beside the root; `accel_still` is that of a motion held
-    still), slide (mm/s along the floor, of ankles that in truth stand; `slide_true` their own),
-    bone_spread (%) and n, the frames.
+    still, `accel_smooth_truth` that of the true motion smoothed at `cutoff` Hz), slide (mm/s along
+    the floor, of ankles that in truth stand; `slide_true` their own), bone_spread (%) and n, the
+    frames.
     """
     pose, joints = person.pose_mm.astype(np.float64), person.joints_mm.astype(np.float64)
     truth, root = film.joints_mm, skeleton.root
@@ -123,12 +128,15 @@ def motion_errors(film: Film, person: Lifted, skeleton: Skeleton) -> dict[str, f
     to_metres = film.fps**2 / 1000
     ankles = [leg.ankle for leg in legs(skeleton)]
     stands = _truly_standing(film, ankles)
+    smoothed = target.copy()
+    smooth(smoothed, film.fps, cutoff)
 
     return {
         "mpjpe": metrics.mpjpe(pose, target),
         "p_mpjpe": metrics.p_mpjpe(pose, target),
         "accel": metrics.accel_error(pose, target) * to_metres,
         "accel_still": metrics.accel_error(0 * target, target) * to_metres,
+        "accel_smooth_truth": metrics.accel_error(smoothed, target) * to_metres,
         "root": float(np.linalg.norm(joints[:, root] - truth[:, root], axis=-1).mean()),
         "slide": _slide(joints[:, ankles], stands, film),
         "slide_true": _slide(truth[:, ankles], stands, film),
@@ -202,7 +210,8 @@ def _smoothing(store: Store, lifter: Lifter, n_clips: int) -> list[dict[str, Any
             person = copy.deepcopy(made)
             for step, _ in steps([person], lifter.skeleton, film.fps, cutoff=cutoff):
                 if step == "smooth":
-                    rows[(cutoff,)].append(motion_errors(film, person, lifter.skeleton))
+                    errors = motion_errors(film, person, lifter.skeleton, cutoff)
+                    rows[(cutoff,)].append(errors)
 
     return _means(rows, ("hz",))
 

@@ -26,6 +26,7 @@ from m2v_lib.lift.motion import measure as measuring
 from m2v_lib.lift.motion.filmed import Film, chosen_clips, films
 from m2v_lib.lift.motion.gravity import Found
 from m2v_lib.lift.motion.measure import motion_errors
+from m2v_lib.lift.motion.smooth import smooth
 from m2v_lib.lift.motion.world import LEVEL_UP, upright_world
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.report.pages.motion import page_of
@@ -91,6 +92,12 @@ def test_the_truth_has_no_error_and_an_error_its_size(
     sideways = np.cross(film.up, (0, 0, 1))
     sliding = film.joints_mm + np.arange(len(moved))[:, None, None] * 4 * sideways
     assert motion_errors(film, person(sliding), H36M17)["slide"] > right["slide"] + 50
+    smoothed = film.joints_mm - film.joints_mm[:, :1]
+    smooth(smoothed, film.fps, 4.0)
+    found = motion_errors(film, person(smoothed + film.joints_mm[:, :1]), H36M17, cutoff=4.0)
+    assert found["accel"] == pytest.approx(found["accel_smooth_truth"], rel=1e-3)
+    assert 0 < found["accel_smooth_truth"] < right["accel_smooth_truth"] < right["accel_still"]
+
     still = motion_errors(film, person(0 * moved + moved[:1]), H36M17)
     assert still["accel"] == pytest.approx(still["accel_still"]) and still["slide"] < 0.1
 
@@ -145,6 +152,9 @@ def test_all_is_measured_and_the_page_says_it(
     assert rows["own", "known", "smooth"]["accel"] < rows["own", "known", "bones"]["accel"]
     assert [row["cameras"] for row in found["up"]] == ["own", "1.5 m high"]
     assert [row["hz"] for row in found["smoothing"]] == list(measuring.CUTOFFS)
+
+    by_cutoff = [row["accel_smooth_truth"] for row in found["smoothing"]]
+    assert by_cutoff == sorted(by_cutoff, reverse=True) and len(set(by_cutoff)) == len(by_cutoff)
 
     page = page_of(found)
     feet = rows["grid", "assumed", "feet"]
