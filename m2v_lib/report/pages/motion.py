@@ -44,10 +44,9 @@ _CAMERAS = {
 
 _STEP_TEXT = """
 Acceleration is beside the root, in m/s²; its error is {still:.1f} for a motion held still and
-{smooth:.1f} for the true motion, smoothed in the same way. What is left above that is the network's
-trembling; what is below it is beyond any smoothing of 3 Hz, for the true acceleration is mostly of
-impacts and of the capture's own trembling. Slide is the speed along the floor of ankles that in
-truth stand (the truth's own: {slide:.0f} mm/s).
+{smooth:.1f} for the true motion, smoothed in the same way. What is above that is the network's
+trembling; a motion smoothed like this can hardly be below it, however well it was lifted. Slide is
+the speed along the floor of ankles that in truth stand (the truth's own: {slide:.0f} mm/s).
 """
 
 _FOCAL_TEXT = """
@@ -148,11 +147,11 @@ def _smoothing(rows: Sequence[Mapping[str, Any]]) -> Iterable[str]:
         "The default, 3 Hz, was chosen for the least joint error on the store's validation subjects "
         "while a network was the package's that had not seen them. Of this one, which was trained "
         "on them too, by Human3.6M's cameras (held still, their acceleration error is "
-        f"{rows[0]['accel_still']:.1f} m/s²; the last column is that of the true motion, smoothed):\n"
+        f"{rows[0]['accel_still']:.1f} m/s²; beside it that of the true motion, smoothed):\n"
     )
-    yield "| Hz | MPJPE (mm) | acceleration | slide (mm/s) | of the truth |\n|--:|--:|--:|--:|--:|"
+    yield "| Hz | MPJPE (mm) | acceleration | of the truth | slide (mm/s) |\n|--:|--:|--:|--:|--:|"
     for row in rows:
         yield (
-            f"| {row['hz']:g} | {row['mpjpe']:.2f} | {row['accel']:.2f} | {row['slide']:.0f} | "
-            f"{row['accel_smooth_truth']:.2f} |"
+            f"| {row['hz']:g} | {row['mpjpe']:.2f} | {row['accel']:.2f} | "
+            f"{row['accel_smooth_truth']:.2f} | {row['slide']:.0f} |"
         )

@@ -233,23 +233,34 @@ def _pretraining(records: Sequence[Record]) -> str:
 def _question_of(question: pd.DataFrame, records: Sequence[Record]) -> str:
     by_name = {run.name: run.result for run in records}
     shown = question[question["row"].isin([row for rows in QUESTION.values() for row in rows])]
-    steps = "; ".join(sorted(set(shown["schedule"]) - {""}))
+    schedules = {_schedule(by_name[runs[0]]) for runs in shown["runs"] if runs}
     lines = [
         f"### Preset `{question.attrs['preset']}`\n",
-        f"{steps}. {effects.describe_seed_noise(question)} {effects.describe_power(question)}\n",
-        "| labels | ridge regression | from scratch | pre-trained, paper | pre-trained, released |",
-        "|---|--:|--:|--:|--:|",
+        f"Fine-tuning: {'; '.join(sorted(schedules))}. {effects.describe_seed_noise(question)} "
+        f"{effects.describe_power(question)}\n",
+        "| labels | epochs of them | ridge regression | from scratch | pre-trained, paper "
+        "| pre-trained, released |",
+        "|---|--:|--:|--:|--:|--:|",
     ]
     rows = question.set_index("row")
     for labels, (scratch, released, by_paper) in QUESTION.items():
         runs = rows.loc[scratch, "runs"]
         if runs:
+            epochs = f"{by_name[runs[0]]['schedule']['epochs_done']:.3g}"
             ridge = by_name[runs[0]]["baselines"]["ridge"]["mpjpe"]
             errors = [
                 _against(rows.loc[row, "mpjpe"], ridge) for row in (scratch, by_paper, released)
             ]
-            lines.append(f"| {' | '.join([labels, f'{ridge:.1f}', *errors])} |")
+            lines.append(f"| {' | '.join([labels, epochs, f'{ridge:.1f}', *errors])} |")
     return "\n".join([*lines, "", pretraining_effects(question)])
+
+
+def _schedule(result: Mapping[str, Any]) -> str:
+    schedule = result["schedule"]
+    return (
+        f"{schedule['steps']:,} steps (the paper: {schedule['epochs_full']} epochs of all labels), "
+        f"{result['selected']} epoch"
+    )
 
 
 def _against(error: float, ridge: float) -> str:
