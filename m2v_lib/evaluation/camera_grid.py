@@ -40,6 +40,8 @@ STATURE: Final = 1.8
 IMAGE_SIZE: Final = 1000.0
 #: Windows that each cell is measured on, spread over all there are.
 N_WINDOWS: Final = 60
+#: Further ones, for the best and the worst cell.
+N_OTHERS: Final = 240
 #: From one window's direction to the next: they never repeat and fill the circle evenly.
 GOLDEN_ANGLE: Final = math.pi * (3 - math.sqrt(5))
 SEED: Final = 20_240
@@ -75,9 +77,17 @@ def evaluate_run(
 
     model, exp = load_checkpoint(run, device=device)
     store = open_store(data or exp.data.name)
-    views = grid_views(store, exp.data, exp.model.n_frames, split=split, device=device)
-    any_camera = exp.data.cameras == "random"
-    found = evaluate_grid(model, views, flip_test=exp.finetune.flip_test, any_camera=any_camera)
+    chosen, others = (
+        grid_views(store, exp.data, exp.model.n_frames, split=split, device=device, others=others)
+        for others in (False, True)
+    )
+    found = evaluate_grid(
+        model,
+        chosen,
+        others,
+        flip_test=exp.finetune.flip_test,
+        any_camera=exp.data.cameras == "random",
+    )
     return {
         "data": {
             "name": store.meta.name,
@@ -97,9 +107,11 @@ def grid_views(
     split: str = "test",
     device: torch.device | str = "cpu",
     n_windows: int | None = None,
+    others: bool = False,
 ) -> Views:
-    """A fixed choice of windows of the "test" or "val" subjects. Raises ConfigError where the
-    store names none, DataError where it has no motion in world space.
+    """A fixed choice of windows of the "test" or "val" subjects; with `others` one of those which
+    are left. Raises ConfigError where the store names none, DataError where it has no motion in
+    world space.
     """
     if split == "val" and not store.meta.val_subjects:
         raise ConfigError(f"{store.path}: the store names no validation subjects")
@@ -111,17 +123,34 @@ def grid_views(
     views = make_views(store, whole, n_frames, device, labels=False, **people)
 
     W = len(views.index_WT)
+    chosen = _spread(W, n_windows or N_WINDOWS)
+    if others:
+        left = torch.ones(W, dtype=torch.bool)
+        left[chosen] = False
+        rest = left.nonzero()[:, 0]
+        chosen = rest[_spread(len(rest), N_OTHERS)]
 
-    chosen = torch.linspace(0, W - 1, min(n_windows or N_WINDOWS, W)).round().long().to(device)
+    chosen = chosen.to(device)
     return replace(views, index_WT=views.index_WT[chosen], floor_W=views.floor_W[chosen], repeats=1)
+
+
+def _spread(n: int, m: int) -> Tensor:
+    """Numbers of m of n things, spread over them; all where there are no more."""
+    return torch.linspace(0, n - 1, min(m, n)).round().long()
 
 
 @torch.no_grad()
 def evaluate_grid(
-    model: nn.Module, views: Views, *, flip_test: bool = True, any_camera: bool = False
+    model: nn.Module,
+    views: Views,
+    others: Views | None = None,
+    *,
+    flip_test: bool = True,
+    any_camera: bool = False,
 ) -> dict[str, Any]:
     """MPJPE (mm) of every cell in two ways, and of each way the mean of the cells, the best and
-    the worst one, the mean along each axis, and the error by the store's own cameras.
+    the worst one, the mean along each axis, and the error by the store's own cameras; where there
+    are `others`, the best and the worst cell on them (`on_others`).
 
     `as_seen` gives the model the windows as they are, `framed` moves and scales each window
     first, as `m2v lift` does for models of whole windows, trained by `any_camera` or not.
@@ -141,8 +170,12 @@ def evaluate_grid(
         errors = _errors(ways, views, world, cameras, evaluated, number=number)
         cells.append({**cell._asdict(), "distance_stood": _stood(world, cameras), **errors})
 
-    model.train(was_training)
     summaries = {way: {**_summary(cells, way), "own_cameras": by_own[way]} for way in ways}
+    if others is not None and len(others.index_WT):
+        for way, summary in summaries.items():
+            summary["on_others"] = _on_others({way: ways[way]}, others, summary, evaluated)
+
+    model.train(was_training)
     return {**summaries, "cells": cells, "n_frames": world.shape[0] * world.shape[1]}
 
 
@@ -237,6 +270,21 @@ def _summary(cells: list[dict[str, Any]], way: str) -> dict[str, Any]:
     }
     ratio = worst[way] / best[way]
     return {"mean": sum(errors) / len(errors), **named, "worst_over_best": ratio, "along": along}
+
+
+def _on_others(
+    ways: dict[str, Way], views: Views, summary: dict[str, Any], evaluated: slice
+) -> dict[str, float]:
+    """The best and the worst cell on other windows than those that chose them."""
+    world = views.world_nJ3[views.index_WT]
+    found: dict[str, float] = {}
+    for number, name in enumerate(("best", "worst"), start=len(grid()) + 1):
+        cell = Cell(*(summary[name][axis] for axis in Cell._fields))
+        cameras = cell_cameras(world, views.floor_W, cell)
+        (found[name],) = _errors(ways, views, world, cameras, evaluated, number=number).values()
+
+    found["worst_over_best"] = found["worst"] / found["best"]
+    return {**found, "n_frames": world.shape[0] * world.shape[1]}
 
 
 def _mean(cells: list[dict[str, Any]], way: str, axis: str, value: float) -> float:

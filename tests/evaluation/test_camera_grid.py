@@ -100,8 +100,37 @@ def test_a_known_error_comes_out_in_millimetres(
     assert summary["worst_over_best"] == pytest.approx(
         summary["worst"]["as_seen"] / summary["best"]["as_seen"]
     )
+    assert "on_others" not in summary
     near, far = summary["along"]["distance"]["2"], summary["along"]["distance"]["10"]
     assert near < far and found["n_frames"] == 8 * 9
+
+
+def test_the_extremes_are_measured_again_on_windows_that_did_not_choose_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that is right, the best and the worst cell are chance alone."""
+    every = grid_views(store, DATA, 9, n_windows=10**6).index_WT
+    chosen = grid_views(store, DATA, 9, n_windows=4)
+    monkeypatch.setattr(camera_grid, "N_WINDOWS", 4)
+    others = grid_views(store, DATA, 9, others=True)
+    rows = [tuple(row) for views in (chosen, others) for row in views.index_WT.tolist()]
+    assert sorted(rows) == sorted(tuple(row) for row in every.tolist())
+    assert not len(grid_views(store, DATA, 9, n_windows=10**6, others=True).index_WT)
+
+    measured = []
+
+    def remembered(
+        ways: Any, views: Views, world: Tensor, cameras: Any, *args: Any, **kw: Any
+    ) -> Any:
+        measured.append((views is others, float(cameras.T[0, 2] - views.floor_W[0]) / 1000))
+        return {way: 1.0 + len(measured) for way in ways}
+
+    monkeypatch.setattr(camera_grid, "_errors", remembered)
+    found = evaluate_grid(Replay(0.0), chosen, others, flip_test=False)
+    assert [again for again, _ in measured[-5:]] == [False, True, True, True, True]
+    heights = [found["as_seen"][name]["height"] for name in ("best", "worst")]
+    assert [height for _, height in measured[-4:]] == pytest.approx(heights * 2, abs=1e-3)
+    assert heights == [0.3, 4.0]  # the first cell and the last, as the errors here grow
 
 
 class _NotFramed:
@@ -132,6 +161,9 @@ def test_the_command_repeats_itself_and_frames_hide_the_distance(
         said.append(json.loads(capsys.readouterr().out))
     assert said[0] == said[1] != said[2]
     assert len(said[0]["cells"]) == 48 and said[0]["data"]["name"] == "people"
+    others = said[0]["as_seen"]["on_others"]
+    assert others["best"] != said[0]["as_seen"]["best"]["as_seen"]
+    assert others["worst_over_best"] == pytest.approx(others["worst"] / others["best"])
     assert {"as_seen", "framed"} <= said[0].keys() and said[0]["framed"]["own_cameras"] > 0
 
 
