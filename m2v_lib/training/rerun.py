@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.errors import InputError
 from m2v_lib.runs.records import Record, load_record
 from m2v_lib.training.action import ActionRecognition
 from m2v_lib.training.pretrain import Pretrain
@@ -46,6 +47,7 @@ class Agreement:
     differences: dict[str, tuple[float, float]]
     first_line_tolerance: float
     agrees: bool
+    commits: tuple[str, ...]
 
     def lines(self) -> Iterator[str]:
         """What to say of it."""
@@ -56,6 +58,7 @@ class Agreement:
             if self.other_machine
             else "the same processor and versions: the same numbers to the last bit"
         )
+        yield f"recorded at commit {self.commits[0]}, trained again at {self.commits[1]}"
         yield f"expected: {bound}"
         yield f"{len(self.differences)} of {self.n_numbers} numbers differ"
 
@@ -68,15 +71,23 @@ class Agreement:
 def rerun(folder: Path, root: Path) -> Agreement:
     """Train the record's run again under `root`, with the stage 1 that it starts from, and compare.
 
-    A run that is there already goes on or is only compared. Raises ValueError where the folder
-    is no record, ConfigError where its data are not the store's of today.
+    A run that is there already goes on or is only compared: `commits` says which code made it.
+    Raises InputError where the folder is no whole record, ConfigError where its data are not the
+    store's of today or the second run would be the record itself.
     """
     record = load_record(folder)
+    _check_whole(record)
     exp = Experiment.from_dict(record.config)
     stage = STAGES[record.result["stage"]]
     if exp.digest(stage.name) != record.result["digest"]:
         raise ConfigError(
             f"{folder}: its settings no longer give its digest, so it cannot be rerun"
+        )
+
+    again = root / exp.run_name(stage.name)
+    if again.resolve() == folder.resolve():
+        raise ConfigError(
+            f"{folder}: would be compared with itself; name another folder for the second run (--into)"
         )
     _check_data(record, stage, exp)
 
@@ -87,15 +98,45 @@ def rerun(folder: Path, root: Path) -> Agreement:
     return compare(record, load_record(run_stage(stage, exp, root)))
 
 
-def _check_data(record: Record, stage: type[Stage], exp: Experiment) -> None:
-    _, fingerprint = stage.open_data(exp)
-    trained_on = record.result["data"]["fingerprint"]
-    if fingerprint != trained_on and exp.data.name != GENERATED:
-        raise ConfigError(
-            f"{record.path}: was trained on a store {exp.data.name} of fingerprint "
-            f"{trained_on[:12]}, today's has {fingerprint[:12]}; prepare that one first "
-            f"({record.result['data'].get('protocol', '')})"
+def _check_whole(record: Record) -> None:
+    """Raise InputError for a record whose numbers are not all there: nothing could disagree."""
+    result = record.result
+    steps = _of(result, "schedule", "steps")
+    fingerprint = _of(result, "data", "fingerprint")
+    if _of(result, "stage") not in STAGES or not (_of(result, "digest") and fingerprint):
+        raise InputError(f"{record.path}/result.json: is not the result of a training run")
+
+    trained = [_of(line, "step") for line in record.metrics if _of(line, "kind") == "train"]
+    if not trained or trained[-1] != steps:
+        raise InputError(
+            f"{record.path}/metrics.jsonl: must reach step {steps}, the last of its schedule, got "
+            f"{trained[-1] if trained else 'no line of training'}"
         )
+
+
+def _of(value: Any, *keys: str) -> Any:
+    """What stands in nested tables under the keys; None where one is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _check_data(record: Record, stage: type[Stage], exp: Experiment) -> None:
+    """Raise ConfigError where the store, or the motion that random cameras look at, is another."""
+    data, now = stage.open_data(exp)
+    if exp.data.name == GENERATED:
+        return
+
+    said = record.result["data"]
+    fingerprints = {f"a store {exp.data.name}": (said["fingerprint"], now)}
+    if said.get("world"):
+        fingerprints["motion in world space"] = (said["world"], data.world().fingerprint)
+    for what, (then, today) in fingerprints.items():
+        if then != today:
+            raise ConfigError(
+                f"{record.path}: was trained on {what} of fingerprint {then[:12]}, today's has "
+                f"{today[:12]}; prepare that one first ({said.get('protocol', '')})"
+            )
 
 
 def compare(record: Record, again: Record) -> Agreement:
@@ -114,12 +155,15 @@ def compare(record: Record, again: Record) -> Agreement:
     from_stage_1 = record.result.get("init", "scratch") != "scratch"
     first_line = FIRST_LINE_AFTER_STAGE_1 if from_stage_1 else FIRST_LINE_TOLERANCE
 
-    agrees = not missing
+    agrees = bool(first) and not missing
     for name, values in differences.items():
         share = first_line if name.startswith("first line") else RESULT_TOLERANCE
         agrees &= bool(other) and (_apart(*values) <= share or not _is_promised(name))
 
-    return Agreement(record.path, again.path, other, len(first), differences, first_line, agrees)
+    commits = tuple(run.result.get("commit", "unknown") for run in (record, again))
+    return Agreement(
+        record.path, again.path, other, len(first), differences, first_line, agrees, commits
+    )
 
 
 def _is_promised(name: str) -> bool:

@@ -28,6 +28,7 @@ from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.randomness import seeded
 from m2v_lib.training.finetune import Finetune, finetune
 from m2v_lib.training.pretrain import Pretrain, pretrain
+from m2v_lib.training.rerun import rerun
 
 CPU = torch.device("cpu")
 STAGES: dict[str, Callable[[Experiment, Path], Path]] = {"pretrain": pretrain, "finetune": finetune}
@@ -102,10 +103,13 @@ def test_the_result_says_which_motion_was_seen_and_a_change_of_it_is_refused(
     with monkeypatch.context() as patch, pytest.raises(StoppedEarly):
         patch.setattr(Trainer, "must_stop", lambda self, stop: self.step == 7)
         finetune(exp, tmp_path / "other")
+    record = tmp_path / exp.run_name("finetune")
     changed = replace(store.world(), fingerprint="0" * 64)
     monkeypatch.setattr(Store, "world", lambda self: changed)
     with pytest.raises(CheckpointError, match="was made with fingerprint"):
         finetune(exp, tmp_path / "other")
+    with pytest.raises(ConfigError, match="motion in world space of fingerprint"):
+        rerun(record, tmp_path / "again")
 
 
 def test_keypoints_of_another_store_join_random_views(

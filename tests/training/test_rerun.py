@@ -13,6 +13,7 @@ import pytest
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
+from m2v_lib.errors import InputError
 from m2v_lib.runs.records import load_record
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.rerun import compare, rerun
@@ -130,3 +131,55 @@ def test_a_number_that_is_gone_is_no_agreement(record: Path, tmp_path: Path) -> 
 
     del again.result["test"]["mpjpe"]
     assert not compare(told, again).agrees
+
+
+def test_a_record_is_not_compared_with_itself(record: Path) -> None:
+    with pytest.raises(ConfigError, match="would be compared with itself"):
+        rerun(record, record.parent)
+
+
+def without_errors(record: Path) -> None:
+    (record / "metrics.jsonl").write_text("", encoding="utf-8")
+
+
+def ends_early(record: Path) -> None:
+    lines = (record / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    (record / "metrics.jsonl").write_text(f"{lines[0]}\n{lines[1][:40]}", encoding="utf-8")
+
+
+def says_nothing(record: Path) -> None:
+    (record / "result.json").write_text("[]", encoding="utf-8")
+
+
+def is_no_training(record: Path) -> None:
+    (record / "result.json").write_text('{"stage": "bench", "digest": "0"}', encoding="utf-8")
+
+
+@pytest.mark.parametrize("damage", [without_errors, ends_early, says_nothing, is_no_training])
+def test_a_damaged_record_is_refused_before_training(
+    damage: Callable[[Path], None], tmp_path: Path
+) -> None:
+    told = tmp_path / COMMITTED[0].name
+    shutil.copytree(COMMITTED[0], told)
+    damage(told)
+
+    with pytest.raises(InputError, match="must reach step 20|not the result of a training run"):
+        rerun(told, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_it_is_said_which_code_trained(record: Path, tmp_path: Path) -> None:
+    first = rerun(record, tmp_path / "again")
+    made = first.rerun / "result.json"
+    made.write_text(made.read_text().replace(first.commits[1], "0123456789ab"), encoding="utf-8")
+
+    assert "trained again at 0123456789ab" in next(iter(rerun(record, tmp_path / "again").lines()))
+
+
+def test_numbers_that_nobody_wrote_down_do_not_agree(record: Path, tmp_path: Path) -> None:
+    told = load_record(record)
+    told.metrics.clear()
+    for part in ("test", "val", "last", "baselines"):
+        del told.result[part]
+    found = compare(told, load_record(record))
+    assert not found.n_numbers and not found.agrees
