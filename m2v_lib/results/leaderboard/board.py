@@ -59,11 +59,12 @@ def leaderboard(
     results = {record.path.name: record.result for record in records}
     runs = [[results[name] for name in names] for names in frame["runs"]]
     noise = {key: pooled_noise([_values(of_row, key) for of_row in runs]) for key in METRICS}
+    over_frames = noise["frame_mean_mpjpe"]
     of_line = list(zip(frame.to_dict("records"), runs, strict=True))
     ours = [of_row for line, of_row in of_line if line["label"].startswith(OURS)]
     lines = [
         _line(line, of_row, costs[line["row"]], noise)
-        | {"apart": compare_over_recordings(of_row, ours[0]) if ours else None}
+        | {"apart": compare_over_recordings(of_row, ours[0], over_frames) if ours else None}
         for line, of_row in of_line
     ]
 

@@ -79,14 +79,15 @@ def _better_than_ours(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def _over_recordings(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     known = [(line, line["apart"]) for line in lines if line["apart"] is not None]
     found = [
-        f"{_short(line['system'])} {apart.mean:+.1f} mm ({apart.low:+.1f} to {apart.high:+.1f})"
+        f"{_short(line['system'])} {apart.mean:+.1f} mm ({apart.low:+.1f} to {apart.high:+.1f}; "
+        f"{apart.n} {'seed' if apart.n == 1 else 'seeds'})"
         for line, apart in known
     ]
     if not found:
         return []
     return [
-        f"Over frames, test recordings drawn again as well as seeds, they are from it: "
-        f"{', '.join(found)} (95 %)."
+        "Over frames, with other test recordings of these people as well as other seeds, they are "
+        f"from it: {', '.join(found)} (95 %; of the seeds whose errors by recording are kept)."
     ]
 
 
