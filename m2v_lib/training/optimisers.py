@@ -22,9 +22,8 @@ Rate = float | Tensor
 #: A matrix has at least so many rows and columns; a map to fewer (a score of two streams) is the
 #: rest's.
 MIN_MATRIX_SIDE = 8
-#: A packed projection has three times as many rows as columns: queries, keys and values are
-#: matrices of their own.
-PACKED = 3
+#: A packed projection, which all systems call so, is three matrices: queries, keys and values.
+PACKED, PACKED_NAME = 3, "qkv.weight"
 #: Coefficients of the quintic iteration that brings singular values near 1 (Jordan et al.,
 #: 2024).
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -49,10 +48,11 @@ def make_optimisers(
     kernels = cfg.algorithm == "muon-kernels"
     of_muon = {n for n, p in named.items() if is_block_matrix(n, p) and (kernels or p.ndim == 2)}
     matrices = [p for name, p in named.items() if name in of_muon]
+    packed = [named[name] for name in of_muon if name.endswith(PACKED_NAME)]
     rest = [p for name, p in named.items() if name not in of_muon]
     made: list[torch.optim.Optimizer] = []
     if matrices:
-        made.append(Muon(matrices, matrix_rate, cfg.weight_decay))
+        made.append(Muon(matrices, matrix_rate, cfg.weight_decay, packed=packed))
     if rest:
         made.append(make_optimiser(rest, cfg, rate))
 
@@ -81,6 +81,9 @@ def make_optimiser(
 def is_block_matrix(name: str, parameter: Tensor) -> bool:
     """Whether a parameter is a matrix inside a numbered block (``layers.0.mlp.fc1.weight``), or a
     kernel (O, C, ...) that is one with a row for each output channel.
+
+    A head that is a numbered list counts as a block: PoseFormer's, PoseFormerV2's and PAA's
+    (``head.1.weight``), and the map to bone lengths of Anatomy3D.
     """
     inside_block = any(word.isdigit() for word in name.split("."))
     if not inside_block or parameter.ndim < 2:
@@ -93,7 +96,7 @@ class Muon(torch.optim.Optimizer):
 
     Nesterov momentum 0.95, weight decay apart from the gradient, and an update times 0.2
     sqrt(max(R, C)), which gives it the size of AdamW's. All matrices of one shape go through the
-    iteration together, in single precision.
+    iteration together, in single precision; of the `packed` ones each third by itself.
     """
 
     def __init__(
@@ -102,7 +105,9 @@ class Muon(torch.optim.Optimizer):
         lr: Rate,
         weight_decay: float = 0.01,
         momentum: float = 0.95,
+        packed: Iterable[nn.Parameter] = (),
     ) -> None:
+        self.packed = {id(p) for p in packed}
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
@@ -123,7 +128,8 @@ class Muon(torch.optim.Optimizer):
         velocities = [self.state[p]["momentum_buffer"].view(len(p), -1) for p in parameters]
 
         torch._foreach_lerp_(velocities, gradients, 1 - momentum)
-        updates = orthogonal_updates(list(torch._foreach_lerp(gradients, velocities, momentum)))
+        directions = list(torch._foreach_lerp(gradients, velocities, momentum))
+        updates = orthogonal_updates(directions, [id(p) in self.packed for p in parameters])
 
         weights = [p.data.view(len(p), -1) for p in parameters]
         rate = lr if isinstance(lr, Tensor) else torch.tensor(lr, dtype=torch.float64)
@@ -133,20 +139,19 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_add_(weights, updates)
 
 
-def orthogonal_updates(matrices: list[Tensor]) -> list[Tensor]:
+def orthogonal_updates(matrices: list[Tensor], packed: list[bool]) -> list[Tensor]:
     """Each matrix (R, C) made orthogonal, times 0.2 sqrt(max(R, C)); a packed projection as
     the three that it is.
     """
-    pieces = [list(m.chunk(PACKED, -2)) if is_packed(m) else [m] for m in matrices]
+    pieces = [
+        list(m.chunk(PACKED, -2)) if several else [m]
+        for m, several in zip(matrices, packed, strict=True)
+    ]
     flat = iter(orthogonal_by_shape([piece for parts in pieces for piece in parts]))
     return [
         torch.cat([next(flat) for _ in parts], -2) if len(parts) > 1 else next(flat)
         for parts in pieces
     ]
-
-
-def is_packed(matrix_RC: Tensor) -> bool:
-    return matrix_RC.shape[-2] == PACKED * matrix_RC.shape[-1]
 
 
 def orthogonal_by_shape(matrices: list[Tensor]) -> list[Tensor]:

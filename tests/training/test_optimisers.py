@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from m2v_lib.config import Experiment, OptimConfig
+from m2v_lib.config.models import entries
 from m2v_lib.models.registry import build_model
 from m2v_lib.training.optimisers import (
     Muon,
@@ -71,10 +72,49 @@ def test_the_iteration_brings_singular_values_near_one_and_keeps_the_vectors() -
 
 def test_a_packed_projection_is_three_matrices() -> None:
     packed = torch.randn(24, 8, generator=torch.Generator().manual_seed(2))
-    (whole,) = orthogonal_updates([packed])
-    parts = orthogonal_updates(list(packed.chunk(3)))
+    (whole,) = orthogonal_updates([packed], [True])
+    parts = orthogonal_updates(list(packed.chunk(3)), [False] * 3)
     torch.testing.assert_close(whole, torch.cat(parts), rtol=1e-5, atol=1e-6)
-    assert not torch.allclose(whole, newton_schulz(packed.T[None])[0].T * 0.2 * 24**0.5, atol=1e-2)
+    (tall,) = orthogonal_updates([packed], [False])
+    torch.testing.assert_close(tall, newton_schulz(packed.T[None])[0].T * 0.2 * 24**0.5)
+
+
+@pytest.mark.parametrize("algorithm", ["muon", "muon-kernels"])
+def test_an_mlp_three_times_as_wide_is_one_matrix(algorithm: str) -> None:
+    """Its first map has the shape of a packed projection, and only the name tells them apart."""
+    gradient = torch.randn(24, 8, generator=torch.Generator().manual_seed(4))
+    moved = {}
+    for name in ("mlp.fc1", "mixer.qkv"):
+        weight = nn.Parameter(torch.zeros(24, 8))
+        weight.grad = gradient.clone()
+        cfg = OptimConfig(algorithm=algorithm, lr=1.0, weight_decay=0.0)
+        (muon,) = make_optimisers({f"layers.0.{name}.weight": weight}, cfg)
+        muon.step()
+        moved[name] = weight.detach() / (0.2 * (24 if name == "mlp.fc1" else 8) ** 0.5)
+
+    def singular_values(matrix: Tensor) -> Tensor:
+        return torch.linalg.svdvals(matrix)
+
+    assert singular_values(moved["mlp.fc1"]).min() > 0.6
+    assert singular_values(moved["mlp.fc1"]).max() < 1.3
+    for third in moved["mixer.qkv"].chunk(3):
+        assert singular_values(third).min() > 0.6 and singular_values(third).max() < 1.3
+
+
+@pytest.mark.parametrize("system", sorted(entries()))
+def test_packed_projections_of_every_system_are_known_by_name(system: str) -> None:
+    """At the sizes of `compact` a matrix three times as tall as wide is one, and no other is."""
+    exp = Experiment.preset("compact").override({"model.name": system})
+    named = dict(build_model(exp.model, seed=0).named_parameters())
+    optimisers = make_optimisers(named, MUON)
+    assert sorted(id(p) for o in optimisers for p in o.param_groups[0]["params"]) == sorted(
+        id(p) for p in named.values()
+    ), "each parameter is moved by one optimiser"
+
+    packed = set().union(*(o.packed for o in optimisers if isinstance(o, Muon)))
+    inside = {name: p for name, p in named.items() if is_block_matrix(name, p) and p.ndim == 2}
+    thirds = {id(p) for p in inside.values() if len(p) == 3 * p.shape[1]}
+    assert packed == thirds
 
 
 def test_a_rate_in_a_tensor_is_read_at_each_step() -> None:
