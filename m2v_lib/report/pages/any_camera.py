@@ -38,11 +38,12 @@ of a step of `small` or `compact` on one core.
 | share of Human3.6M's own four cameras, lens and all | `data.own_cameras` (0.25) |
 | image 1280x720, 1000x1000 or 720x1280; the detector's errors | |
 
-Nobody is out of the image or behind the camera: where a window's motion does not fit, the camera
-stands further back. The detector's errors have the distribution of `data/detector_noise.py`, drawn
-anew each time. The floor is taken where the lowest joint mostly is, with 17 joints the ankles. A
-store that is prepared without motion in world space (Human3.6M, MPI-INF-3DHP, keypoints) cannot be
-seen by other cameras and says so.
+Nobody is out of a drawn camera's image or behind it: where a window's motion does not fit, it stands
+further back. Human3.6M's own stay where they stood, and people walk out of their images as in the
+store. The detector's errors have the distribution of `data/detector_noise.py`, drawn anew each time.
+The floor is taken where the lowest joint mostly is, with 17 joints the ankles. A store that is
+prepared without motion in world space (Human3.6M, MPI-INF-3DHP, keypoints) cannot be seen by other
+cameras and says so.
 
 A network that was trained so has learnt what place and size in the image say of the camera. `m2v lift`
 shows it the image as it is, and brings nearer only who is smaller, larger or further from the middle

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from m2v_lib.config import Experiment
-from m2v_lib.experiments.queue.sweeps import read_cost, sweep_names, sweep_table
+from m2v_lib.config.models import DUAL_STREAM
+from m2v_lib.experiments.queue.sweeps import read_cost, sweep_items, sweep_names, sweep_table
 from m2v_lib.results import tables
+from m2v_lib.results.effects import pooled_noise, two_seed_range
 from m2v_lib.results.leaderboard.board import Cost, as_shown, leaderboard
 from m2v_lib.results.leaderboard.words import conclusions
 from m2v_lib.runs.records import RANGE_TESTS, Record
@@ -55,12 +57,43 @@ BOARDS = {
 
 
 def sweeps(records: Sequence[Record], folder: Path) -> str:
-    """A table for each sweep of which runs are kept."""
-    parts = []
+    """A table for each sweep of which runs are kept, and how much of it may be noise."""
+    parts, presets = [], set[str]()
     for name in sweep_names():
         if table := sweep_table(name, records, cost=read_cost(name, folder)):
             parts.append(f"### {name}\n\n{table}\n")
-    return "\n".join([_SWEEPS_HEAD, *parts]) if parts else ""
+            presets.add(sweep_items(name)[0].exp.preset_name)
+    noise = [told_apart(records, preset) for preset in sorted(presets)]
+    return "\n".join([_SWEEPS_HEAD, *filter(None, noise), *parts]) if parts else ""
+
+
+def told_apart(records: Sequence[Record], preset: str) -> str:
+    """From where on validation errors of a preset's networks, one seed each, are told apart."""
+    by_settings: dict[str, list[float]] = {}
+    for record in records:
+        if record.result.get("preset") == preset and _is_whole(record):
+            errors = by_settings.setdefault(record.result["digest"], [])
+            errors.append(record.result["val"]["mpjpe"])
+
+    noise = pooled_noise(by_settings.values())
+    if not noise.freedom:
+        return f"No network of `{preset}` ran with two seeds: what of a difference is noise is unknown.\n"
+    return (
+        f"Between seeds of one network of `{preset}` validation errors have a standard deviation of "
+        f"{noise.sd:.1f} mm\n({noise.freedom} degrees of freedom): two lines of one seed each that are "
+        f"less than {two_seed_range(noise):.1f} mm apart may be alike.\n"
+    )
+
+
+def _is_whole(record: Record) -> bool:
+    """Whether it is the paper's network on motion capture, with all labels, and was validated."""
+    exp = Experiment.from_dict(record.config)
+    return (
+        record.result["stage"] == "finetune"
+        and bool(record.result.get("val"))
+        and (exp.model.name, exp.data.name, exp.recipe) == (DUAL_STREAM, "mocap", "paper")
+        and (exp.data.label_fraction, exp.data.label_subjects) == (1.0, 0)
+    )
 
 
 def range_tests(folder: Path) -> str:
