@@ -25,8 +25,8 @@ def test_validation_errors_of_one_seed_are_read_with_their_noise() -> None:
     def run(error: float, changes: dict[str, Any] | None = None) -> Record:
         settings = {"data.name": "mocap", **(changes or {})}
         exp = Experiment.preset("compact", "paper").override(settings)
-        result = {"stage": "finetune", "preset": "compact", "digest": exp.digest("finetune")}
-        result |= {"val": {"mpjpe": error}}
+        result: dict[str, Any] = {"stage": "finetune", "preset": "compact"}
+        result |= {"digest": exp.digest("finetune"), "val": {"mpjpe": error}}
         return Record(Path("run"), exp.to_dict(), result, [], {})
 
     pairs = [run(70.0), run(72.0), run(80.0, {"optim.lr": 0.01}), run(82.0, {"optim.lr": 0.01})]

@@ -11,7 +11,7 @@ import pytest
 
 from m2v_lib.experiments.rows import rows
 from m2v_lib.models.complexity import count
-from m2v_lib.results.effects import SeedNoise
+from m2v_lib.results.effects import SeedNoise, pooled_noise
 from m2v_lib.results.leaderboard.board import Cost, as_shown, leaderboard, mean_and_half
 from m2v_lib.results.leaderboard.over_recordings import bootstrap_interval, compare_over_recordings
 from m2v_lib.results.leaderboard.words import conclusions
@@ -113,8 +113,7 @@ def test_intervals_of_two_seeds_each_hold_the_truth_as_often_as_they_say(
     """With the board's own noise between seeds, about 0.6 mm, and that of a recording, 1.3 mm."""
     rng = np.random.default_rng(3)
     weight_R = rng.uniform(200, 3000, 60)
-    noise_of = {"a": rng.normal(0, 0.6, (12, 3)), "b": rng.normal(0, 0.6, (12, 3))}
-    pooled = SeedNoise(math.sqrt(sum(x.var(1, ddof=1).mean() for x in noise_of.values()) / 2), 48)
+    pooled = pooled_noise(rng.normal(0, 0.6, (24, 3)).tolist())
 
     def runs(gap_R: np.ndarray) -> list[dict[str, Any]]:
         errors_SR = gap_R + rng.normal(0, 0.6, (2, 1)) + rng.normal(0, 1.3, (2, 60))
@@ -147,13 +146,13 @@ def test_runs_that_say_their_recordings_are_set_against_the_papers_network() -> 
     ours = [with_recordings(1, s, 54.0 + s) for s in (0, 1)]
     theirs = [with_recordings(4, s, 45.0 + s) for s in (0, 1)]
     noise = SeedNoise(math.sqrt(0.5), 2)
-    of_both = [[r.result for r in runs] for runs in (theirs, ours)]
-    found = compare_over_recordings(*of_both, noise)
+    of_theirs, of_ours = ([r.result for r in runs] for runs in (theirs, ours))
+    found = compare_over_recordings(of_theirs, of_ours, noise)
     assert found is not None and found.mean == pytest.approx(-9) and found.high < 0
     assert found.high - found.low == pytest.approx(2 * 4.30 * math.sqrt(0.5), rel=0.15)
     said = f"VideoPose3D -9.0 mm ({found.low:+.1f} to {found.high:+.1f}; 2 seeds) (95 %;"
     assert said in conclusions(board(*ours, *theirs))
-    assert compare_over_recordings(*of_both, SeedNoise(math.nan, 0)) is None
+    assert compare_over_recordings(of_theirs, of_ours, SeedNoise(math.nan, 0)) is None
 
 
 def test_runs_whose_motion_was_not_measured_count_in_the_other_columns() -> None:
