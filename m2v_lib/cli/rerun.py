@@ -18,6 +18,9 @@ def add(commands: Any) -> None:
         default=Path("reports/reruns"),
         help="where the second runs go (default: reports/reruns)",
     )
+    rerun.add_argument(
+        "--device", default="", help="train there, such as cpu (default: on the record's own)"
+    )
     rerun.set_defaults(command=_rerun)
 
 
@@ -27,7 +30,7 @@ def _rerun(args: argparse.Namespace) -> int:
 
     agree = True
     for record in args.record:
-        found = rerun(record, args.into)
+        found = rerun(record, args.into, args.device)
         print(record.name, *found.lines(), sep="\n", flush=True)
         agree &= found.agrees
 

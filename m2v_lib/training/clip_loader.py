@@ -76,7 +76,14 @@ class ClipLoader:
         splits: tuple[str, ...] = ("train",),
         labels: bool = True,
     ) -> Views:
-        """Windows that random cameras look at (`data.cameras=random`)."""
+        """Windows that random cameras look at (`data.cameras=random`). Raises ConfigError where
+        these shall be padded.
+        """
+        if exp.data.short_videos == "pad":
+            raise ConfigError(
+                "data.short_videos=pad must come with data.cameras=fixed; random cameras see short "
+                "recordings stretched"
+            )
         n_frames = exp.model.n_frames
         key = ("views", *_of(exp, store, device), exp.data, splits, labels)
         return self.once(

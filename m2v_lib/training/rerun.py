@@ -68,8 +68,9 @@ class Agreement:
         yield "agrees" if self.agrees else "does not agree"
 
 
-def rerun(folder: Path, root: Path) -> Agreement:
-    """Train the record's run again under `root`, with the stage 1 that it starts from, and compare.
+def rerun(folder: Path, root: Path, device: str = "") -> Agreement:
+    """Train the record's run again under `root`, with the stage 1 that it starts from, and compare;
+    on the device that its settings name, or another one.
 
     A run that is there already goes on or is only compared: `commits` says which code made it.
     Raises InputError where the folder is no whole record, ConfigError where its data are not the
@@ -77,7 +78,7 @@ def rerun(folder: Path, root: Path) -> Agreement:
     """
     record = load_record(folder)
     _check_whole(record)
-    exp = Experiment.from_dict(record.config)
+    exp = Experiment.from_dict(record.config).override({"run.device": device} if device else {})
     stage = STAGES[record.result["stage"]]
     if exp.digest(stage.name) != record.result["digest"]:
         raise ConfigError(

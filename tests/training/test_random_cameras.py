@@ -145,3 +145,13 @@ def test_a_store_without_world_space_is_refused_in_one_sentence(
     exp = tiny_experiment("paper", {"data.cameras": "random"})
     with pytest.raises(DataError, match="tiny: holds no motion in world space"):
         finetune(exp, tmp_path)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_windows_that_shall_be_padded_are_refused(
+    stage: str, tiny_experiment: Callable[..., Experiment], tmp_path: Path
+) -> None:
+    """They would be stretched without a word."""
+    exp = tiny_experiment("paper", {**RANDOM, "data.short_videos": "pad"})
+    with pytest.raises(ConfigError, match="data.short_videos=pad must come with"):
+        STAGES[stage](exp, tmp_path)

@@ -183,3 +183,16 @@ def test_numbers_that_nobody_wrote_down_do_not_agree(record: Path, tmp_path: Pat
         del told.result[part]
     found = compare(told, load_record(record))
     assert not found.n_numbers and not found.agrees
+
+
+def test_a_record_of_another_device_can_be_trained_on_this_one(
+    record: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = changed(record, "env.json", lambda env: env.update(device="NVIDIA H200"))
+    config = told / "config.yaml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("device: cpu", "device: cuda"), encoding="utf-8")
+
+    assert main(["rerun", str(told), "--into", str(tmp_path / "again"), "--device", "cpu"]) == 0
+    said = capsys.readouterr().out
+    assert "another machine (device NVIDIA H200, now cpu)" in said and "agrees" in said
