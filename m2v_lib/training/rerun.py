@@ -136,8 +136,18 @@ def _check_data(record: Record, stage: type[Stage], exp: Experiment) -> None:
         if then != today:
             raise ConfigError(
                 f"{record.path}: was trained on {what} of fingerprint {then[:12]}, today's has "
-                f"{today[:12]}; prepare that one first ({said.get('protocol', '')})"
+                f"{today[:12]}; prepare that one first{_how(exp.data.name, said.get('protocol', ''))}"
             )
+
+
+def _how(store: str, protocol: str) -> str:
+    """How to prepare a store: of motion capture with the joints that its protocol says, at first
+    only Human3.6M's.
+    """
+    if not store.startswith("mocap"):
+        return f" ({protocol})"
+    joints = protocol.partition("; joints ")[2] or "h36m17"
+    return f": M2V_STORE=FOLDER m2v data prepare mocap --set joints={joints} --name {store}"
 
 
 def compare(record: Record, again: Record) -> Agreement:

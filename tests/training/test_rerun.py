@@ -16,7 +16,7 @@ from m2v_lib.data.store import Store
 from m2v_lib.errors import InputError
 from m2v_lib.runs.records import load_record
 from m2v_lib.training.finetune import finetune
-from m2v_lib.training.rerun import compare, rerun
+from m2v_lib.training.rerun import _how, compare, rerun
 
 #: Twenty steps of preset smoke on generated motion, committed.
 COMMITTED = sorted((Path(__file__).parent / "records").iterdir())
@@ -95,6 +95,14 @@ def test_a_store_that_has_changed_is_said(record: Path, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="store tiny of fingerprint 000000000000, today's has"):
         rerun(told, tmp_path / "again")
+
+
+def test_how_to_prepare_motion_capture_as_it_was_is_said() -> None:
+    said = _how("mocap", "split by subject; 2.5D frames of four Human3.6M cameras")
+    assert said.endswith("m2v data prepare mocap --set joints=h36m17 --name mocap")
+    of_own = _how("mocap_vocabulary", "split by subject; joints vocabulary")
+    assert "--set joints=vocabulary --name mocap_vocabulary" in of_own
+    assert _how("h36m", "protocol 1") == " (protocol 1)"
 
 
 def test_settings_that_are_not_the_records_are_said(record: Path, tmp_path: Path) -> None:
