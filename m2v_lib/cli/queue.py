@@ -170,7 +170,7 @@ def _lease(args: argparse.Namespace, wanted: Sequence[Any]) -> int:
 
 
 def _records_import(args: argparse.Namespace) -> int:
-    from m2v_lib.experiments.lease.archive import unpack
+    from m2v_lib.experiments.lease.incoming import unpack
     from m2v_lib.runs.records import project_root, runs_root
 
     kept = args.into or project_root() / "reports" / "records"

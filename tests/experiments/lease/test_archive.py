@@ -12,7 +12,9 @@ import pytest
 from m2v_lib.cli import main
 from m2v_lib.config import Experiment
 from m2v_lib.data.store import Store
-from m2v_lib.experiments.lease.archive import ArchiveError, pack, pack_to_resume, unpack
+from m2v_lib.experiments.lease.archive import pack, pack_to_resume
+from m2v_lib.experiments.lease.incoming import unpack
+from m2v_lib.experiments.lease.soundness import ArchiveError
 from m2v_lib.runs.records import RECORD_FILES, StoppedEarly, read_metrics, runs_root
 from m2v_lib.training.finetune import finetune
 from m2v_lib.training.pretrain import pretrain

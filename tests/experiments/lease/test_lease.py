@@ -19,8 +19,8 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.experiments.lease import presets as presets_module
 from m2v_lib.experiments.lease import worker as worker_module
-from m2v_lib.experiments.lease.archive import unpack
 from m2v_lib.experiments.lease.command import Lease, _fastest, _graphs_hold
+from m2v_lib.experiments.lease.incoming import unpack
 from m2v_lib.experiments.lease.jobs import (
     Job,
     by_kind,
