@@ -98,7 +98,7 @@ def _add_lease(queue: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="of a lease: a setting of `run`, such as run.precision=bf16",
+        help="of a lease: a setting of `run` that decides no result, such as run.log_every=100",
     )
 
 
@@ -132,7 +132,7 @@ def _queue(args: argparse.Namespace) -> int:
         wanted += plan
 
     queue = Queue(wanted, runs_root(), kept)
-    if args.lease:
+    if args.lease is not None:
         return _lease(args, queue.waiting())
 
     if args.run:

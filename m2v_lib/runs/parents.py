@@ -5,6 +5,7 @@ SIGKILL can tell nobody, and what it started would train on, or wait for its lik
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from typing import Final
@@ -21,6 +22,12 @@ def die_with_parent() -> None:
     """End this process within a second of its parent's end, from now on."""
     parent = int(os.environ.get(PARENT, os.getppid()))
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def follow_parent() -> None:
+    """`die_with_parent`, and leave Ctrl-C to the parent: a terminal sends it to both."""
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _watch(parent: int) -> None:

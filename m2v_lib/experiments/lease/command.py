@@ -1,38 +1,50 @@
 """`m2v queue --lease`: checks, a bench, then the wanted runs in several processes, and an
 archive of their records.
 
-Everything stops by itself before the time is up: what is unfinished then has a checkpoint. No
-torch here, so that a failing device takes no more than a worker with it.
+Everything stops by itself before the time is up, or when SIGTERM or Ctrl-C asks for it: what is
+unfinished then has a checkpoint, and is packed. No torch here, so that a failing device takes no
+more than a worker with it. Clocks are monotonic, which all processes of a machine share.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from m2v_lib.config import ConfigError
 from m2v_lib.experiments.lease.archive import pack, pack_to_resume
+from m2v_lib.experiments.lease.ending import noting_signals
 from m2v_lib.experiments.lease.jobs import Job, by_kind, compiled, write_jobs
+from m2v_lib.experiments.lease.verdicts import (
+    TRIED_LANES,
+    failed,
+    fastest,
+    graphs_hold,
+    held,
+)
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
-from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, write_json
+from m2v_lib.runs.locks import try_lock
+from m2v_lib.runs.parents import PARENT
+from m2v_lib.runs.records import RECORD_FILES, RESUME_EXIT_CODE, read_metrics, write_json
 
 #: Seconds kept at the end: runs write a last checkpoint, metrics are computed, records packed.
 LAST_SECONDS = 25.0
+#: Streams of a process: more would share some (engine.parallel.Lane).
+MOST_LANES = 32
 #: The most that checks and bench together may take, as seconds and as a share of the lease.
 TRIAL_SECONDS, TRIAL_SHARE = 120.0, 0.3
 BENCH_SECONDS, BENCH_SHARE = 16.0, 0.08
 #: The same of one preset; compiling its blocks takes most of it.
 PRESET_SECONDS, PRESET_SHARE = 90.0, 0.2
-#: Numbers of streams that are tried on a GPU; the fastest is used where none is asked for, and
-#: so many where the bench did not end.
-TRIED_LANES = (1, 8)
-UNMEASURED_LANES = 4
 
 
 @dataclass
@@ -53,10 +65,24 @@ class Lease:
     compile: bool = False
     presets: Sequence[str] = ()
     bench_seconds: float = BENCH_SECONDS
+    #: Signals that came: the lease ends at once, as if its time were up.
+    asked: list[str] = field(default_factory=list)
+
+    #: Stages whose runs may be resumed.
+    resumable: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        self.began = time.time()
-        self.until = self.began + 60 * self.minutes - min(LAST_SECONDS, 12 * self.minutes)
+        if not 0 < self.minutes < math.inf:
+            raise ConfigError(f"a lease must be minutes above 0, got {self.minutes}")
+        if self.workers < 1:
+            raise ConfigError(f"a lease must have 1 worker or more, got {self.workers}")
+        if not 0 <= self.lanes <= MOST_LANES:
+            raise ConfigError(f"streams must be 0 to {MOST_LANES}, got {self.lanes}")
+
+        self.began = time.monotonic()
+        self.last_seconds = min(LAST_SECONDS, 12 * self.minutes)
+        self.until = self.began + 60 * self.minutes - self.last_seconds
+        self.n_wanted = len(self.jobs)
         self.report: dict[str, Any] = {
             "minutes": self.minutes,
             "device": self.device,
@@ -64,38 +90,77 @@ class Lease:
         }
 
     def run(self) -> int:
-        """The whole lease. Returns 0 when all is done, 75 when runs are left, 1 when one failed."""
+        """The whole lease. Returns 0 when all is done, 75 when runs are left that can go on, 1 when
+        what is left failed or waits for what failed. Raises ConfigError where another lease has
+        the folder `out`.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         self.runs.mkdir(parents=True, exist_ok=True)
-        self.trial()
-        self.bench_presets()
-        self.train()
-        return self.end()
+        with self.out_to_itself(), noting_signals() as self.asked:
+            for name in ("lease.json", "failures.jsonl", "trial.json", "presets.json"):
+                (self.out / name).unlink(missing_ok=True)
+            if self.jobs:
+                self.trial()
+                self.bench_presets()
+                self.train()
+            return self.end()
+
+    @contextlib.contextmanager
+    def out_to_itself(self) -> Iterator[None]:
+        with (self.out / ".lock").open("w") as stream:
+            if not try_lock(stream):
+                raise ConfigError(f"{self.out}: another lease writes there; choose another --out")
+            yield
 
     def trial(self) -> None:
-        """Checks and bench; where a check of recorded steps fails, no step is recorded."""
+        """Checks and bench; what was found not to hold is not used."""
         path = self.out / "trial.json"
-        path.unlink(missing_ok=True)
         gpu = self.device.startswith("cuda")
-        tried = self.tried(gpu)
-
         bench = min(self.bench_seconds, 60 * BENCH_SHARE * self.minutes)
-        words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}", "--lanes", *tried]
-        write_jobs(self.out / "jobs.json", self.jobs)
-        self.call("trial", words, timeout=min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes))
+        words = ["--out", str(path), "--bench-seconds", f"{bench:.1f}"]
+        words += ["--lanes", *self.tried(gpu), *(["--compile"] if self.compile else [])]
 
+        write_jobs(self.out / "jobs.json", self.jobs)
+        timeout = min(TRIAL_SECONDS, 60 * TRIAL_SHARE * self.minutes)
+        ended = self.call("trial", words, timeout=timeout)
         found: dict[str, Any] = (
             json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         )
-        self.report["trial"] = found or "did not end in time"
+        self.report["trial"] = {**found, "ended": ended}
+        self.use(found, gpu)
 
-        if gpu and not _graphs_hold(found):
-            self.fall_back("run.cuda_graph", "off", "recorded steps do not hold here: eagerly")
-        if not _fast_path_holds(found):
-            self.fall_back(
-                "run.path", "reference", "the fast path does not hold here: by the other"
-            )
-        self.choose(found, gpu)
+    def use(self, found: dict[str, Any], gpu: bool) -> None:
+        """The engine as the checks found it: what does not hold is replaced by what does, or left
+        out where nothing can stand in, and each is said.
+        """
+        stages = sorted({job.stage for job in self.jobs})
+        for stage in [stage for stage in stages if gpu and not graphs_hold(found, stage)]:
+            reason = f"recorded steps of {stage} were not seen to hold here: eagerly"
+            self.fall_back("run.cuda_graph", "off", reason, stage)
+
+        if held(found, "fast path = reference path") is False:
+            reason = "the fast path does not hold here: by the other"
+            self.fall_back("run.path", "reference", reason)
+
+        if held(found, "blocks can be compiled") is False:
+            self.compile = False
+            self.say("blocks cannot be compiled here: as written")
+
+        for stage in failed(found, "bfloat16 near float32", stages):
+            kept = [j for j in self.jobs if (j.stage, j.exp.run.precision) != (stage, "bf16")]
+            n_less = len(self.jobs) - len(kept)
+            self.say(f"bfloat16 does not hold here: {n_less} runs of {stage} are left out")
+            self.jobs = kept
+
+        if wrong := failed(found, "stopped and resumed = whole", stages):
+            self.say(f"a stopped {' and '.join(wrong)} does not go on as it was: none is packed")
+        self.resumable = [stage for stage in stages if stage not in wrong]
+
+        self.lanes = self.lanes or (fastest(found) if gpu else 1)
+        if self.lanes > 1 and failed(found, "together = alone", stages):
+            self.lanes = 1
+            self.say("runs side by side are not the runs alone here: one at a time")
+        self.report["lanes"] = self.lanes
 
     def bench_presets(self) -> None:
         """What a step of the presets asked for costs, into `presets.json` and the report."""
@@ -103,12 +168,13 @@ class Lease:
             return
 
         path = self.out / "presets.json"
-        path.unlink(missing_ok=True)
         each = min(PRESET_SECONDS, 60 * PRESET_SHARE * self.minutes)
         words = ["--out", str(path), "--presets", *self.presets, "--seconds", f"{each / 30:.1f}"]
-        self.call("presets", words, timeout=each * len(self.presets))
+        timeout = min(each * len(self.presets), self.until - time.monotonic())
+        self.call("presets", words, timeout=timeout)
         if path.exists():
-            self.report["presets"] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+            measured = json.loads(path.read_text(encoding="utf-8"))
+            self.report |= {"presets": measured["rows"], "ceilings": measured["ceilings"]}
 
     def tried(self, gpu: bool) -> list[str]:
         """Numbers of streams that the bench times."""
@@ -117,25 +183,39 @@ class Lease:
             lanes.append(self.lanes)
         return [str(k) for k in lanes]
 
-    def fall_back(self, key: str, value: str, reason: str) -> None:
-        """Change a setting of all jobs, and say why."""
-        print(f"lease: {reason}", flush=True)
-        self.jobs = [replace(job, exp=job.exp.override({key: value})) for job in self.jobs]
+    def fall_back(self, key: str, value: str, reason: str, stage: str = "") -> None:
+        """Change a setting of all jobs, or of a stage's, and say why."""
+        self.say(reason)
+        self.jobs = [
+            replace(job, exp=job.exp.override({key: value})) if stage in ("", job.stage) else job
+            for job in self.jobs
+        ]
 
-    def choose(self, found: dict[str, Any], gpu: bool) -> None:
-        """How many streams."""
-        self.lanes = self.lanes or (_fastest(found) if gpu else 1)
-        self.report["lanes"] = self.lanes
+    def say(self, text: str) -> None:
+        """A line on the terminal and in the report."""
+        print(f"lease: {text}", flush=True)
+        self.report.setdefault("said", []).append(text)
 
-    def call(self, module: str, words: Sequence[str], timeout: float) -> None:
-        """Run a module of this package on the jobs to its end, or until the time is up."""
+    def call(self, module: str, words: Sequence[str], timeout: float) -> str:
+        """Run a module of this package on the jobs to its end, or until the time is up; returns how
+        it ended.
+        """
         process = self.start(module, "jobs.json", words)
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
+        until = time.monotonic() + timeout
+        while process.poll() is None and time.monotonic() < until and not self.asked:
+            time.sleep(0.05)
+
+        if process.poll() is None:
             process.kill()
             process.wait()
-            print(f"lease: {module} did not end within {timeout:.0f} s", flush=True)
+            ended = "was interrupted" if self.asked else f"did not end within {timeout:.0f} s"
+        elif process.returncode:
+            ended = f"ended with exit code {process.returncode}"
+        else:
+            return "in time"
+
+        self.say(f"{module} {ended}")
+        return ended
 
     def write_jobs(self, name: str, jobs: list[Job]) -> None:
         write_jobs(self.out / name, compiled(jobs) if self.compile else jobs)
@@ -148,6 +228,7 @@ class Lease:
         )
 
         env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": threads}
+        env[PARENT] = str(os.getpid())
         return subprocess.Popen(
             [
                 sys.executable,
@@ -160,58 +241,72 @@ class Lease:
         )
 
     def train(self) -> None:
-        """The workers, until they end or the time is up; one whose device failed is followed by
-        an eager one.
+        """The workers, until they end, the time is up or a signal asks for the end; one whose
+        device failed is followed by an eager one.
         """
-        words = [
-            "--runs",
-            str(self.runs),
-            "--lanes",
-            str(self.lanes),
-            "--until",
-            f"{self.until:.3f}",
-        ]
         running: list[tuple[str, subprocess.Popen[bytes]]] = []
         for number, (kind, jobs) in enumerate(by_kind(self.jobs).items()):
             self.write_jobs(f"jobs-{kind}.json", jobs)
             for _ in range(self.workers if number == 0 else 1):
-                running.append((kind, self.start("worker", f"jobs-{kind}.json", words)))
+                running.append((kind, self.start_worker(kind)))
 
         print(
             f"lease: {len(self.jobs)} runs, {len(running)} workers with {self.lanes} at a time",
             flush=True,
         )
-        last = self.until + min(LAST_SECONDS, 12 * self.minutes) * 0.6
-
         restarts = 2
-        while running and time.time() < last:
+        while running and time.monotonic() < self.until + self.grace and not self.asked:
             time.sleep(0.1)
             for kind, process in [(k, p) for k, p in running if p.poll() is not None]:
                 running.remove((kind, process))
-                if (
-                    process.returncode not in (0, RESUME_EXIT_CODE)
-                    and restarts
-                    and time.time() < self.until
-                ):
+                worked = process.returncode in (0, RESUME_EXIT_CODE)
+                if not worked and restarts and time.monotonic() < self.until:
                     restarts -= 1
-                    print(
-                        f"lease: a worker ended with exit code {process.returncode}; another "
-                        "begins",
-                        flush=True,
-                    )
+                    running.append((kind, self.start_again(kind, process.returncode)))
 
-                    if process.returncode == DEVICE_FAILED:
-                        self.jobs = [
-                            replace(j, exp=j.exp.override({"run.cuda_graph": "off"}))
-                            for j in self.jobs
-                        ]
-                        self.write_jobs(f"jobs-{kind}.json", by_kind(self.jobs)[kind])
+        self.stop([process for _, process in running])
 
-                    running.append((kind, self.start("worker", f"jobs-{kind}.json", words)))
+    @property
+    def grace(self) -> float:
+        """Seconds in which workers that have to stop write their last checkpoints."""
+        return 0.6 * self.last_seconds
 
-        for _, process in running:
+    def start_worker(self, kind: str) -> subprocess.Popen[bytes]:
+        words = ["--runs", str(self.runs), "--lanes", str(self.lanes)]
+        words += ["--until", f"{self.until:.3f}", "--failures", str(self.out / "failures.jsonl")]
+        return self.start("worker", f"jobs-{kind}.json", words)
+
+    def start_again(self, kind: str, code: int) -> subprocess.Popen[bytes]:
+        """Another worker in the place of one that ended with an exit code."""
+        self.say(f"a worker ended with exit code {code}; another begins")
+        if code == DEVICE_FAILED:
+            jobs = [replace(j, exp=j.exp.override({"run.cuda_graph": "off"})) for j in self.jobs]
+            self.jobs = jobs
+            self.write_jobs(f"jobs-{kind}.json", by_kind(jobs)[kind])
+        return self.start_worker(kind)
+
+    def stop(self, running: Sequence[subprocess.Popen[bytes]]) -> None:
+        """Workers that still run: at a checkpoint where a signal asks for the end, at once where
+        that does not come, or where their time is long over.
+        """
+        if self.asked:
+            self.say(f"{self.asked[0]} came: runs stop at a checkpoint")
+            for process in running:
+                process.terminate()
+
+        until = time.monotonic() + (self.grace if self.asked else 0.0)
+        for process in running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
             process.kill()
             process.wait()
+
+    def failures(self) -> dict[str, str]:
+        """Runs that failed and are not done, with the reason."""
+        path = self.out / "failures.jsonl"
+        lines = read_metrics(path) if path.exists() else []
+        found = {line["name"]: line["error"] for line in lines}
+        return {n: e for n, e in found.items() if not (self.runs / n / "result.json").exists()}
 
     def end(self) -> int:
         """Pack the records of what is done, and say what became of every run."""
@@ -221,52 +316,34 @@ class Lease:
             for name in done
             if all((self.runs / name / f).exists() for f in RECORD_FILES)
         ]
-        begun = [j.name for j in self.jobs if j.name not in done and (self.runs / j.name).exists()]
-        needed = {job.needs for job in self.jobs if job.name not in done} & set(done)
+        left = [job for job in self.jobs if job.name not in done]
+        begun = [job.name for job in left if (self.runs / job.name).exists()]
+        to_resume = [j.name for j in left if j.name in begun and j.stage in self.resumable]
+        needed = {job.needs for job in left} & set(done)
         archives = pack(whole, self.out / "records.zip")
         archives += pack_to_resume(
-            [self.runs / name for name in begun],
+            [self.runs / name for name in to_resume],
             [self.runs / name for name in sorted(needed)],
             self.out / "to_resume.zip",
         )
+
+        wrong = self.failures()
+        for name, error in wrong.items():
+            print(f"lease: {name} failed: {error}", flush=True)
         self.report |= {
-            "seconds": round(time.time() - self.began, 1),
+            "seconds": round(time.monotonic() - self.began, 1),
             "done": done,
             "begun": begun,
-            "left": len(self.jobs) - len(done),
+            "failed": wrong,
+            "left": self.n_wanted - len(done),
             "archives": [path.name for path in archives],
         }
         write_json(self.out / "lease.json", self.report)
         packed = ", ".join(map(str, archives)) or "no archive"
-        counts = f"{len(done)} of {len(self.jobs)} runs are done, {len(begun)} more begun"
+        counts = f"{len(done)} of {self.n_wanted} runs are done, {len(begun)} more begun"
         print(f"lease: {counts}, in {self.report['seconds']:.0f} s; {packed}", flush=True)
 
-        return 0 if len(done) == len(self.jobs) else RESUME_EXIT_CODE
-
-
-def _fast_path_holds(found: dict[str, Any]) -> bool:
-    checks = [c for c in found.get("checks", []) if c["name"].startswith("fast path")]
-    return all(check["holds"] for check in checks)
-
-
-def _graphs_hold(found: dict[str, Any]) -> bool:
-    checks = [
-        check for check in found.get("checks", []) if check["name"].startswith(("graph", "stopped"))
-    ]
-    return bool(checks) and all(check["holds"] for check in checks)
-
-
-def _fastest(found: dict[str, Any]) -> int:
-    """The number of streams with the most steps a second, in the stage of which most was measured."""
-    measured: dict[int, float] = {}
-    bench: dict[str, dict[str, float]] = found.get("bench", {})
-
-    rates = max(bench.values(), key=len, default={})
-    for name, rate in rates.items():
-        if name.startswith("graph") or not any(other.startswith("graph") for other in rates):
-            measured[int(name.split(", ")[1].split(" at")[0])] = rate
-
-    if len(measured) < 2:  # the bench did not get far
-        return UNMEASURED_LANES
-
-    return max(measured, key=lambda key: measured[key])
+        if len(done) == self.n_wanted:
+            return 0
+        able = [job for job in left if not {job.name, job.needs} & wrong.keys()]
+        return RESUME_EXIT_CODE if able else 1

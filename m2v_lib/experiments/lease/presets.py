@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import torch
 
+from m2v_lib.bench.ceilings import ceilings
 from m2v_lib.config import PRESETS, Experiment
 from m2v_lib.experiments.lease.jobs import Job, read_jobs
 from m2v_lib.experiments.lease.trial import Trial
+from m2v_lib.runs.parents import follow_parent
 from m2v_lib.runs.records import environment, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
@@ -78,7 +80,8 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
 
     job, *_ = read_jobs(args.jobs)
     device = pick_device(job.exp)
-    head = {"schema": 1, **environment({"device": describe(device)})}
+    head = {"schema": 2, **environment({"device": describe(device)})}
+    head["ceilings"] = ceilings(device, quick=args.seconds < 1)
     rows: list[dict[str, Any]] = []
     for row in measure_presets(args.presets, job, device, args.seconds):
         rows.append(row)
@@ -90,4 +93,5 @@ def main(argv: Sequence[str] | None = None, say: Callable[[str], None] = print) 
 
 
 if __name__ == "__main__":
+    follow_parent()
     sys.exit(main())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import sys
 import time
 import traceback
@@ -21,6 +22,7 @@ from m2v_lib.experiments.lease.jobs import Job, read_jobs
 from m2v_lib.experiments.lease.worker_codes import DEVICE_FAILED
 from m2v_lib.experiments.queue.run import claim_file
 from m2v_lib.runs.locks import try_lock
+from m2v_lib.runs.parents import follow_parent
 from m2v_lib.runs.records import StoppedEarly
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import pick_device
@@ -36,8 +38,10 @@ LOOK_AGAIN = 0.3
 class Worker:
     """Which job is next, and what became of those begun."""
 
-    def __init__(self, jobs: list[Job], runs: Path, stop: StopRequest) -> None:
-        self.waiting, self.runs, self.stop = list(jobs), runs, stop
+    def __init__(
+        self, jobs: list[Job], runs: Path, stop: StopRequest, failures: Path | None = None
+    ) -> None:
+        self.waiting, self.runs, self.stop, self.failures = list(jobs), runs, stop, failures
         self.loader = ClipLoader()
         self.claims: dict[str, IO[str]] = {}
         self.failed: set[str] = set()
@@ -102,12 +106,19 @@ class Worker:
             elif not isinstance(error, StoppedEarly):
                 self.failed.add(job.name)
                 self.device_failed |= "CUDA error" in str(error)
-                print(
-                    f"failed: {job.name}: {''.join(traceback.format_exception(error)[-3:])}",
-                    flush=True,
-                )
+                self.note_failure(job, error)
 
         return ended
+
+    def note_failure(self, job: Job, error: BaseException) -> None:
+        """For who reads along, and a line for the lease's report."""
+        traced = "".join(traceback.format_exception(error)[-3:])
+        print(f"failed: {job.name}: {traced}", flush=True)
+        if self.failures is not None:
+            said = next(iter(str(error).splitlines()), "")
+            line = {"name": job.name, "error": f"{type(error).__name__}: {said}"}
+            with contextlib.suppress(OSError), self.failures.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -116,8 +127,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--lanes", type=int, default=1)
     parser.add_argument(
-        "--until", type=float, required=True, metavar="T", help="when to stop (s since 1970)"
+        "--until", type=float, required=True, metavar="T", help="when to stop (monotonic clock, s)"
     )
+    parser.add_argument("--failures", type=Path, metavar="FILE", help="gets a line a failed run")
     args = parser.parse_args(argv)
 
     jobs = read_jobs(args.jobs)
@@ -127,8 +139,8 @@ def main(argv: list[str] | None = None) -> int:
     args.runs.mkdir(parents=True, exist_ok=True)
     device = pick_device(jobs[0].exp)
 
-    with StopRequest(max(1e-6, (args.until - time.time()) / 60)) as stop:
-        worker = Worker(jobs, args.runs, stop)
+    with StopRequest(max(1e-6, (args.until - time.monotonic()) / 60)) as stop:
+        worker = Worker(jobs, args.runs, stop, args.failures)
         while True:
             train_together(worker.next_run, args.lanes, device)
             if (
@@ -164,4 +176,5 @@ def _others_run(worker: Worker) -> bool:
 
 
 if __name__ == "__main__":
+    follow_parent()
     sys.exit(main())

@@ -19,7 +19,7 @@ from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.experiments.lease import presets as presets_module
 from m2v_lib.experiments.lease import worker as worker_module
-from m2v_lib.experiments.lease.command import Lease, _fastest, _graphs_hold
+from m2v_lib.experiments.lease.command import Lease
 from m2v_lib.experiments.lease.incoming import unpack
 from m2v_lib.experiments.lease.jobs import (
     Job,
@@ -30,6 +30,7 @@ from m2v_lib.experiments.lease.jobs import (
     write_jobs,
 )
 from m2v_lib.experiments.lease.trial import Trial
+from m2v_lib.experiments.lease.verdicts import fastest, graphs_hold
 from m2v_lib.experiments.queue.sweeps import (
     label,
     read_cost,
@@ -63,7 +64,7 @@ def chain(make: Make, steps: int = 4) -> list[Job]:
 
 def work(jobs: list[Job], tmp_path: Path, *, lanes: int = 3, seconds: float = 600) -> int:
     write_jobs(tmp_path / "jobs.json", jobs)
-    until = str(time.time() + seconds)
+    until = str(time.monotonic() + seconds)
     return worker_module.main(
         [
             str(tmp_path / "jobs.json"),
@@ -263,8 +264,13 @@ def test_the_command_takes_what_is_not_done_and_the_pre_training_that_it_needs(
 
 def trial(holds: bool, rates: dict[str, float] | None = None) -> dict[str, Any]:
     paths = {"name": "fast path = reference path", "holds": False}
+    others = [
+        {"name": f"{claim}, {stage}", "holds": holds}
+        for claim in ("graph = eager", "stopped and resumed = whole")
+        for stage in ("finetune", "pretrain")
+    ]
     return {
-        "checks": [paths, {"name": "graph = eager, finetune", "holds": holds}],
+        "checks": [paths, *others],
         "bench": {"finetune": rates or {}},
     }
 
@@ -281,9 +287,10 @@ def test_where_recorded_steps_do_not_hold_none_is_recorded(
 ) -> None:
     lease = Lease(chain(tiny_experiment), 9, "cuda", tmp_path / "runs", tmp_path)
 
-    def call(module: str, words: list[str], timeout: float) -> None:
+    def call(module: str, words: list[str], timeout: float) -> str:
         if found:
             Path(words[1]).write_text(json.dumps(found))
+        return "in time"
 
     monkeypatch.setattr(lease, "call", call)
     lease.trial()
@@ -291,16 +298,16 @@ def test_where_recorded_steps_do_not_hold_none_is_recorded(
     assert {job.exp.run.path for job in lease.jobs} == {"reference" if found else "fast"}
 
 
-def test_as_many_at_a_time_as_is_fastest() -> None:
+def test_as_many_at_a_time_as_isfastest() -> None:
     rates = {
         "eager, 1 at a time": 9000.0,
         "graph, 1 at a time": 700.0,
         "graph, 8 at a time": 2500.0,
         "graph, 16 at a time": 2400.0,
     }
-    assert _fastest(trial(True, rates)) == 8 and _fastest({}) == 4
-    assert _fastest(trial(True, {"graph, 1 at a time": 700.0})) == 4, "the bench was cut short"
-    assert _graphs_hold(trial(True)) and not _graphs_hold({"checks": []})
+    assert fastest(trial(True, rates)) == 8 and fastest({}) == 4
+    assert fastest(trial(True, {"graph, 1 at a time": 700.0})) == 4, "the bench was cut short"
+    assert graphs_hold(trial(True), "finetune") and not graphs_hold({"checks": []}, "finetune")
 
 
 def test_a_sweep_has_the_base_and_each_change_with_every_seed(tmp_path: Path) -> None:
