@@ -197,7 +197,7 @@ def hide_joints(x_BTJ3: Tensor, share: float, root: int, generator: torch.Genera
     """
     B, _, J, _ = x_BTJ3.shape
     hidden_BJ = torch.rand(B, J, generator=generator, device=generator.device) < share
-    hidden_BJ[:, root] = False
+    hidden_BJ[:, root].fill_(False)
     return x_BTJ3.masked_fill(hidden_BJ.to(x_BTJ3.device)[:, None, :, None], 0.0)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.waits import waits_of
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data import prepare
@@ -58,7 +59,8 @@ def test_a_run_that_stops_goes_on_to_the_same_numbers(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    exp = tiny_experiment("paper", RANDOM)
+    moving = {"optim.algorithm": "muon", "optim.ema": 0.9, "model.dim": 16}
+    exp = tiny_experiment("paper", {**RANDOM, **moving})
     whole = STAGES[stage](exp, tmp_path / "whole")
     with monkeypatch.context() as patch, pytest.raises(StoppedEarly):
         patch.setattr(Trainer, "must_stop", lambda self, stop: self.step == 7)
@@ -74,6 +76,21 @@ def test_a_run_that_stops_goes_on_to_the_same_numbers(
         return [line["loss"] for line in lines if line["kind"] == "train"]
 
     assert losses(whole) == losses(parts) and len(losses(whole)) == 6
+
+
+@pytest.mark.parametrize("kind", [Pretrain, Finetune])
+def test_a_step_with_new_cameras_waits_for_nothing(
+    kind: Any,
+    tiny_experiment: Callable[..., Experiment],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    exp = tiny_experiment("paper", RANDOM)
+    store, _ = kind.open_data(exp)
+    trainer = Trainer(kind.build(exp, tmp_path, store, CPU, SINGLE, ClipLoader()), tmp_path / "run")
+    trainer.start()
+    trainer.one_step()  # constants come to the device
+    assert waits_of(lambda: [trainer.one_step() for _ in range(3)], monkeypatch) == []
 
 
 def test_every_step_sees_the_same_windows_by_other_cameras(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import torch
+from fakes.waits import Waits, waits_of
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
@@ -185,39 +185,6 @@ def test_where_recording_fails_the_run_says_so_once_and_goes_on_eagerly(
     assert_same_run(failed, eager)
 
 
-class Waits(TorchDispatchMode):
-    """Notes the operations for which a GPU makes the program wait: a number is fetched, a size
-    depends on one, or Python's numbers become a tensor there (a list as an index, too).
-    """
-
-    NAMES = (
-        "_local_scalar_dense",
-        "nonzero",
-        "masked_select",
-        "equal",
-        "is_nonzero",
-        "unique",
-        "lift_fresh",
-    )
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        if any(word in name for word in self.NAMES):
-            self.seen.append(name)
-        if "index" in name and any(t is not None and t.dtype == torch.bool for t in _tensors(args)):
-            self.seen.append(name)  # a boolean index
-        return func(*args, **(kwargs or {}))
-
-
-def _tensors(args: Any) -> list[Tensor]:
-    flat = [a for arg in args for a in (arg if isinstance(arg, (list, tuple)) else [arg])]
-    return [a for a in flat if isinstance(a, Tensor)]
-
-
 @pytest.mark.parametrize(
     ("kind", "recipe", "model"),
     [
@@ -225,6 +192,7 @@ def _tensors(args: Any) -> list[Tensor]:
         (Pretrain, "released", {}),
         (Finetune, "paper", {}),
         (Finetune, "released", {}),
+        (Finetune, "paper", {"data.hidden_joints": 0.2}),
         *((Pretrain, "own", model) for model in PRETRAINED_SYSTEMS),
     ],
 )
@@ -242,15 +210,70 @@ def test_steps_between_log_lines_wait_for_nothing(
     trainer = Trainer(kind.build(exp, tmp_path, store, CPU, SINGLE, ClipLoader()), tmp_path / "run")
     trainer.start()
     trainer.one_step()  # moments come into being
-    calls: list[str] = []
-    for name in ("item", "tolist", "numpy", "cpu", "__float__", "__bool__", "__int__"):
-        monkeypatch.setattr(Tensor, name, _noting(calls, name, getattr(Tensor, name)))
-    with Waits() as waits:
-        for _ in range(6):
-            trainer.one_step()
-    assert waits.seen == [] and calls == []
-    float(torch.ones(()))
-    assert calls, "the net catches what it is for"
+    assert waits_of(lambda: [trainer.one_step() for _ in range(6)], monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x.sum()),
+        lambda x: bool(x.any()),
+        lambda x: x[x > 0],
+        lambda x: x.nonzero(),
+        lambda x: x[:, [0, 1]],
+        lambda x: x * torch.tensor([1.0, 2.0, 3.0]),
+        lambda x: x.cpu(),
+        lambda x: x.numpy(),
+    ],
+)
+def test_the_net_catches_what_waits(
+    wait: Callable[[Tensor], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = torch.ones(3, 3)
+    assert waits_of(lambda: wait(x), monkeypatch) != []
+    assert waits_of(lambda: x[:, :2].add_(1.0).sum(), monkeypatch) == []
+
+
+class ClockOfDevice:
+    """A moment on a device that takes its steps later."""
+
+    def __init__(self, device: object) -> None:
+        self.waited = 0
+
+    def __call__(self) -> None:
+        self.waited += 1
+
+
+def test_a_gpu_is_given_a_few_steps_more_than_it_has_taken(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that has to stop waits for these, not for all steps since the last log line."""
+    made: list[ClockOfDevice] = []
+
+    def moment(device: object) -> ClockOfDevice:
+        made.append(ClockOfDevice(device))
+        return made[-1]
+
+    exp = tiny_experiment("paper", {"run.max_steps": 30, "run.log_every": 30})
+    store, _ = Finetune.open_data(exp)
+    built = Finetune.build(exp, tmp_path, store, CPU, SINGLE, ClipLoader())
+    trainer = Trainer(built, tmp_path / "run")
+    assert trainer.pace() is None, "a CPU has taken each step that it was given"
+
+    def with_gpu(self: Trainer) -> Any:
+        self.device = torch.device("cuda")
+        try:
+            return pace(self)
+        finally:
+            self.device = CPU
+
+    pace = Trainer.pace
+    monkeypatch.setattr(loop_module, "Moment", moment)
+    monkeypatch.setattr(Trainer, "pace", with_gpu)
+    trainer.run()
+    waited = [clock.waited for clock in made]
+    assert waited == [1] * (30 - loop_module.STEPS_AHEAD) + [0] * loop_module.STEPS_AHEAD
 
 
 @pytest.mark.parametrize(
@@ -268,14 +291,6 @@ def test_the_loss_of_no_system_waits(row: Row) -> None:
         with Waits() as waits:
             lifting_loss(model, model, x, y, exp.finetune)[0].backward()
         assert first or waits.seen == []
-
-
-def _noting(calls: list[str], name: str, method: Any) -> Any:
-    def noted(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        calls.append(name)
-        return method(self, *args, **kwargs)
-
-    return noted
 
 
 def test_recording_is_refused_where_it_was_demanded_and_cannot_be(

@@ -8,6 +8,7 @@ measures steps a second, and writes both as JSON.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from m2v_lib.runs.parents import follow_parent
 from m2v_lib.runs.records import StoppedEarly, read_metrics, write_json
 from m2v_lib.training.clip_loader import ClipLoader
 from m2v_lib.training.device import describe, pick_device
-from m2v_lib.training.engine.coroutine import Fetched, Steps, complete
+from m2v_lib.training.engine.coroutine import Moment, Steps, complete
 from m2v_lib.training.engine.distributed import SINGLE
 from m2v_lib.training.engine.loop import Trainer
 from m2v_lib.training.engine.parallel import Lane, Run, train_together
@@ -70,6 +71,7 @@ class Trial:
     device: torch.device
     loader: ClipLoader = field(default_factory=ClipLoader)
     checks: list[Check] = field(default_factory=list)
+    known: dict[Any, list[float]] = field(default_factory=dict)
     #: Called after each check: what is known stays, should the rest not end in time.
     noted: Callable[[], object] = lambda: None
 
@@ -184,9 +186,18 @@ class Trial:
         stop_at: int = 0,
         watch: Callable[[Trainer], None] = lambda trainer: None,
     ) -> list[float]:
-        """Losses of the first steps; with `stop_at` of a run that stopped there and was resumed."""
+        """Losses of the first steps; with `stop_at` of a run that stopped there and was resumed. A
+        run that several checks ask for is made once.
+        """
         exp = self.short(stage, graph, changes or {})
+        key = (stage, json.dumps(exp.to_dict()), stop_at)
+        if key not in self.known or graph == "on":
+            self.known[key] = self.made_losses(stage, exp, stop_at, watch)
+        return self.known[key]
 
+    def made_losses(
+        self, stage: str, exp: Experiment, stop_at: int, watch: Callable[[Trainer], None]
+    ) -> list[float]:
         with tempfile.TemporaryDirectory() as folder, Lane(self.device).current():
             if stop_at:
                 with suppress(StoppedEarly):
@@ -255,7 +266,7 @@ class Trial:
                     wish = waiting.pop(i, None)
                     with lane.current():
                         wish = runs[i].send(wish() if wish is not None else None)
-                    if isinstance(wish, Fetched):
+                    if isinstance(wish, Moment):
                         waiting[i] = wish
 
             n_warm = WARM_UP if self.device.type == "cuda" else 1

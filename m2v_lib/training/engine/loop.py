@@ -5,7 +5,8 @@ Every random draw of a step comes from a generator seeded by (seed, stage, step)
 epoch's order from (seed, stage, epoch). Nothing random has to be saved, and a run killed
 anywhere resumes to the same numbers.
 
-The loop never waits for the device between two log lines, and is a coroutine: `Trainer.steps`
+Between two log lines the loop fetches nothing from the device and waits for none of its work but
+steps long past (`Trainer.pace`), so that it can stop within seconds. It is a coroutine: `Trainer.steps`
 hands control back after every step and whenever it would have to wait, so that one process can
 advance several runs (`training.parallel`).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -41,7 +43,7 @@ from m2v_lib.runs.records import (
 )
 from m2v_lib.training.device import describe
 from m2v_lib.training.engine.averaging import WeightAverage, share_of_newest
-from m2v_lib.training.engine.coroutine import Fetched, Steps, complete
+from m2v_lib.training.engine.coroutine import Fetched, Moment, Steps, complete
 from m2v_lib.training.engine.distributed import SINGLE, ProcessGroup
 from m2v_lib.training.engine.randomness import seeded, state_of
 from m2v_lib.training.engine.saved_state import restore, state_of_run
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 
 #: With several processes, steps between two agreements on whether to stop.
 STEPS_BETWEEN_STOPS = 10
+#: Steps given to a GPU that it has not taken yet: enough to keep it busy, few enough to stop soon.
+STEPS_AHEAD = 8
 #: Keys of a run's generators beside seed and stage: the order of an epoch, the draws of a step,
 #: dropout in a step.
 ORDER, DRAW, DROPOUT = 1, 2, 4
@@ -81,6 +85,8 @@ class Trainer:
         self.step = self.logged_step = 0
         self.best = math.inf
         self.trained_seconds = 0.0
+        self.began = time.monotonic()
+        self.given: deque[Moment] = deque()
         self.order: Tensor | None = None
         self.stage_key = sum(stage.name.encode())
         self.commit = commit()
@@ -149,11 +155,11 @@ class Trainer:
     def all_steps(self, stop: StopRequest) -> Steps:
         self.start()
         cfg, n_steps = self.exp.run, self.schedule.n_steps
-        began = time.monotonic() - self.trained_seconds
+        self.began = time.monotonic() - self.trained_seconds
 
         while self.step < n_steps:
             extras = self.one_step()
-            self.trained_seconds = time.monotonic() - began
+            self.trained_seconds = time.monotonic() - self.began
             last = self.step == n_steps
 
             if self.step % cfg.log_every == 0 or last:
@@ -174,9 +180,16 @@ class Trainer:
                     f"{self.folder.name}: stopped at step {self.step} of {n_steps}, to be resumed"
                 )
 
-            yield None
+            yield self.pace()
 
         self.finish_writing()
+
+    def pace(self) -> Moment | None:
+        """What to wait for before the next step: on a GPU the end of the step `STEPS_AHEAD` ago."""
+        if self.device.type != "cuda":
+            return None
+        self.given.append(Moment(self.device))
+        return self.given.popleft() if len(self.given) > STEPS_AHEAD else None
 
     def start(self) -> None:
         """Write what is known before the first step; resume."""
@@ -249,6 +262,7 @@ class Trainer:
         torch._foreach_zero_(list(sums.values()))
         extra = self.stage.extra_log_values(extras, self.step, self.schedule.n_steps)
         numbers = yield fetched
+        self.trained_seconds = time.monotonic() - self.began  # now that the steps are done
 
         n = self.step - self.logged_step
         self.logged_step = self.step

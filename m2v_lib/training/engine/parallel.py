@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from m2v_lib.training.engine.coroutine import Fetched, Steps
+from m2v_lib.training.engine.coroutine import Moment, Steps
 
 #: Pause where every run waits (s).
 PAUSE = 0.0005
@@ -43,7 +43,7 @@ class Lane:
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.run: Run | None = None
-        self.waiting: Fetched | Future[Any] | None = None
+        self.waiting: Moment | Future[Any] | None = None
 
     def current(self) -> AbstractContextManager[Any]:
         return torch.cuda.stream(self.stream) if self.stream is not None else nullcontext()
@@ -64,18 +64,18 @@ class Lane:
             self.end(error)
         else:
             if wish is not None:
-                self.waiting = wish if isinstance(wish, Fetched) else pool.submit(wish)
+                self.waiting = wish if isinstance(wish, Moment) else pool.submit(wish)
 
         return True
 
     def answer_is_there(self) -> bool:
-        if isinstance(self.waiting, Fetched):
+        if isinstance(self.waiting, Moment):
             return self.waiting.ready()
         return self.waiting is None or self.waiting.done()
 
     def answer(self) -> Any:
         waiting, self.waiting = self.waiting, None
-        if isinstance(waiting, Fetched):
+        if isinstance(waiting, Moment):
             return waiting()
         return waiting.result() if waiting is not None else None
 

@@ -187,6 +187,7 @@ def test_moments_lost_on_resuming_are_found_although_the_rate_warms_up(
     trial = Trial({"finetune": Job("finetune", exp)}, CPU)
     assert trial.resumes("finetune") == (True, "losses differ by 0.0e+00")
     monkeypatch.setattr(saved_state, "_restore_moments", lambda *given: None)
+    trial.known.clear()
     assert trial.resumes("finetune")[0] is False
 
 
@@ -203,6 +204,7 @@ def test_losses_that_are_wrong_in_bfloat16_are_found_in_a_run_in_bfloat16(
         add(self, {name: off * value for name, value in scalars.items()})
 
     monkeypatch.setattr(TrainingStep, "add_to_sums", wrong)
+    trial.known.clear()
     assert not trial.bfloat16("finetune")[0]
 
 
