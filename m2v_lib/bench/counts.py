@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -31,8 +32,8 @@ _STILL = {
 
 
 class ByteCounter(TorchDispatchMode):
-    """Sums, over the operators that run inside it, the bytes of the tensors each one reads and
-    writes.
+    """Counts the operators that run inside it, and sums the bytes of the tensors each one reads
+    and writes.
 
     Views cost nothing; an expanded tensor costs what it stores. Every operator is taken to fetch
     its operands from memory and to write its result there: what stays in a cache between two
@@ -42,13 +43,14 @@ class ByteCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.bytes = self.operators = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
 
         if moves_data(func):
+            self.operators += 1
             self.bytes += n_bytes(tree_leaves((args, kwargs))) + n_bytes(tree_leaves(out))
             if (
                 not func._schema.returns
@@ -116,6 +118,38 @@ def count_flops(exp: Experiment, task: str) -> int:
             return m.n_layers * (forwards + p.n_masks * both_ways) + 2 * embedding
 
         return _flops_of_part(block, task, features)
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """A training step of a batch as written, forwards and backwards, without the optimiser: what
+    is launched one by one, bytes moved, operations of matrix products.
+    """
+
+    operators: int
+    bytes: int
+    flops: int
+
+
+def count_step(exp: Experiment) -> StepCost:
+    """What a fine-tuning step costs at the settings' size of batch, counted from shapes alone: two
+    depths are counted, and blocks are alike.
+    """
+    shallow, deeper = (_count_at_depth(exp, depth) for depth in (1, 2))
+    more = exp.model.n_layers - 1
+    first, second = astuple(shallow), astuple(deeper)
+    return StepCost(*(a + more * (b - a) for a, b in zip(first, second, strict=True)))
+
+
+def _count_at_depth(exp: Experiment, depth: int) -> StepCost:
+    at = exp.override({"model.n_layers": depth, "pretrain.target_layers": 1})
+    with torch.device("meta"):
+        model = build_model(at.model, path="reference").train()
+        clips = torch.empty(exp.finetune.batch_size, at.model.n_frames, at.model.n_joints, 3)
+        with FlopCounterMode(display=False) as products, ByteCounter() as moved:
+            out = model(clips)
+            pose_loss(out, torch.empty_like(out), 1.0, 1.0)[0].backward()
+    return StepCost(moved.operators, moved.bytes, products.get_total_flops())
 
 
 def _flops_of_model(model: nn.Module, clip: Tensor, *, training: bool) -> int:

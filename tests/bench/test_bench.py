@@ -18,12 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from m2v_lib.bench import PARTS, TASKS, Options, bench, find_benches, load_bench
 from m2v_lib.bench.client import Failed, Worker
-from m2v_lib.bench.counts import ByteCounter, count_flops
+from m2v_lib.bench.counts import ByteCounter, StepCost, count_flops, count_step
 from m2v_lib.bench.memory import STATUS, Memory
 from m2v_lib.bench.record import as_markdown, measurement, slopes, speed_rows
 from m2v_lib.bench.turns import Effort, InterleavedTimer, Limits, Point
 from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
+from m2v_lib.models.losses import pose_loss
 from m2v_lib.models.registry import build_model
 from m2v_lib.runs.records import find_records
 from m2v_lib.training.pretraining.objective import MaskedPrediction
@@ -269,6 +270,20 @@ def test_operations_of_a_pretraining_step(recipe: str) -> None:
     with FlopCounterMode(display=False) as counter:
         objective(x, torch.Generator().manual_seed(0))[0].backward()
     assert count_flops(exp, "pretrain") == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("preset", ["smoke", "medium"])
+def test_a_steps_cost_is_what_a_counter_sees_in_a_real_step(preset: str) -> None:
+    """On real tensors, at the full depth; `count_step` computes shapes of two depths alone."""
+    few = {"model.n_frames": 9, "finetune.batch_size": 3, "model.n_layers": 4}
+    exp = Experiment.preset(preset).override(few)
+    model = build_model(exp.model, path="reference").train()
+    clips = torch.rand(3, 9, exp.model.n_joints, 3)
+    with FlopCounterMode(display=False) as products, ByteCounter() as counter:
+        out = model(clips)
+        pose_loss(out, torch.empty_like(out), 1.0, 1.0)[0].backward()
+    seen = StepCost(counter.operators, counter.bytes, products.get_total_flops())
+    assert count_step(exp) == seen
 
 
 def test_training_costs_three_times_the_forward_pass() -> None:
