@@ -24,11 +24,13 @@ from m2v_lib.cli import main
 from m2v_lib.config import ConfigError, Experiment
 from m2v_lib.data.store import Store
 from m2v_lib.experiments.lease import trial as trial_module
+from m2v_lib.experiments.lease import worker as worker_module
 from m2v_lib.experiments.lease.command import Lease
 from m2v_lib.experiments.lease.incoming import unpack
 from m2v_lib.experiments.lease.jobs import Job, write_jobs
 from m2v_lib.experiments.lease.trial import Trial, rate_of
 from m2v_lib.runs.records import RESUME_EXIT_CODE
+from m2v_lib.training.engine import loop as loop_module
 from m2v_lib.training.engine import saved_state
 from m2v_lib.training.engine.step import TrainingStep
 
@@ -286,3 +288,52 @@ def test_a_lease_that_is_taken_back_packs_what_it_has_and_leaves_no_process(
     assert f"{signal.Signals(number).name} came" in said
     (filed,) = unpack(tmp_path / "out" / "to_resume.zip", tmp_path / "kept", tmp_path / "home")
     assert (filed / "checkpoint.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "graphs"), [("kill -9 $$", "-9", "auto"), ("exit 3", "3", "off")]
+)
+def test_a_worker_that_dies_is_followed_by_another_twice(
+    ending: str,
+    code: str,
+    graphs: str,
+    tiny_experiment: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The system that is short of memory ends the largest process; 3 says that a device failed."""
+    lease = Lease([Job("finetune", tiny_experiment("paper"))], 1, "cpu", tmp_path, tmp_path)
+    given: list[str] = []
+
+    def start(module: str, jobs: str, words: list[str]) -> subprocess.Popen[bytes]:
+        entries = json.loads((tmp_path / jobs).read_text())
+        given.append(entries[0]["experiment"]["run"]["cuda_graph"])
+        return subprocess.Popen(["sh", "-c", ending])
+
+    monkeypatch.setattr(lease, "start", start)
+    monkeypatch.setattr(lease, "call", lambda *given, **more: "in time")
+    assert lease.run() == RESUME_EXIT_CODE
+    assert given == ["auto", graphs, graphs]
+    assert capsys.readouterr().out.count(f"ended with exit code {code}; another begins") == 2
+
+
+def test_a_disk_that_is_full_fails_the_run_and_not_the_lease(
+    tiny_store: Store, tiny_experiment: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [Job("finetune", tiny_experiment("paper", {"run.seed": seed})) for seed in range(2)]
+    save = loop_module.save_tensors
+
+    def full(path: Path, *given: Any) -> None:
+        if path.parent.name == jobs[0].name:
+            raise OSError(28, "No space left on device", str(path))
+        save(path, *given)
+
+    monkeypatch.setattr(loop_module, "save_tensors", full)
+    write_jobs(tmp_path / "jobs.json", jobs)
+    words = [str(tmp_path / "jobs.json"), "--runs", str(tmp_path / "runs")]
+    words += ["--until", str(time.monotonic() + 600), "--failures", str(tmp_path / "failures")]
+    assert worker_module.main(words) == 0
+    (line,) = [json.loads(text) for text in (tmp_path / "failures").read_text().splitlines()]
+    assert line["name"] == jobs[0].name and "No space left" in line["error"]
+    assert (tmp_path / "runs" / jobs[1].name / "result.json").exists()
