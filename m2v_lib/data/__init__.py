@@ -21,6 +21,7 @@ from m2v_lib.data.store.action_store import (
     open_action_store,
 )
 from m2v_lib.data.store.folders import bring_back, check_store_name, store_folder
+from m2v_lib.data.store.world import check_world
 
 
 def prepare(
@@ -82,8 +83,12 @@ def verify_store(name: str, root: Path | str | None = None) -> str:
     for part in SPLITS:
         split = store.split(part)
         if store.meta.labelled or part == "train" or split.n_frames:
-            check_split(split, f"{store.path}: split {part}", labelled=store.meta.labelled)
+            where = f"{store.path}: split {part}"
+            check_split(split, where, store.meta.joints, labelled=store.meta.labelled)
         counts.append(f"{split.n_frames} frames in {part}")
+
+    if store.has_world:
+        check_world(store.world(), f"{store.path}: world", store.meta.joints)
 
     return f"{store.path}: as written, {', '.join(counts)}"
 

@@ -63,8 +63,7 @@ class Video:
     @property
     def recording(self) -> str:
         """The take whichever camera saw it: the source less ``_ca_01``, ``_cam_01`` (Human3.6M)
-        or
-        ``.<camera>``.
+        or ``.<camera>``.
         """
         return re.sub(rf"(_cam?_\d+|\.{re.escape(self.camera)})$", "", self.source)
 

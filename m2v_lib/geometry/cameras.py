@@ -141,9 +141,8 @@ def to_image_and_depth(
     px (n,).
 
     ``root`` is the joint that depth is relative to. ``factor`` is its depth over the mean focal
-    length: what one pixel measures at the
-    root. Label x, y are the true projection, z is depth behind the root in the same scale, so
-    ``label * factor[:, None, None]`` is in mm.
+    length: what one pixel measures at the root. Label x, y are the true projection, z is depth
+    behind the root in the same scale, so ``label * factor[:, None, None]`` is in mm.
     """
     seen = world_to_camera(world, camera)
     factor = seen[:, root, 2] / camera.mean_focal

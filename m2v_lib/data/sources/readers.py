@@ -123,8 +123,7 @@ def kind_of(name: str, sources: Sequence[Path]) -> str:
 
 def find_sources(kind: str, given: Sequence[Path]) -> list[Path]:
     """The given files and folders, all there; without any, those of the kind under $M2V_DATA
-    (else
-    ``data``).
+    (else ``data``).
     """
     reader = READERS[kind]
     if not reader.files:

@@ -3,22 +3,24 @@
 from m2v_lib.data.checks import DataError, Video
 from m2v_lib.data.store.folders import store_folder, swap_in
 from m2v_lib.data.store.pose_store import (
-    ARRAYS,
     CAMERA_SPACE,
     GROUND_TRUTH,
-    LABELS,
-    MAX_CONFIDENCE,
     SPLITS,
     Meta,
-    Split,
     SplitName,
     Store,
-    check_split,
     default_root,
     list_stores,
-    no_labels,
     open_store,
     write_store,
+)
+from m2v_lib.data.store.split import (
+    ARRAYS,
+    LABELS,
+    MAX_CONFIDENCE,
+    Split,
+    check_split,
+    no_labels,
 )
 
 __all__ = [

@@ -18,7 +18,7 @@ import numpy as np
 
 from m2v_lib.data.checks import DataError, check_finite, check_millimetres
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
-from m2v_lib.skeletons import H36M17, Skeleton
+from m2v_lib.skeletons import Skeleton
 
 WORLD_FILE: Final = "world.safetensors"
 
@@ -76,7 +76,7 @@ def floor_of(positions: np.ndarray) -> float:
     return float(np.percentile(positions[..., 2].min(1), 5))
 
 
-def check_world(world: World, where: str, skeleton: Skeleton = H36M17) -> None:
+def check_world(world: World, where: str, skeleton: Skeleton) -> None:
     """Raise ``DataError`` unless the clips cover the positions, which are millimetres."""
     shape = (world.n_frames, len(skeleton), 3)
     if world.n_frames == 0 or world.positions.shape != shape:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from m2v_lib import cli
+from m2v_lib.data import verify_store
 from m2v_lib.data.store import (
     DataError,
     Meta,
@@ -24,6 +25,8 @@ from m2v_lib.data.store import (
     write_store,
 )
 from m2v_lib.data.store import pose_store as store_module
+from m2v_lib.data.store.world import make_world
+from m2v_lib.skeletons import H36M17, Skeleton
 
 
 def make_split(n: int = 12, seed: int = 0) -> Split:
@@ -60,6 +63,30 @@ def test_writing_to_a_mapped_array_alters_no_file(tmp_path: Path) -> None:
     write_store(tmp_path, META, make_split(), make_split())
     open_store("toy", tmp_path).split("train").joint_2d[:] = 0
     open_store("toy", tmp_path).verify()
+
+
+def test_a_store_of_ones_own_joints_is_verified(tmp_path: Path) -> None:
+    kept = ["root", "spine", "neck"]
+    rows = [H36M17.joints.index(name) for name in kept]
+    skeleton = Skeleton.from_dict(
+        {
+            "name": "trunk",
+            "joints": [
+                {"name": name, "parent": parent}
+                for name, parent in zip(kept, [None, *kept], strict=False)
+            ],
+        },
+        "trunk",
+    )
+    split, arrays = make_split(), [key for key in store_module.ARRAYS if key != "factor"]
+    split = replace(split, **{key: getattr(split, key)[:, rows] for key in arrays})
+    own = {"skeleton": "trunk", "n_joints": 3, "skeleton_definition": skeleton.to_dict()}
+    takes = {"train": [("clip", "S1", "walk", split.truth_mm)]}
+
+    write_store(tmp_path, replace(META, **own), split, split, world=make_world(takes))
+    assert verify_store("toy", tmp_path).endswith(
+        "as written, 12 frames in train, 12 frames in test"
+    )
 
 
 def test_fingerprint_follows_the_contents(tmp_path: Path) -> None:
@@ -167,7 +194,7 @@ def test_a_bad_split_is_one_sentence_and_writes_nothing(fault: str, tmp_path: Pa
 
 
 def test_millimetres_pass() -> None:
-    check_split(make_split(), "toy")
+    check_split(make_split(), "toy", H36M17)
 
 
 def test_full_disk_keeps_the_older_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

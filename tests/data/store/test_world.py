@@ -16,6 +16,7 @@ from m2v_lib.data.sources.packs import Pack
 from m2v_lib.data.sources.synthetic import Plan, make_pack
 from m2v_lib.data.store import DataError, Store, open_store, write_store
 from m2v_lib.data.store.world import WORLD_FILE, check_world, floor_of
+from m2v_lib.skeletons import H36M17
 
 PACK: Pack = make_pack(Plan(n_train=2, n_test=1, n_frames=20, styles=("walk",)))
 
@@ -100,7 +101,7 @@ def test_what_is_no_motion_is_not_written(store: Store) -> None:
     )
     for wrong, sentence in faults:
         with pytest.raises(DataError, match=sentence):
-            check_world(wrong, "x")
+            check_world(wrong, "x", H36M17)
 
 
 def test_the_floor_is_where_the_lowest_joint_mostly_is() -> None:

@@ -1,6 +1,6 @@
 """Human3.6M as one pickle of frames with 2.5D labels: ``h36m_sh_conf_cam_source_final.pkl``
-(spec
-5.1).
+
+(spec 5.1).
 
 Frames of all videos and cameras stand one after another. Both splits have ``joint_2d`` and
 ``joint3d_image`` (px), ``camera_name``, ``source`` and mostly ``confidence``; only the test

@@ -1,6 +1,5 @@
 """Human3.6M as VideoPose3D keeps it: ``data_3d_h36m.npz`` and one ``data_2d_h36m_*.npz`` (spec
-5.6,
-5.7).
+5.6, 5.7).
 
 ``positions_3d`` holds, by subject and action, 32 joints (n,32,3) in world metres;
 ``positions_2d`` four arrays (n,17,2) px, one a camera. 17 of the 32 joints are kept, and every
