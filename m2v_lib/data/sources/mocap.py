@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -21,10 +21,10 @@ from m2v_lib.data.sources.packs import looks_like as looks_like
 from m2v_lib.data.sources.packs import read_pack as read_pack
 from m2v_lib.data.sources.packs import write_pack as write_pack
 from m2v_lib.data.sources.rig import form_pack
-from m2v_lib.data.store import DataError, Meta, Split, Video, write_store
+from m2v_lib.data.store import DataError, Meta, Split, Video, skeleton_entries, write_store
 from m2v_lib.data.store.world import World, make_world
 from m2v_lib.geometry.cameras import Camera, load_cameras, to_image_and_depth, world_to_camera
-from m2v_lib.skeletons import H36M17, KNOWN, Skeleton
+from m2v_lib.skeletons import H36M17, Skeleton
 
 TEST_SUBJECTS: Final = ("CMU_06", "CMU_16", "CMU_135")
 VAL_SUBJECTS: Final = ("CMU_49", "CMU_35")
@@ -124,16 +124,6 @@ def world_of(groups: Mapping[str, Sequence[Clip]]) -> World:
         for split, clips in groups.items()
     }
     return make_world(takes)
-
-
-def skeleton_entries(skeleton: Skeleton) -> dict[str, Any]:
-    """What a store's ``Meta`` says of its skeleton."""
-    definition = None if skeleton.name in KNOWN else skeleton.to_dict()
-    return {
-        "skeleton": skeleton.name,
-        "n_joints": len(skeleton),
-        "skeleton_definition": definition,
-    }
 
 
 def film(

@@ -12,6 +12,7 @@ from m2v_lib.data.store.pose_store import (
     default_root,
     list_stores,
     open_store,
+    skeleton_entries,
     write_store,
 )
 from m2v_lib.data.store.split import (
@@ -41,6 +42,7 @@ __all__ = [
     "list_stores",
     "no_labels",
     "open_store",
+    "skeleton_entries",
     "store_folder",
     "swap_in",
     "write_store",

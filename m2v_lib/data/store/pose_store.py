@@ -41,7 +41,7 @@ from m2v_lib.data.store.split import (
 from m2v_lib.data.store.tensors import fingerprint, map_tensors, write_tensors
 from m2v_lib.data.store.world import WORLD_FILE, World, check_world, read_world, write_world
 from m2v_lib.runs.records import project_root
-from m2v_lib.skeletons import H36M17, Skeleton, SkeletonError, skeleton_of
+from m2v_lib.skeletons import H36M17, KNOWN, Skeleton, SkeletonError, skeleton_of
 
 SplitName = Literal["train", "test"]
 SPLITS: Final[tuple[SplitName, SplitName]] = ("train", "test")
@@ -97,6 +97,16 @@ class Meta:
         unit.
         """
         return not self.input_is_truth and self.detector.get("labels") != CAMERA_SPACE
+
+
+def skeleton_entries(skeleton: Skeleton) -> dict[str, Any]:
+    """What a store's ``Meta`` says of its skeleton: ``Meta(..., **skeleton_entries(skeleton))``."""
+    definition = None if skeleton.name in KNOWN else skeleton.to_dict()
+    return {
+        "skeleton": skeleton.name,
+        "n_joints": len(skeleton),
+        "skeleton_definition": definition,
+    }
 
 
 @dataclass(frozen=True)
