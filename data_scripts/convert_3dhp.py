@@ -199,7 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in convert(options.raw, options.out, partial=options.partial):
             print(path)
-    except DataError as error:
+    except (DataError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

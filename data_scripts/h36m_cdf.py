@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         for path in convert(args.raw, args.out, partial=args.partial):
             print(path)
-    except DataError as error:
+    except (DataError, OSError) as error:
         print(f"h36m_cdf: {error}", file=sys.stderr)
         return 2
     return 0

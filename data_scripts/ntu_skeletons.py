@@ -26,7 +26,7 @@ from tqdm import tqdm
 from m2v_lib.data.actions import h36m_to_coco
 from m2v_lib.data.sources.ntu import CLASSES, SPLITS, TEST_CAMERA, TRAIN_SUBJECTS
 from m2v_lib.data.store import DataError
-from m2v_lib.runs.records import write_atomically
+from m2v_lib.runs.records import write_stream
 
 NAME: Final = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})\.skeleton")
 HEIGHT, WIDTH = 1080, 1920
@@ -52,10 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         content, left_out = convert(args.folder)
-    except DataError as error:
+        write_stream(args.out, lambda stream: pickle.dump(content, stream, protocol=4))
+    except (DataError, OSError) as error:
         print(f"ntu_skeletons: {error}", file=sys.stderr)
         return 2
-    write_atomically(args.out, lambda beside: beside.write_bytes(pickle.dumps(content, protocol=4)))
     print(
         f"{args.out}: {len(content['annotations'])} samples; left out {left_out['empty']} files "
         "without a body "

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from m2v_lib.errors import InputError
 from m2v_lib.yaml_text import parse_yaml
@@ -70,8 +70,9 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     except BaseException as error:
         beside.unlink(missing_ok=True)
         if isinstance(error, OSError) or "os error" in str(error).lower():
+            reason = getattr(error, "strerror", None) or error
             raise OSError(
-                f"{path}: could not be saved ({error}); an older version is untouched"
+                f"{path}: could not be saved ({reason}); an older version is untouched"
             ) from error
         raise
 
@@ -96,6 +97,18 @@ def _is_running(process: int) -> bool:
     except (OSError, OverflowError):  # somebody else's
         return True
     return True
+
+
+def write_stream(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """`write_atomically` of what `write` writes to a stream: `np.savez` and the like, which would
+    give a file's name another ending.
+    """
+
+    def to_file(beside: Path) -> None:
+        with beside.open("wb") as stream:
+            write(stream)
+
+    write_atomically(path, to_file)
 
 
 def write_text(path: Path, text: str) -> None:

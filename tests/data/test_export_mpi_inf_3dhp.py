@@ -221,7 +221,7 @@ def test_wishes_that_cannot_be_met(store: Store, tmp_path: Path) -> None:
         export(Store(store.path, replace(store.meta, units="px")), tmp_path / "no")
     (tmp_path / "data_train_3dhp.npz").mkdir()
     with pytest.raises(
-        DataError, match=r"data_train_3dhp.npz: could not be written \(Is a directory\)"
+        OSError, match=r"data_train_3dhp.npz: could not be saved \(Is a directory\)"
     ):
         export(store, tmp_path)
     assert not (tmp_path / "no").exists() and not list(tmp_path.glob(".*"))

@@ -218,6 +218,9 @@ def test_other_numbers_of_valid_frames_are_noted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(script, "VALID_FRAMES", {"TS1": 2, "TS5": 276})
+    (tmp_path / "file").touch()
+    assert script.main([str(raw()), "-o", str(tmp_path / "file")]) == 1
+    assert "File exists" in capsys.readouterr().err
     assert script.main([str(raw()), "-o", str(tmp_path)]) == 0
     assert [line for line in capsys.readouterr().out.splitlines() if line.startswith("note")] == [
         "note: TS5 has 3 valid frames, the published test set 276"

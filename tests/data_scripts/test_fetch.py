@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from test_amc import write_rig
+from fakes.rig import write_rig
 
 from m2v_lib.data.sources.mocap import read_pack
 from m2v_lib.data.store import DataError

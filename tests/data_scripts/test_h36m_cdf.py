@@ -71,6 +71,9 @@ def test_the_files_are_those_of_the_export(
     script: ModuleType, files: Files, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     raw = raw_folder(files, tmp_path / "raw")
+    (tmp_path / "file").touch()
+    assert script.main([str(raw), "-o", str(tmp_path / "file" / "out"), "--partial"]) == 2
+    assert "Not a directory" in capsys.readouterr().err
     assert script.main([str(raw), "-o", str(tmp_path / "out"), "--partial"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         str(tmp_path / "out" / name) for name in (WORLD, GT)

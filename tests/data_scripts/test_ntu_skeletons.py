@@ -116,6 +116,8 @@ def test_a_folder_becomes_a_file_that_the_reader_takes(
     write(raw, "S001C003P002R001A007", [[], []])  # nobody
     write(raw, "S018C001P001R001A061", [[body()]])  # NTU RGB+D 120
     out = tmp_path / "ntu60_kinect.pkl"
+    assert script.main([str(raw), "-o", str(raw)]) == 2
+    assert "could not be saved (Is a directory)" in capsys.readouterr().err
     assert script.main([str(raw), "-o", str(out)]) == 0
     assert (
         "2 samples; left out 1 files without a body and 1 of actions beyond the 60"

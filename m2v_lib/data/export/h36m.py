@@ -9,7 +9,6 @@ be Human3.6M's four.
 
 from __future__ import annotations
 
-import os
 import pickle
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +29,7 @@ from m2v_lib.geometry.cameras import (
     unproject,
     world_to_camera,
 )
+from m2v_lib.runs.records import write_stream
 from m2v_lib.skeletons.h36m import N_JOINTS
 
 PICKLE: Final = KNOWN[0]
@@ -253,29 +253,12 @@ def _view(split: Split, video: Video, world: np.ndarray, subject: str, input_2d:
 
 
 def _write_pickle(path: Path, content: Any) -> Path:
-    return _write(path, lambda stream: pickle.dump(content, stream, protocol=4))
+    write_stream(path, lambda stream: pickle.dump(content, stream, protocol=4))
+    return path
 
 
 def write_objects(path: Path, **objects: Any) -> Path:
     """Write dicts as object arrays of an ``.npz``."""
     arrays = {key: np.array(value, dtype=object) for key, value in objects.items()}
-    return _write(path, lambda stream: np.savez_compressed(stream, allow_pickle=True, **arrays))
-
-
-def _write(path: Path, write: Any) -> Path:
-    """Write beside the target, then move into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-
-    try:
-        with partial.open("wb") as stream:
-            write(stream)
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
+    write_stream(path, lambda stream: np.savez_compressed(stream, allow_pickle=True, **arrays))
     return path

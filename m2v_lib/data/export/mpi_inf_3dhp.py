@@ -10,7 +10,6 @@ cannot hold is lost: names, actions, confidence.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from m2v_lib.data.sources.mpi_inf_3dhp import CAMERAS, TEST_FILE, TRAIN_FILE, Take, image_size
 from m2v_lib.data.store import DataError, Split, Store, Video
+from m2v_lib.runs.records import write_stream
 from m2v_lib.skeletons.h36m import H36M_FROM_MPI
 
 MPI_FROM_H36M: Final = tuple(int(j) for j in np.argsort(H36M_FROM_MPI))
@@ -151,19 +151,7 @@ def _poses(take: Take) -> dict[str, np.ndarray]:
 
 
 def write_npz(path: Path, data: dict[str, Any]) -> Path:
-    """Write a dict as the one object ``data`` of an ``.npz``, as both files are: beside the
-    target, then into place.
-    """
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, data=np.array(data, dtype=object))
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-
+    """Write a dict as the one object ``data`` of an ``.npz``, as both files are."""
+    table = np.array(data, dtype=object)
+    write_stream(path, lambda stream: np.savez_compressed(stream, data=table))
     return path

@@ -13,7 +13,7 @@ import numpy as np
 from m2v_lib.data.actions import ntu_layout
 from m2v_lib.data.sources.ntu import FILE_NAME, LABEL_MAP
 from m2v_lib.data.store import Store
-from m2v_lib.runs.records import write_atomically, write_text
+from m2v_lib.runs.records import write_stream, write_text
 
 
 def export(store: Store, out: Path) -> list[Path]:
@@ -26,10 +26,8 @@ def export(store: Store, out: Path) -> list[Path]:
     content, classes = ntu_layout(store)
     annotations = [_published(sample) for sample in content["annotations"]]
     pickled, names = Path(out) / FILE_NAME, Path(out) / LABEL_MAP
-    write_atomically(
-        pickled,
-        lambda beside: _dump({"split": content["split"], "annotations": annotations}, beside),
-    )
+    table = {"split": content["split"], "annotations": annotations}
+    write_stream(pickled, lambda stream: pickle.dump(table, stream, protocol=4))
     write_text(names, "".join(f"{name}\n" for name in classes))
 
     return [pickled, names]
@@ -40,8 +38,3 @@ def _published(sample: dict[str, Any]) -> dict[str, Any]:
         key: value.astype(np.float16) if isinstance(value, np.ndarray) else value
         for key, value in sample.items()
     }
-
-
-def _dump(content: dict[str, Any], file: Path) -> None:
-    with file.open("wb") as stream:
-        pickle.dump(content, stream, protocol=4)

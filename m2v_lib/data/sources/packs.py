@@ -7,7 +7,6 @@ A pack holds joints in world millimetres, z up, frames of all clips one after an
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +19,7 @@ from m2v_lib.data.limits import MAX_FPS, MIN_FPS
 from m2v_lib.data.safe_pickle.archives import array_names
 from m2v_lib.data.safe_pickle.reader import read_object_npz
 from m2v_lib.data.sources.rig_layouts import RIG_JOINTS
+from m2v_lib.runs.records import write_stream
 from m2v_lib.skeletons import H36M17, Skeleton
 from m2v_lib.skeletons.known import RIG38
 
@@ -103,9 +103,7 @@ def read_pack(path: Path | str) -> Pack:
 
 
 def write_pack(path: Path | str, pack: Pack) -> Path:
-    """Write a pack in the layout ``read_pack`` reads: beside the target first, then moved into
-    place.
-    """
+    """Write a pack in the layout ``read_pack`` reads. Raises DataError or OSError."""
     path = Path(path)
     n_joints = len(pack.skeleton)
     if SKELETONS.get(n_joints) != pack.skeleton:
@@ -132,25 +130,8 @@ def write_pack(path: Path | str, pack: Pack) -> Path:
         **fixed,
     }
     arrays = {key: np.asarray(value) for key, value in {**arrays, **pack.extra}.items()}
-    _save(path, arrays)
-
+    write_stream(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
     return path
-
-
-def _save(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-
-    try:
-        with partial.open("wb") as stream:
-            np.savez_compressed(stream, allow_pickle=False, **arrays)
-        os.replace(partial, path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: could not be written ({error.strerror or error}), nothing was changed"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def looks_like(path: Path | str) -> bool:

@@ -19,7 +19,7 @@ import numpy as np
 
 from m2v_lib.lift.camera import BLOCK
 from m2v_lib.lift.people import Lifted, Motion
-from m2v_lib.runs.records import version_of, write_atomically
+from m2v_lib.runs.records import version_of, write_atomically, write_stream
 
 #: separators that could end a cell, and how JSON may write them
 SEPARATORS: Final = {ord(","): "\\u002c", ord(";"): "\\u003b", ord("\t"): "\\t"}
@@ -113,19 +113,10 @@ def write_npz(path: Path, motion: Motion) -> None:
         arrays[key] = without_absent(values, motion) if key in BLANKED else values
 
     arrays["absent"] = np.isin(np.arange(len(motion.skeleton)), motion.absent)
-    about = np.array(json.dumps(header(motion)))
+    arrays["bones"] = np.array(motion.skeleton.bones)
+    arrays["about"] = np.array(json.dumps(header(motion)))
 
-    def write(beside: Path) -> None:
-        with beside.open("wb") as stream:
-            np.savez_compressed(
-                stream,
-                allow_pickle=False,
-                bones=np.array(motion.skeleton.bones),
-                about=about,
-                **arrays,
-            )
-
-    write_atomically(path, write)
+    write_stream(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **arrays))
 
 
 def write_json(path: Path, motion: Motion) -> None:
