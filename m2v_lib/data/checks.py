@@ -45,6 +45,15 @@ def printable(text: str, limit: int) -> str:
     return f"{text[:head]} ... {text[len(text) - (limit - head - 5) :]}"
 
 
+def counted(n: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "frame"), counted(2, "frame")
+    ('1 frame', '2 frames')
+    """
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 @dataclass(frozen=True)
 class Video:
     """Frames ``start .. start + n_frames`` of a split: one take seen by one camera, ``width x

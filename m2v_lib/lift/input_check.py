@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from m2v_lib.data.checks import counted
 from m2v_lib.data.keypoints import Person, Tracks
 from m2v_lib.data.keypoints.formats.files import NoPersonError
 from m2v_lib.data.keypoints.timeline import MAX_GAP
@@ -53,9 +54,10 @@ def without_unsure(tracks: Tracks, min_confidence: float) -> Tracks:
     if not people:
         raise NoPersonError(f"{tracks.source}: nobody can be lifted, in all frames {why}")
 
-    notes = [f"{sum(int((~rows).sum()) for rows in sure)} detections were left out, {why}"]
+    unsure = sum(int((~rows).sum()) for rows in sure)
+    notes = [f"left out {counted(unsure, 'detection')} in which {why}"]
     if gone := len(sure) - len(people):
-        notes.append(f"{gone} of {len(sure)} people were left out, in all their frames {why}")
+        notes.append(f"left out {gone} of {len(sure)} people, in all their frames {why}")
     people.sort(key=lambda person: -len(person.frames))
     return replace(tracks, people=tuple(people), notes=(*tracks.notes, *notes))
 

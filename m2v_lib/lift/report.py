@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from m2v_lib.data.checks import counted
 from m2v_lib.data.keypoints import Tracks
 from m2v_lib.lift.camera import FOCAL, STATURE, Camera
 from m2v_lib.lift.self_check import SelfCheck
@@ -40,9 +41,9 @@ def reading_lines(tracks: Tracks) -> dict[str, str]:
         + (f" ({tracks.layout_reason})" if tracks.layout_reason else "")
     }
     size = f"{tracks.width} x {tracks.height} px" if tracks.width else "image size unknown"
-    rate = f"{tracks.fps:g} frames a second" if tracks.fps else "a single frame"
+    rate = f"{tracks.fps:g} frames a second, " if tracks.fps else ""
     people = "1 person" if len(tracks.people) == 1 else f"{len(tracks.people)} people"
-    lines["recording"] = f"{size}, {rate}, {tracks.n_frames} frames, {people}"
+    lines["recording"] = f"{size}, {rate}{counted(tracks.n_frames, 'frame')}, {people}"
 
     return lines
 
@@ -60,7 +61,8 @@ def motion_lines(
     given = [filled_in(person, tracks.absent) for person in people]
     filled = sum(int(part.sum()) for part in given) / sum(part.size for part in given)
     gaps = sum(person.n_missing_frames for person in tracks.people)
-    lines = {"filled in": f"{filled:.0%} of the joints, {gaps} frames without a detection"}
+    without = f"{counted(gaps, 'frame')} without a detection"
+    lines = {"filled in": f"{filled:.0%} of the joints, {without}"}
 
     if tracks.absent:
         names = ", ".join(tracks.skeleton.joints[joint] for joint in tracks.absent)
@@ -94,7 +96,7 @@ def treatment_lines(found: Found, smooth: float | None) -> dict[str, str]:
     lines["world"] = (
         f"camera {world.camera_height / 1000:.1f} m above the floor, looking "
         f"{abs(world.pitch):.0f}° {'down' if world.pitch >= 0 else 'up'} (±{pitch:.0f}°), rolled "
-        f"{world.roll:.0f}° (±{roll:.0f}°), {world.how}; it must not move"
+        f"{world.roll:z.0f}° (±{roll:.0f}°), {world.how}; it must not move"
     )
     return lines
 
@@ -165,7 +167,9 @@ def warnings(
         )
 
     if np.mean([filled_in(person, tracks.absent).mean() for person in people]) > MUCH_FILLED:
-        found.append("most joints are filled in, the error is larger than stated")
+        found.append(
+            f"more than {MUCH_FILLED:.0%} of the joints are filled in, the error is larger than stated"
+        )
     if max(person.n_frames for person in people) / fps < SHORT_S:
         found.append(f"shorter than {SHORT_S:g} s, the network knows longer motions only")
     if max(map(_speed, people)) * fps > FAST:

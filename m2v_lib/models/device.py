@@ -18,5 +18,5 @@ def usable_device(name: str) -> torch.device:
     counts = {"cpu": 1, "cuda": torch.cuda.device_count()}
     counts["mps"] = int(torch.backends.mps.is_available())
     if (device.index or 0) >= counts.get(device.type, 0):
-        raise InputError(f"device {name!r} is not available here, expected such as cpu")
+        raise InputError(f"device {name!r} is not available here; cpu always is")
     return device

@@ -417,7 +417,7 @@ def test_the_scaling_run_measures_parts_and_the_whole(
         (("--batch", "4", "0"), "m2v: batch must be positive, got 0"),
         (("--max-memory", "-1"), "m2v: max_memory must be positive, got -1"),
         (("--threads", "-1"), "m2v: run.threads must not be negative, got -1"),
-        (("--device", "cuda"), "m2v: device 'cuda' is not available here, expected such as cpu"),
+        (("--device", "cuda"), "m2v: device 'cuda' is not available here; cpu always is"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(

@@ -244,7 +244,7 @@ def test_frames_without_a_trusted_joint_are_frames_without_the_person() -> None:
     motion = lift_tracks(low, Lifter(Flat(), 27))
     assert [(p.start, p.n_frames) for p in motion.people] == [(3, 17), (38, 2)]
     assert any(
-        "21 detections were left out, no joint has a score above 0.1" in n for n in motion.notes
+        "left out 21 detections in which no joint has a score above 0.1" in n for n in motion.notes
     )
 
 
@@ -253,7 +253,7 @@ def test_a_person_without_a_trusted_joint_is_left_out_and_nobody_left_is_refused
     both = replace(tracks(40), people=(ghost, *tracks(40).people))
     motion = lift_tracks(both, Lifter(Flat(), 27))
     assert {person.name for person in motion.people} == {"1"}
-    assert any("1 of 2 people were left out" in note for note in motion.notes)
+    assert any("left out 1 of 2 people" in note for note in motion.notes)
 
     with pytest.raises(DataError, match="nobody can be lifted, in all frames no joint has a score"):
         lift_tracks(low_scores(slice(None)), Lifter(Flat(), 27))

@@ -106,13 +106,18 @@ def test_every_lift_reports_what_it_read_and_assumed() -> None:
     report = motion.report
     assert report["read as"] == "npz, layout h36m17 (as asked for)"
     assert report["recording"] == "1280 x 720 px, 25 frames a second, 60 frames, 1 person"
-    assert report["filled in"].startswith("0% of the joints")
+    assert report["filled in"] == "0% of the joints, 0 frames without a detection"
     assert "1.145 x the longer side, assumed" in report["assumed"]
     assert report["expected error"].startswith(f"{expected_error(25.0, 60):.0f} mm a joint")
     assert (
         lift_tracks(made, LIFTER, focal=900.0).report["assumed"].startswith("focal length 900 px,")
     )
     assert motion.notes == ("a note",)
+
+
+def test_a_single_frame_is_one() -> None:
+    report = lift_tracks(replace(tracks(1), fps=None), LIFTER).report
+    assert report["recording"] == "1280 x 720 px, 1 frame, 1 person"
 
 
 def test_the_expected_error_is_of_the_packages_network_alone() -> None:

@@ -19,7 +19,7 @@ from typing import Final
 
 import numpy as np
 
-from m2v_lib.data.checks import DataError, printable
+from m2v_lib.data.checks import DataError, counted, printable
 from m2v_lib.data.foreign_values import as_number, as_whole
 from m2v_lib.data.keypoints.formats.files import Detections, Header, NoPersonError, read_detections
 from m2v_lib.data.keypoints.formats.folders import recordings as recordings
@@ -110,7 +110,8 @@ def read_keypoints(
     confidence, n_marked = mark_missing(found.points, scores, where)
     notes += said
     if n_marked:
-        notes.append(f"{n_marked} keypoints at a place that marks them missing were not believed")
+        marked = counted(n_marked, "keypoint")
+        notes.append(f"ignored {marked} at a place that marks them missing")
     found = replace(found, confidence=confidence)
     chosen, why = choose_layout(found, layout, where, skeleton or H36M17)
     if skeleton is None:
@@ -180,7 +181,8 @@ def _people(
                 f"{where}: {(~keep).sum()} of {len(keep)} detections lie on another of their frame; "
                 "are frames people, or people frames? Expected (frames, people, keypoints, 3)"
             )
-        notes.append(f"{(~keep).sum()} detections of a person already there were left out")
+        n_doubles = int((~keep).sum())
+        notes.append(f"left out {counted(n_doubles, 'detection')} of a person already there")
         ids = [name for name, kept in zip(ids, keep, strict=True) if kept]
 
     frame = frame[keep]

@@ -58,8 +58,9 @@ def check_size(seen: np.ndarray, width: int | None, height: int | None, where: s
         return
 
     outside, swapped = (_share_outside(seen, *wh) for wh in ((width, height), (height, width)))
+    (left, top), (right, bottom) = seen.min(0), seen.max(0)
     reach = (
-        f"joints reach x = {seen[:, 0].max():.0f}, y = {seen[:, 1].max():.0f}, outside "
+        f"joints lie at x = {left:.0f} to {right:.0f}, y = {top:.0f} to {bottom:.0f}, outside "
         f"{width} x {height}"
     )
     if outside > 0.02 and swapped < 0.2 * outside:

@@ -107,9 +107,7 @@ class Video:
             part = " in this part" if self.start is not None or self.end is not None else ""
             raise VideoError(f"{self.path}: holds no frame{part}, expected a video")
         if self._damaged:
-            self.notes.append(
-                f"{self._damaged} damaged parts could not be decoded and are left out"
-            )
+            self.notes.append(f"damaged parts left out: {self._damaged}")
         lacking = min(self.end or self._length, self._length) - last
         if lacking > MAY_LACK + 2 / self._rate:
             self.notes.append(

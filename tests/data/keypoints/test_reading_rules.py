@@ -4,6 +4,7 @@ identities. Each on a body whose joints are known.
 
 from __future__ import annotations
 
+import copy
 import gzip
 import json
 from pathlib import Path
@@ -66,7 +67,7 @@ def test_a_keypoint_at_a_place_that_marks_it_missing_is_not_believed(
     assert not person.confidence[3:20, 13].any() and not person.confidence[5:22, 16].any()
     assert person.confidence[:3, 13].all() and person.confidence[:, 12].all()
     if not np.isnan(mark[0]):
-        assert any("marks them missing" in note for note in tracks.notes)
+        assert any("ignored 34 keypoints" in note for note in tracks.notes)
 
 
 def test_joints_that_lie_on_one_another_within_the_body_are_believed() -> None:
@@ -378,10 +379,33 @@ def test_animals_of_annotations_are_left_out(others: str, tmp_path: Path) -> Non
     assert len(tracks.people) == 1 and f"{N} " in tracks.notes[0] and "left out" in tracks.notes[0]
 
 
+def test_numbers_may_be_text_or_null(tmp_path: Path) -> None:
+    plain = [entry for entry in coco() if entry["category_id"] == 1]
+    odd = copy.deepcopy(plain)
+    odd[3]["keypoints"] = [str(value) for value in odd[3]["keypoints"]]
+    odd[4]["keypoints"][0] = None  # the first: what begins so is flat all the same
+    tracks = []
+    for content in (plain, odd):
+        (tmp_path / "k.json").write_text(json.dumps(content))
+        tracks.append(read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25))
+
+    assert tracks[1].notes == ("ignored 1 keypoint at a place that marks them missing",)
+    (one,), (other,) = (found.people for found in tracks)
+    np.testing.assert_array_equal(np.delete(one.xy, 4, 0), np.delete(other.xy, 4, 0))
+
+
+def test_a_person_left_of_the_image_is_said_to_lie_there(tmp_path: Path) -> None:
+    points = keypoints("coco17") - (700, 0, 0)
+    with pytest.raises(
+        DataError, match=r"lie at x = -\d+ to \d+, y = \d+ to \d+, outside 1280 x 720"
+    ):
+        read_keypoints(saved(tmp_path / "k.npz", points, layout="coco17"), size=(1280, 720))
+
+
 def test_results_of_several_categories_are_of_people_alone(tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text(json.dumps(coco()))
     tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
-    assert len(tracks.people) == 1 and tracks.notes == (f"{N} detections were left out: 18",)
+    assert len(tracks.people) == 1 and tracks.notes == (f"left out {N} detections: 18",)
 
     one = [entry for entry in coco() if entry["category_id"] == 18]
     (tmp_path / "k.json").write_text(json.dumps(one))
@@ -397,7 +421,7 @@ def test_ultralytics_says_what_is_no_person(tmp_path: Path) -> None:
     ]
     (tmp_path / "k.json").write_text(json.dumps(frames))
     tracks = read_keypoints(tmp_path / "k.json", size=(1280, 720), fps=25)
-    assert len(tracks.people) == 1 and f"{N} detections were left out: dog" in tracks.notes
+    assert len(tracks.people) == 1 and f"left out {N} detections: dog" in tracks.notes
 
 
 @pytest.mark.parametrize("dims", [2, 3])

@@ -22,6 +22,7 @@ from m2v_lib.data.store import (
     check_split,
     list_stores,
     open_store,
+    skeleton_entries,
     write_store,
 )
 from m2v_lib.data.store import pose_store as store_module
@@ -80,10 +81,10 @@ def test_a_store_of_ones_own_joints_is_verified(tmp_path: Path) -> None:
     )
     split, arrays = make_split(), [key for key in store_module.ARRAYS if key != "factor"]
     split = replace(split, **{key: getattr(split, key)[:, rows] for key in arrays})
-    own = {"skeleton": "trunk", "n_joints": 3, "skeleton_definition": skeleton.to_dict()}
     takes = {"train": [("clip", "S1", "walk", split.truth_mm)]}
 
-    write_store(tmp_path, replace(META, **own), split, split, world=make_world(takes))
+    meta = replace(META, **skeleton_entries(skeleton))
+    write_store(tmp_path, meta, split, split, world=make_world(takes))
     assert verify_store("toy", tmp_path).endswith(
         "as written, 12 frames in train, 12 frames in test"
     )

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
+from m2v_lib.data.checks import counted
 from m2v_lib.data.foreign_values import listed
 
 #: COCO's number of its category person
@@ -25,7 +26,7 @@ def are_people(categories: Sequence[str | None]) -> tuple[list[bool], list[str]]
     people those alone, else all that are not called animals.
 
     >>> are_people(["person", "dog", None])
-    ([True, False, True], ['1 detections were left out: dog'])
+    ([True, False, True], ['left out 1 detection: dog'])
     """
     words = [None if name is None else name.strip().lower() for name in categories]
     named = any(word in PEOPLE for word in words)
@@ -33,4 +34,5 @@ def are_people(categories: Sequence[str | None]) -> tuple[list[bool], list[str]]
     gone = Counter(name for name, keep in zip(categories, kept, strict=True) if not keep)
     if not gone:
         return kept, []
-    return kept, [f"{gone.total()} detections were left out: {listed(sorted(map(str, gone)))}"]
+    names = listed(sorted(map(str, gone)))
+    return kept, [f"left out {counted(gone.total(), 'detection')}: {names}"]

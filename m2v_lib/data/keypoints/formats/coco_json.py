@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from m2v_lib.data.checks import DataError
+from m2v_lib.data.checks import DataError, counted
 from m2v_lib.data.foreign_values import as_list, as_names, as_tables, as_whole, listed, shown
 from m2v_lib.data.keypoints.formats.categories import are_people
 from m2v_lib.data.keypoints.formats.files import (
@@ -175,7 +175,8 @@ def _of_people(
         keep and keypoints.get(one, chosen) != chosen for one, keep in zip(ids, kept, strict=True)
     ]
     if any(others):
-        notes.append(f"{sum(others)} annotations were left out, their keypoints have other names")
+        gone = counted(sum(others), "annotation")
+        notes.append(f"left out {gone} whose keypoints have other names")
         kept = [keep and not other for keep, other in zip(kept, others, strict=True)]
     return kept, chosen, notes
 

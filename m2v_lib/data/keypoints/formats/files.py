@@ -102,7 +102,7 @@ class DetectionBuilder:
 
     def add(self, frame: object, person: object, values: object) -> None:
         """`values` is flat (x, y, c, x, y, c ...), or a row [x, y, c] a keypoint."""
-        if isinstance(values, list) and values and isinstance(values[0], (int, float)):
+        if isinstance(values, list) and values and isinstance(values[0], int | float | str | None):
             if len(values) % 3:
                 raise DataError(
                     f"{self.path}: {self._here()} has {len(values)} numbers, expected x, y, "
