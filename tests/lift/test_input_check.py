@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fakes.lifting import CAMERA, Flat, tracks
 
-from m2v_lib.data.keypoints import Tracks
-from m2v_lib.lift.input_check import input_doubts, lean
+from m2v_lib.data.keypoints import Person, Tracks
+from m2v_lib.lift.input_check import input_doubts, lean, without_unsure
 from m2v_lib.lift.people import lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.skeletons import H36M17
@@ -69,3 +69,13 @@ def test_frames_that_are_times_are_said() -> None:
     far = replace(made, people=(person,), n_frames=1161)
     assert "numbered 0, 40, 80 ..." in input_doubts(far, 25.0)[0]
     assert input_doubts(far, 100.0) == ()
+
+
+def test_who_is_seen_in_most_frames_comes_first() -> None:
+    made = tracks(60)
+    person = made.people[0]
+    unsure = np.where(np.arange(60)[:, None] < 40, 0.01, person.confidence)
+    shorter = replace(person, name="2", confidence=unsure)
+    longer = Person("3", person.frames[:30], person.xy[:30], person.confidence[:30])
+    found = without_unsure(replace(made, people=(shorter, longer)), 0.1)
+    assert [(one.name, len(one.frames)) for one in found.people] == [("3", 30), ("2", 20)]

@@ -21,6 +21,7 @@ from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.report import expected_error
 from m2v_lib.lift.self_check import SelfCheck, self_check, worst
 from m2v_lib.lift.windows import Lifter, load_lifter
+from m2v_lib.skeletons import H36M17
 from m2v_lib.skeletons.h36m import JOINTS
 from m2v_lib.weights import own_weights
 
@@ -82,6 +83,8 @@ def test_the_size_comes_from_the_bones_that_are_seen() -> None:
         depth[name] = np.median(root[:, 2] / joints[:, 0, 2])
     assert abs(depth["seen"] - 1) < 0.05 < abs(depth["all"] - 1)
     assert measured_bones(np.zeros(17, bool)) == list(range(16)), "nothing seen: all bones"
+    one = np.arange(17) != 3  # a bone needs both its ends
+    assert [H36M17.bones[bone][1] for bone in measured_bones(one)] == [*range(1, 3), *range(4, 17)]
 
 
 def test_a_right_lift_passes_its_check_and_a_wrong_one_does_not() -> None:
@@ -139,6 +142,16 @@ def test_input_beyond_what_the_network_knows_is_warned_of() -> None:
     assert "faster than any" in text
 
 
+def test_one_short_or_half_seen_person_among_others_is_no_warning() -> None:
+    made = tracks(60)
+    hidden = made.people[0].confidence.copy()
+    hidden[:, [3, 6]] = 0
+    legless = replace(made.people[0], name="2", confidence=hidden, xy=made.people[0].xy + (300, 0))
+    brief = Person("3", *(v[:3] for v in (legless.frames, made.people[0].xy - 50, hidden + 0.9)))
+    for other in (legless, brief):
+        assert not lift_tracks(replace(made, people=(made.people[0], other)), LIFTER).warnings
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-x", "@x", "\tx"])
 def test_no_name_is_a_formula(name: str, tmp_path: Path) -> None:
     person = replace(tracks(5).people[0], name=name)
@@ -162,6 +175,12 @@ def test_nothing_is_written_beyond_the_limits(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("m2v_lib.lift.people.MAX_LIFTED_FRAMES", 10)
     with pytest.raises(DataError, match="must have at most 10 frames of all people together"):
         lift_tracks(tracks(40), LIFTER)
+
+    made = tracks(11)
+    gap = np.array([0, 1, 2, 8, 9, 10])  # bridged, so they count
+    person = Person("1", gap, made.people[0].xy[gap], made.people[0].confidence[gap])
+    with pytest.raises(DataError, match="got 11 at 25 a second"):
+        lift_tracks(replace(made, people=(person,)), LIFTER)
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,17 @@ def test_blocks_give_what_one_piece_gives(
     np.testing.assert_allclose(parts.root_mm, whole.root_mm, atol=0.01)
 
 
+def test_the_spread_is_millimetres_at_the_persons_distance() -> None:
+    made = tracks(60, 50)
+    lifter = Lifter(Counter(), 27)
+    person = lift_person(made.people[0], lifter, 50.0, CAMERA)
+    shown = np.concatenate([made.people[0].xy, made.people[0].confidence[..., None]], axis=-1)
+    spread_px = lifter.part_and_spread(lambda a, b: shown[a:b], 60, 0, 60, (1280, 720))[..., 3]
+    assert spread_px[:, 1:].max() > 5 and person.spread_mm is not None
+    mm_per_px = person.root_mm[:, 2:] / CAMERA.focal
+    np.testing.assert_allclose(person.spread_mm, spread_px * mm_per_px, rtol=1e-3, atol=0.01)
+
+
 def test_a_fifth_of_the_joints_missing_is_filled_and_marked() -> None:
     made = tracks(120, 50)
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ from m2v_lib.data.keypoints.identity import first_of_duplicates
 from m2v_lib.data.keypoints.joint_names import layout_of_names
 from m2v_lib.data.keypoints.layouts import LAYOUTS, candidates
 from m2v_lib.data.keypoints.missing import mark_missing
+from m2v_lib.data.keypoints.pixels import check_size
 from m2v_lib.data.keypoints.scores import unit_scores
 from m2v_lib.skeletons.h36m import JOINTS
 from m2v_lib.skeletons.names import standard_name
@@ -399,6 +400,22 @@ def test_a_person_left_of_the_image_is_said_to_lie_there(tmp_path: Path) -> None
     with pytest.raises(
         DataError, match=r"lie at x = -\d+ to \d+, y = \d+ to \d+, outside 1280 x 720"
     ):
+        read_keypoints(saved(tmp_path / "k.npz", points, layout="coco17"), size=(1280, 720))
+
+
+def test_a_size_is_called_swapped_only_where_the_other_way_round_is_right() -> None:
+    wide = np.array([(x, 300.0) for x in np.linspace(0, 1200, 50)])
+    with pytest.raises(DataError, match="inside 1280 x 720: width and height swapped"):
+        check_size(wide, 720, 1280, "f")
+    both = np.concatenate([wide, wide[:25] + (0, 900)])  # some lie outside either way
+    check_size(both, 720, 1280, "f")
+
+
+def test_shares_about_the_middle_are_refused(tmp_path: Path) -> None:
+    points = keypoints("coco17")
+    points[..., :2] = points[..., :2] / (640, 360) - 1
+    assert 0.2 < (points[..., :2] < 0).any(-1).mean() < 0.9
+    with pytest.raises(DataError, match="scaled in a way that the file does not say"):
         read_keypoints(saved(tmp_path / "k.npz", points, layout="coco17"), size=(1280, 720))
 
 

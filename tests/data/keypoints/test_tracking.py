@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from m2v_lib.data.keypoints.identity import _same, first_of_duplicates
-from m2v_lib.data.keypoints.tracking import _distances, _sizes, _Track, assign, link
+from m2v_lib.data.keypoints.tracking import Tracker, _distances, _sizes, _Track, assign, link
 
 SHAPE = np.array(
     [
@@ -185,3 +185,18 @@ def test_a_crowd_is_told_apart_in_seconds() -> None:
     assert first_of_duplicates(frame, xy, score).all()
     np.testing.assert_array_equal(link(frame, xy, score, 25.0), np.tile(np.arange(150), 4))
     assert time.process_time() - start < 4, "150 people in 4 frames"
+
+
+def test_a_track_ends_after_a_second() -> None:
+    for unseen, n in ((25, 1), (26, 2)):
+        frames = np.array([0, 1, 1 + unseen])
+        names = link(frames, np.stack([SHAPE] * 3), np.ones((3, 17)), fps=25.0)
+        assert len(set(names.tolist())) == n
+
+
+def test_velocity_is_by_frame_also_where_frames_are_left_out() -> None:
+    tracker, seen = Tracker(25.0), np.ones((1, 17))
+    for frame in range(0, 80, 4):
+        tracker.step(frame, SHAPE[None] + (5.0 * frame, 0), seen)
+    (track,) = tracker.tracks
+    np.testing.assert_allclose(track.velocity, (5, 0), atol=0.02)
