@@ -25,18 +25,6 @@ def _flip_order(skeleton: Skeleton, device: torch.device) -> Tensor:
     return torch.as_tensor(skeleton.flip_order, device=device)
 
 
-def random_flip(
-    x_BTJC: Tensor,
-    y_BTJC: Tensor,
-    generator: torch.Generator,
-    probability: float = 0.5,
-    skeleton: Skeleton = H36M17,
-) -> tuple[Tensor, Tensor]:
-    """Mirror each clip of a batch, input and label together, with the given probability."""
-    mask = draw_flips(len(x_BTJC), generator, probability).to(x_BTJC.device)
-    return flip_where(mask, x_BTJC, skeleton), flip_where(mask, y_BTJC, skeleton)
-
-
 def draw_flips(n_clips: int, generator: torch.Generator, probability: float = 0.5) -> Tensor:
     """Which clips (B,) are mirrored."""
     return torch.rand(n_clips, generator=generator, device=generator.device) < probability

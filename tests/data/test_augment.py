@@ -8,10 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from m2v_lib.data.augment import crop_scale, flip, random_flip, random_move
+from m2v_lib.data.augment import crop_scale, draw_flips, flip, flip_where, random_move
 
 RIGHT_LEFT = {1: 4, 2: 5, 3: 6, 14: 11, 15: 12, 16: 13}  # spec section 1
 PARTNER = {**RIGHT_LEFT, **{left: right for right, left in RIGHT_LEFT.items()}}
+
+
+def random_flip(
+    x: Tensor, y: Tensor, generator: torch.Generator, probability: float = 0.5
+) -> tuple[Tensor, Tensor]:
+    """Mirror each clip of a batch, input and label together."""
+    mask = draw_flips(len(x), generator, probability)
+    return flip_where(mask, x), flip_where(mask, y)
 
 
 def poses(channels: int = 3, clips: int = 4) -> Tensor:

@@ -220,9 +220,3 @@ def candidates(n_keypoints: int) -> tuple[Layout, ...]:
 def begins_with(layout: Layout, n_keypoints: int) -> bool:
     """Whether so many keypoints can be, or begin with, those of the layout."""
     return n_keypoints == layout.n_keypoints or layout in candidates(n_keypoints)
-
-
-def by_count(n_keypoints: int) -> Layout | None:
-    """The only layout of so many keypoints; None where there are several or none."""
-    found = candidates(n_keypoints)
-    return found[0] if len(found) == 1 else None

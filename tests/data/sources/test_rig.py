@@ -16,7 +16,7 @@ from m2v_lib.data import prepare
 from m2v_lib.data.clips import evaluation_clips, training_clips
 from m2v_lib.data.keypoints.layouts import LAYOUTS
 from m2v_lib.data.sources.packs import PACK_FILE, RIG_FILE, Clip, Pack, read_pack, write_pack
-from m2v_lib.data.sources.rig import form_pack, whole_stretches
+from m2v_lib.data.sources.rig import form_pack, layouts_table, whole_stretches
 from m2v_lib.data.sources.rig_layouts import (
     RIG_H36M17,
     RIG_JOINTS,
@@ -191,3 +191,8 @@ def test_the_rigs_17_joints_are_the_17_joint_pack() -> None:
         assert clip.name == same.name
         np.testing.assert_array_equal(clip.positions, same.positions)
     assert pack.skeleton == H36M17
+
+
+def test_the_page_of_layouts_is_what_they_are() -> None:
+    page = Path(__file__).parents[3] / "docs" / "motion_capture_joints.md"
+    assert layouts_table() in page.read_text(encoding="utf-8")

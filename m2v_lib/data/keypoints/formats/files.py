@@ -175,14 +175,6 @@ class DetectionBuilder:
         return array
 
 
-def renumber_from_zero(rows: DetectionBuilder) -> None:
-    """Count frames from the first one: for formats that list every frame, beginning at 0, 1 or
-    anywhere.
-    """
-    first = min(rows.frame, default=0)
-    rows.frame = [frame - first for frame in rows.frame]
-
-
 def size_of(values: Mapping[Any, Any], where: str) -> tuple[int | None, int | None]:
     """`width` and `height` of a table, None where absent or 0."""
     width, height = (

@@ -56,7 +56,7 @@ def read_npz(path: Path) -> Detections:
         return _detectron(path, arrays)
 
     points, scores, notes = _shaped(path, key, arrays)
-    confidence = _confidence(path, points, scores)
+    confidence = _confidence(points, scores)
     n, people = points.shape[:2]
     names = _ids(path, arrays, people)
     frames = _frames(path, arrays, n)
@@ -242,7 +242,7 @@ def _header(path: Path, head: dict[str, Any], n_frames: int, notes: tuple[str, .
     return Header(layout, width, height, rate, units, n_frames, notes=notes)
 
 
-def _confidence(path: Path, points: np.ndarray, given: np.ndarray | None) -> np.ndarray:
+def _confidence(points: np.ndarray, given: np.ndarray | None) -> np.ndarray:
     """(n,P,K): the array of that name, else the last column, else 1; 0 where a keypoint is NaN
     and none is given.
     """
