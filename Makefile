@@ -92,7 +92,7 @@ gpu-queue: $(READY) ## the real runs wanted on mocap, next unfinished first; RUN
 	@m2v queue --preset base --device cuda $(if $(RUN),--run)
 
 lease: ## check the engine on a GPU that is lent for MINUTES (default 9), train what fits, pack the records
-	@$(PYTHON) -m m2v_lib.cli queue --preset $(if $(filter smoke,$(PRESET)),compact,$(PRESET)) --device cuda --workers 2 --compile --lease $(or $(MINUTES),9)
+	@$(PYTHON) -m m2v_lib.cli queue --preset $(if $(filter smoke,$(PRESET)),compact,$(PRESET)) --device cuda --workers 2 --compile --bench medium base --lease $(or $(MINUTES),9)
 
 video: .venv-video/.installed ## the detector that `m2v lift VIDEO` needs, in an environment of its own (1 GB)
 
