@@ -172,9 +172,12 @@ def run(args: argparse.Namespace) -> int:
 
 def check_outputs(source: str, outs: Sequence[Path]) -> None:
     """Say before the work what would fail after it, and never write over the input."""
+    from m2v_lib.lift.output.film import check_packages, write_film
+
     read = Path(source).resolve()
     for out in outs:
-        writer_of(out)
+        if writer_of(out) is write_film:
+            check_packages(out)
         if out.is_dir():
             raise DataError(f"{out}: is a folder, expected the name of a file to write")
         if out.resolve() == read or read in out.resolve().parents:

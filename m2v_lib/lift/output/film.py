@@ -40,6 +40,12 @@ def write_film(path: Path, motion: Motion) -> None:
     write_atomically(path, lambda beside: write(beside, motion))
 
 
+def check_packages(path: Path) -> None:
+    """Raise DataError where a package is missing that a film of this ending needs."""
+    for name in ("PIL.Image", *(["av"] if path.suffix.lower() == ".mp4" else [])):
+        _module(name)
+
+
 def draw_frames(motion: Motion, step: int = 1) -> Iterator[np.ndarray]:
     """Pictures (PANEL, 2 PANEL, 3) uint8 of every `step`-th frame."""
     Image, ImageDraw = _module("PIL.Image"), _module("PIL.ImageDraw")

@@ -23,6 +23,7 @@ from m2v_lib.config import Experiment
 from m2v_lib.data.checks import DataError
 from m2v_lib.data.export.keypoints import write_keypoints
 from m2v_lib.lift import WRITERS, lift, save
+from m2v_lib.lift.command import check_outputs
 from m2v_lib.lift.people import Motion, lift_tracks
 from m2v_lib.lift.windows import Lifter
 from m2v_lib.models.registry import build_model
@@ -310,6 +311,13 @@ def test_a_film_without_its_packages_says_what_to_install(
     ):
         save(motion, tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_said_before_anything_is_lifted(monkeypatch: Any) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    check_outputs("keypoints.json", [Path("x.gif"), Path("x.csv")])
+    with pytest.raises(DataError, match="a film needs PyAV, which is not here"):
+        check_outputs("keypoints.json", [Path("x.csv"), Path("x.mp4")])
 
 
 @pytest.mark.parametrize("ending", WRITERS)
